@@ -1,0 +1,152 @@
+"""The seam between a constraint and whoever decodes: integers in, integers out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Beams", "Candidates", "ConstraintIndex", "ScoreMeaning", "Subset"]
+
+ScoreMeaning = Literal["full_softmax", "renormalised"]
+
+Int = npt.NDArray[np.int64]
+Float = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Beams:
+    """Say where every beam of a batch stands in an index.
+
+    Args:
+        states: Opaque numbers of the index that made them, shape (queries, width, state_size).
+        alive: Which beams exist, shape (queries, width).
+        depth: Tokens written so far; the same for all beams.
+    """
+
+    states: npt.NDArray[np.int64]
+    alive: npt.NDArray[np.bool_]
+    depth: int
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Hold the best continuations of each query, best first.
+
+    Order: score descending, then parent beam, then token; the same whatever else is in the batch. Entries beyond `count`
+    are padding (score -inf, parent and token -1).
+
+    Args:
+        scores: Log-probability of the whole path so far, float64, shape (queries, n). May be -inf for a real entry.
+        parents: Beam within the query, shape (queries, n).
+        tokens: Token that continues it, shape (queries, n).
+        states: State behind the token, shape (queries, n, state_size).
+        complete: True where the token ends an identifier (nothing can follow), shape (queries, n).
+        count: How many entries are real, shape (queries,).
+        depth: Tokens written, this one included.
+    """
+
+    scores: npt.NDArray[np.float64]
+    parents: npt.NDArray[np.int64]
+    tokens: npt.NDArray[np.int64]
+    states: npt.NDArray[np.int64]
+    complete: npt.NDArray[np.bool_]
+    count: npt.NDArray[np.int64]
+    depth: int
+
+
+class Subset(Protocol):
+    """Say which items a request may receive; made by an index, combined by ``&``, ``|`` and ``~``."""
+
+    def __len__(self) -> int:
+        """Count the allowed items."""
+        ...
+
+    def __and__(self, other: Any) -> Subset:
+        """Allow what both allow."""
+        ...
+
+    def __or__(self, other: Any) -> Subset:
+        """Allow what either allows."""
+        ...
+
+    def __invert__(self) -> Subset:
+        """Allow what this one does not."""
+        ...
+
+
+@runtime_checkable
+class ConstraintIndex(Protocol):
+    """Keep beams inside a set of token sequences.
+
+    `row` is the number of an item in its catalogue (the order in which the sequences were given), never the rank inside the
+    index. A subset belongs to a request, so it is passed with each call, one per query; None allows all.
+    """
+
+    @property
+    def vocab_size(self) -> int:
+        """Give one more than the largest token that may occur."""
+        ...
+
+    def __len__(self) -> int:
+        """Count the items that are live."""
+        ...
+
+    def start(self, queries: int) -> Beams:
+        """Place one beam per query at the root, width 1. Of an empty index, the beams are not alive."""
+        ...
+
+    def candidates(
+        self,
+        beams: Beams,
+        logits: Float,
+        scores: npt.NDArray[np.float64],
+        count: int,
+        subsets: Sequence[Subset | None] | None = None,
+        meaning: ScoreMeaning = "full_softmax",
+        rows: Int | None = None,
+    ) -> Candidates:
+        """Find the best continuations that still lead to a live, allowed item.
+
+        Args:
+            beams: From `start` or `advance`, (queries, width).
+            logits: One row per beam, (queries * width, V) in beam order, or (any, V) with `rows`. V may exceed `vocab_size`.
+            scores: Log-probability of each beam so far, (queries, width).
+            count: At most so many continuations per query.
+            subsets: One per query, or None.
+            meaning: `full_softmax`: log-softmax over all V logits, then the constraint (Hugging Face, SEAL, STATIC).
+                `renormalised`: log-softmax over the beam's children in the whole index (a subset does not move it).
+            rows: Row of `logits` that belongs to each beam, (queries, width), -1 where there is none (dead beams).
+
+        Raises:
+            LogitsError: A logit is +inf, or rows do not fit. NaN counts as -inf, outside the denominator.
+        """
+        ...
+
+    def advance(self, candidates: Candidates, picks: Int) -> Beams:
+        """Make the picked candidates the next beams.
+
+        Args:
+            candidates: From `candidates`.
+            picks: Which entries, (queries, width); -1 leaves that beam dead.
+        """
+        ...
+
+    def items(self, state: npt.NDArray[np.int64], subset: Subset | None = None) -> Int:
+        """List the rows of the live, allowed items below a state of shape (state_size,), in catalogue order."""
+        ...
+
+    def subset(self, allowed: npt.NDArray[np.bool_]) -> Subset:
+        """Compile a mask over catalogue rows, shape (rows,), into a subset."""
+        ...
+
+    def only(self, rows: npt.ArrayLike) -> Subset:
+        """Allow just these rows. Cost grows with their number, not with the catalogue's."""
+        ...
+
+    def without(self, rows: npt.ArrayLike, subset: Subset | None = None) -> Subset:
+        """Allow all but these rows (seen items, deny-list), within `subset` if given."""
+        ...

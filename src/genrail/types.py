@@ -1,0 +1,151 @@
+"""The words that every room speaks: Query, Hit, Ranking, Retriever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, overload, runtime_checkable
+
+from genrail.errors import QueryError
+
+__all__ = ["Hit", "Query", "Ranking", "Retriever"]
+
+
+@dataclass(frozen=True)
+class Query:
+    """Say what somebody wants: words, a past, or both, within a filter.
+
+    Args:
+        text: The words, or None.
+        history: The user's own item ids, oldest first.
+        where: A filter over the catalogue's attributes, such as ``price < 100 AND in_stock``.
+        exclude_seen: Leave the items of the history out of the answer.
+        exclude: Further item ids that must not come out.
+
+    Raises:
+        QueryError: Neither words nor a history.
+
+    >>> Query("trail shoes", where="price < 100").text
+    'trail shoes'
+    """
+
+    text: str | None = None
+    history: Sequence[str] = ()
+    where: str | None = None
+    exclude_seen: bool = True
+    exclude: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.history, str):
+            raise QueryError(f"history is one string ({self.history!r}); give a list of item ids: [{self.history!r}]")
+        object.__setattr__(self, "history", tuple(str(item) for item in self.history))
+        object.__setattr__(self, "exclude", tuple(str(item) for item in self.exclude))
+        if not (self.text or "").strip() and not self.history:
+            raise QueryError("the query is empty: give words, or a history of item ids, or both")
+
+
+@dataclass(frozen=True)
+class Hit:
+    """Hold one item of an answer.
+
+    Args:
+        item_id: The user's own id.
+        title: As given in the catalogue.
+        score: What the ranking is sorted by, higher first.
+        rank: 1 for the first.
+        log_probability: Of the item's identifier under the model (natural logarithm); None for methods without a model.
+        attributes: The item's other columns.
+        explanation: Filled when ``explain=True`` was asked for.
+    """
+
+    item_id: str
+    title: str
+    score: float
+    rank: int
+    log_probability: float | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    explanation: Mapping[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Turn the hit into plain values for JSON."""
+        values: dict[str, Any] = {
+            "rank": self.rank,
+            "item_id": self.item_id,
+            "title": self.title,
+            "score": self.score,
+            "log_probability": self.log_probability,
+            "attributes": dict(self.attributes),
+        }
+        if self.explanation is not None:
+            values["explanation"] = dict(self.explanation)
+        return values
+
+
+@dataclass(frozen=True)
+class Ranking(Sequence[Hit]):
+    """Hold the answer to one query: hits, best first.
+
+    Args:
+        hits: No item twice.
+        exhausted: True when fewer than k items were allowed, so that nothing more could come.
+        warnings: What the caller should know, such as unknown items in a history.
+        trace: The steps of the decode, when asked for.
+
+    >>> ranking = Ranking((Hit("sku-1", "Boot", -0.5, 1),))
+    >>> len(ranking), ranking[0].title, ranking.item_ids
+    (1, 'Boot', ['sku-1'])
+    """
+
+    hits: tuple[Hit, ...] = ()
+    exhausted: bool = False
+    warnings: tuple[str, ...] = ()
+    trace: Any = None
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    @overload
+    def __getitem__(self, index: int) -> Hit: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Hit, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Hit | tuple[Hit, ...]:
+        return self.hits[index]
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+    @property
+    def item_ids(self) -> list[str]:
+        """List the ids, best first."""
+        return [hit.item_id for hit in self.hits]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Turn the ranking into plain values for JSON."""
+        return {
+            "hits": [hit.to_dict() for hit in self.hits],
+            "exhausted": self.exhausted,
+            "warnings": list(self.warnings),
+        }
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Answer queries with items: what engines and baselines have in common."""
+
+    @property
+    def name(self) -> str:
+        """Say what this is, for tables."""
+        ...
+
+    def search_batch(self, queries: Sequence[Query], k: int = 10) -> list[Ranking]:
+        """Rank the k best items for each query.
+
+        Returns:
+            One ranking per query, in order; each with k hits whenever k items are allowed.
+
+        Raises:
+            QueryError: k below 1, or a history without a single known item and no words.
+        """
+        ...
