@@ -1,0 +1,29 @@
+"""Constraints: which token sequences exist, which items a request may receive, and the step that obeys both.
+
+Integers in, integers out; no torch. The classes are loaded when first used, so that naming the seam
+(`genrail.constraints.index`) does not pay for numba.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from genrail.constraints.segments import LiveTrie
+    from genrail.constraints.trie import Trie
+    from genrail.constraints.warming import warm_up
+
+__all__ = ["LiveTrie", "Trie", "warm_up"]
+
+_HOMES = {
+    "LiveTrie": "genrail.constraints.segments",
+    "Trie": "genrail.constraints.trie",
+    "warm_up": "genrail.constraints.warming",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

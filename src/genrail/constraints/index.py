@@ -36,8 +36,8 @@ class Beams:
 class Candidates:
     """Hold the best continuations of each query, best first.
 
-    Order: score descending, then parent beam, then token; the same whatever else is in the batch. Entries beyond `count`
-    are padding (score -inf, parent and token -1).
+    Order: score descending, then parent beam, then token; the same whatever else is in the batch. Entries
+    beyond `count` are padding (score -inf, parent and token -1).
 
     Args:
         scores: Log-probability of the whole path so far, float64, shape (queries, n). May be -inf for a real entry.
@@ -47,6 +47,7 @@ class Candidates:
         complete: True where the token ends an identifier (nothing can follow), shape (queries, n).
         count: How many entries are real, shape (queries,).
         depth: Tokens written, this one included.
+        nan_logits: How many NaN logits the step met in the rows of live beams; they counted as -inf.
     """
 
     scores: npt.NDArray[np.float64]
@@ -56,6 +57,7 @@ class Candidates:
     complete: npt.NDArray[np.bool_]
     count: npt.NDArray[np.int64]
     depth: int
+    nan_logits: int = 0
 
 
 class Subset(Protocol):
@@ -82,8 +84,8 @@ class Subset(Protocol):
 class ConstraintIndex(Protocol):
     """Keep beams inside a set of token sequences.
 
-    `row` is the number of an item in its catalogue (the order in which the sequences were given), never the rank inside the
-    index. A subset belongs to a request, so it is passed with each call, one per query; None allows all.
+    `row` is the number of an item in its catalogue (the order in which the sequences were given), never the rank
+    inside the index. A subset belongs to a request, so it is passed with each call, one per query; None allows all.
     """
 
     @property
@@ -113,7 +115,8 @@ class ConstraintIndex(Protocol):
 
         Args:
             beams: From `start` or `advance`, (queries, width).
-            logits: One row per beam, (queries * width, V) in beam order, or (any, V) with `rows`. V may exceed `vocab_size`.
+            logits: One row per beam, (queries * width, V) in beam order, or (any, V) with `rows`. V may exceed
+                `vocab_size`.
             scores: Log-probability of each beam so far, (queries, width).
             count: At most so many continuations per query.
             subsets: One per query, or None.

@@ -1,0 +1,157 @@
+"""A trie on disk: one `.npy` per array and a manifest; the format is described in `docs/formats/trie.md`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from genrail.constraints.building import first_unsorted, heavy_edges
+from genrail.constraints.subset import Universe
+from genrail.errors import DamagedError, FormatError
+
+if TYPE_CHECKING:
+    from genrail.constraints.trie import Trie
+
+__all__ = ["FORMAT", "MANIFEST", "VERSION", "load_trie", "save_trie"]
+
+Array = npt.NDArray[Any]
+
+FORMAT = "genrail.trie"
+VERSION = 1
+MANIFEST = "trie.json"
+_ARRAYS = ("rows", "off", "order", "tok", "start", "first", "level", "live")
+_SETTINGS = ("vocab_size", "length", "end_token", "row_count", "heavy")
+
+
+def save_trie(trie: Trie, folder: Path) -> None:
+    """Write arrays, then the manifest with their types, shapes and checksums."""
+    folder.mkdir(parents=True, exist_ok=True)
+    described = {}
+    for name, array in zip(_ARRAYS, (*trie.arrays, trie.universe.live), strict=True):
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        described[name] = {
+            "dtype": array.dtype.str,
+            "shape": list(array.shape),
+            "sha256": _sha256(folder / f"{name}.npy"),
+        }
+    manifest = {"format": FORMAT, "version": VERSION, "items": len(trie.order)}
+    manifest |= {name: getattr(trie, name) for name in _SETTINGS}
+    text = json.dumps({**manifest, "arrays": described}, indent=1) + "\n"
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def load_trie(folder: Path, *, mmap: bool, verify: bool) -> Trie:
+    """Open a folder; see `Trie.load`."""
+    from genrail.constraints.trie import Trie
+
+    manifest = _read_manifest(folder)
+    if verify:
+        _verify_checksums(folder, manifest)
+    arrays = {name: _read_array(folder, name, manifest["arrays"][name], mmap) for name in _ARRAYS}
+    _check_shapes(folder, manifest, arrays)
+    if verify and (wrong := _wrong_content(manifest, arrays)):
+        raise DamagedError(f"{folder}: {wrong}; build the index again")
+    live = arrays.pop("live")
+    items = int(manifest["items"])
+    universe = Universe.of_words(items, live) if len(live) else Universe.full(items)
+    rows, off, order, tok, start, first, level = arrays.values()
+    settings = {name: manifest[name] for name in _SETTINGS}
+    return Trie(rows, off, order, tok, start, first, level, universe=universe, **settings)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FormatError(f"{folder} holds no {MANIFEST}; give a folder written by Trie.save") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DamagedError(f"{path} is not readable JSON ({error}); restore the folder from a copy") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise FormatError(f"{path} does not describe a trie")
+    if manifest.get("version") != VERSION:
+        raise FormatError(
+            f"{path} is of format version {manifest.get('version')}; this genrail reads {VERSION}: update genrail, or "
+            "build the index again"
+        )
+    known = isinstance(manifest.get("arrays"), dict) and all(name in manifest["arrays"] for name in _ARRAYS)
+    if not known or any(name not in manifest for name in ("items", *_SETTINGS)):
+        raise DamagedError(f"{path} lacks entries; restore the folder from a copy")
+    return manifest
+
+
+def _read_array(folder: Path, name: str, described: dict[str, Any], mmap: bool) -> Array:
+    path = folder / f"{name}.npy"
+    try:
+        loaded = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+    except FileNotFoundError:
+        raise DamagedError(f"{path} is missing; restore the folder from a copy") from None
+    except Exception as error:  # NumPy lets many kinds through when a header is broken: token, syntax, memory errors
+        raise DamagedError(f"{path} is damaged ({error}); restore the folder from a copy") from None
+    array: Array = np.asarray(loaded)  # a plain view: kernels are compiled for arrays, not for np.memmap
+    array.setflags(write=False)
+    if array.dtype.str != described.get("dtype") or list(array.shape) != described.get("shape"):
+        raise DamagedError(
+            f"{path} holds {array.dtype.str} {list(array.shape)}, the manifest says {described.get('dtype')} "
+            f"{described.get('shape')}; restore the folder from a copy"
+        )
+    return array
+
+
+def _check_shapes(folder: Path, manifest: dict[str, Any], arrays: dict[str, Array]) -> None:
+    """Compare the arrays with each other: what is wrong here would be read outside of an array."""
+    items, ragged = int(manifest["items"]), manifest["end_token"] is not None
+    tokens = items * int(manifest["length"])
+    if ragged:
+        tokens = int(arrays["off"][-1]) if len(arrays["off"]) == items + 1 else -1
+    edges = len(arrays["tok"])
+    level = arrays["level"]
+    whole = (
+        all(array.ndim == 1 for array in arrays.values())
+        and (ragged or len(arrays["off"]) == 0)
+        and len(arrays["rows"]) == tokens
+        and len(arrays["order"]) == items <= int(manifest["row_count"])
+        and arrays["tok"].dtype == arrays["rows"].dtype
+        and len(arrays["start"]) == edges == len(arrays["first"]) - 1
+        and (int(level[-1]) if len(level) else -1) == edges
+        and len(arrays["live"]) in (0, (items >> 6) + 1)
+    )
+    if not whole:
+        raise DamagedError(f"the arrays in {folder} do not fit each other; restore the folder from a copy")
+
+
+def _verify_checksums(folder: Path, manifest: dict[str, Any]) -> None:
+    for name in _ARRAYS:
+        path = folder / f"{name}.npy"
+        if path.exists() and _sha256(path) != manifest["arrays"][name].get("sha256"):
+            raise DamagedError(f"{path} was altered after it was written; restore the folder from a copy")
+
+
+def _wrong_content(manifest: dict[str, Any], arrays: dict[str, Array]) -> str:
+    """Say which rule of the format the content breaks; empty when it keeps all."""
+    items, length, heavy = int(manifest["items"]), int(manifest["length"]), int(manifest["heavy"])
+    rows, off, order = arrays["rows"], arrays["off"], arrays["order"]
+    if len(off) and (off[0] != 0 or np.any(off[1:] <= off[:-1])):
+        return "off.npy does not ascend"
+    if len(rows) and int(rows.max()) >= int(manifest["vocab_size"]):
+        return "rows.npy holds a token outside the vocabulary"
+    if items and (int(order.max()) >= int(manifest["row_count"]) or len(np.unique(order)) != items):
+        return "order.npy does not name each catalogue row once"
+    live = arrays["live"]
+    if len(live) and int(live[-1]) >> (items & 63):
+        return "live.npy marks ranks beyond the last item"
+    if first_unsorted(rows, off, length, order) >= 0:
+        return "rows.npy is not sorted"
+    edges = heavy_edges(rows, off, length, items, heavy)
+    same = all(np.array_equal(arrays[name], getattr(edges, name)) for name in ("tok", "start", "first", "level"))
+    return "" if same else "the lists of children do not follow from the rows"
