@@ -1,0 +1,1 @@
+"""Models: text encoders, the native model, language models, prompts, tiny doubles for tests."""
