@@ -1,6 +1,11 @@
 """Generative retrieval on rails: a catalogue file becomes a search and recommendation engine.
 
 The public names load on first use, so that ``import genrail`` is quick and does without torch.
+
+>>> import genrail
+>>> shop = genrail.Catalog.from_items([{"sku": "a", "name": "Trail boot"}, {"sku": "b", "name": "Sandal"}])
+>>> genrail.BM25(shop).search_batch([genrail.Query("boots")], k=1)[0].item_ids
+['a']
 """
 
 from __future__ import annotations
@@ -11,17 +16,45 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from genrail.baselines import BM25 as BM25
+    from genrail.baselines import TFIDF as TFIDF
+    from genrail.baselines import Dense as Dense
+    from genrail.baselines import Popularity as Popularity
+    from genrail.catalog import Catalog as Catalog
+    from genrail.catalog import Interactions as Interactions
+    from genrail.catalog import demo_catalog as demo_catalog
+    from genrail.catalog import demo_interactions as demo_interactions
+    from genrail.decoding import BeamSettings as BeamSettings
+    from genrail.evaluation import compare as compare
+    from genrail.evaluation import evaluate as evaluate
+    from genrail.retrieval import Engine as Engine
+    from genrail.retrieval import load as load
     from genrail.types import Hit as Hit
     from genrail.types import Query as Query
     from genrail.types import Ranking as Ranking
+    from genrail.types import Retriever as Retriever
 
 _HOME = {
+    "BM25": "genrail.baselines",
+    "BeamSettings": "genrail.decoding",
+    "Catalog": "genrail.catalog",
+    "Dense": "genrail.baselines",
+    "Engine": "genrail.retrieval",
     "Hit": "genrail.types",
+    "Interactions": "genrail.catalog",
+    "Popularity": "genrail.baselines",
     "Query": "genrail.types",
     "Ranking": "genrail.types",
+    "Retriever": "genrail.types",
+    "TFIDF": "genrail.baselines",
+    "compare": "genrail.evaluation",
+    "demo_catalog": "genrail.catalog",
+    "demo_interactions": "genrail.catalog",
+    "evaluate": "genrail.evaluation",
+    "load": "genrail.retrieval",
 }
 
-__all__ = ["Hit", "Query", "Ranking", "__version__"]
+__all__ = ["__version__", *_HOME]  # noqa: PLE0604  names of the table above
 
 
 def __getattr__(name: str) -> Any:

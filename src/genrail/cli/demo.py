@@ -1,0 +1,105 @@
+"""`genrail demo`: a shoe shop of 3,000 products, built, searched and explained in a minute."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from genrail.cli.console import errors_as_sentences, note, print_json, stage_progress
+from genrail.cli.search import Debug, Json, show_ranking
+
+if TYPE_CHECKING:
+    from genrail.catalog import Catalog, Interactions
+    from genrail.retrieval import Engine
+    from genrail.types import Query, Ranking
+
+__all__ = ["demo"]
+
+WORDS = ("something waterproof to walk the dog", "light running shoes for summer", "warm boots for a child")
+FILTERED = ("leather shoes for the office", "price < 100 AND in_stock")
+HITS = 5
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the shop's files and the engine.")] = Path("demo-shop"),
+    seed: Annotated[int, typer.Option("--seed", help="Another seed, another shop.")] = 7,
+    max_seconds: Annotated[float, typer.Option("--max-seconds", help="Training time.")] = 12.0,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Build the demo shop, then search it and recommend from it."""
+    with errors_as_sentences(debug):
+        from genrail.catalog import demo_catalog, demo_interactions, write_demo
+
+        began = time.perf_counter()
+        out.mkdir(parents=True, exist_ok=True)
+        write_demo(out, seed=seed)
+        catalog, interactions = demo_catalog(seed=seed), demo_interactions(seed=seed)
+        note(f"a shoe shop of {len(catalog):,} products and {len(interactions.sequences(catalog).user_ids):,} shoppers")
+        engine = _build(catalog, interactions, out / "shop.genrail", max_seconds, seed, json)
+        built = time.perf_counter() - began
+        answers = _ask(engine, catalog, interactions)
+        if json:
+            print_json({"seconds": built, "answers": {title: ranking.to_dict() for title, ranking in answers}})
+            return
+        for title, ranking in answers:
+            show_ranking(title, ranking)
+        _draw(engine)
+        _what_next(out, built)
+
+
+def _build(
+    catalog: Catalog, interactions: Interactions, folder: Path, max_seconds: float, seed: int, quiet: bool
+) -> Engine:
+    from genrail.retrieval import Engine
+
+    with stage_progress(quiet=quiet) as progress:
+        engine = Engine.build(
+            catalog, interactions=interactions, pseudo_queries=2, max_seconds=max_seconds, seed=seed, progress=progress
+        )
+    engine.save(folder)
+    return engine
+
+
+def _ask(engine: Engine, catalog: Catalog, interactions: Interactions) -> list[tuple[str, Ranking]]:
+    """Ask three queries, two histories, and one query with a filter."""
+    from genrail.types import Query
+
+    asked: list[tuple[str, Query]] = [(f'search "{words}"', Query(words)) for words in WORDS]
+    for history in _pasts(catalog, interactions):
+        titles = " → ".join(catalog.titles[row] for row in catalog.rows(history))
+        asked.append((f"recommend after {titles}", Query(history=history)))
+    words, where = FILTERED
+    asked.append((f'search "{words}" where {where}', Query(words, where=where)))
+    rankings = engine.search_batch([query for _, query in asked], HITS)
+    return [(title, ranking) for (title, _), ranking in zip(asked, rankings, strict=True)]
+
+
+def _pasts(catalog: Catalog, interactions: Interactions) -> list[list[str]]:
+    """Take the first three items of two shoppers."""
+    sequences = interactions.sequences(catalog)
+    starts = sequences.offsets[[0, 1]].tolist()
+    return [[catalog.item_ids[row] for row in sequences.rows[start : start + 3]] for start in starts]
+
+
+def _draw(engine: Engine) -> None:
+    from genrail.cli.rails import draw_rails
+
+    note("")
+    ranking = engine.search(WORDS[0], k=HITS, explain=True)
+    draw_rails(ranking.trace, f'the rails of "{WORDS[0]}"', engine.spell)
+
+
+def _what_next(out: Path, seconds: float) -> None:
+    shop = out / "shop.genrail"
+    note(f"\nbuilt in {seconds:.0f} s; everything lies in {out}. Try:")
+    for line in (
+        f'genrail search {shop} "red sneakers" --where "price < 80" --explain',
+        f"genrail evaluate {shop} --queries {out / 'queries.csv'} --qrels {out / 'qrels.csv'}",
+        f"genrail inspect {shop}",
+        f"genrail build {out / 'products.csv'} --interactions {out / 'interactions.csv'} --out mine.genrail",
+    ):
+        note(f"  {line}")

@@ -1,0 +1,226 @@
+"""From a catalogue to the first edition of an engine: vectors, identifiers, model, index."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from genrail.catalog import Catalog, Interactions
+from genrail.constraints.segments import LiveTrie
+from genrail.constraints.trie import Trie
+from genrail.errors import CatalogError, MissingPackageError, SettingsError
+from genrail.identifiers import IdentifierTable
+from genrail.retrieval.engine import Edition
+from genrail.retrieval.lanes import Encoder, NativeLane, Progress, load_encoder
+from genrail.rng import generator
+
+if TYPE_CHECKING:
+    from genrail.retrieval.language_model_lane import LanguageModelLane
+    from genrail.training.native import TrainingReport
+    from genrail.training.pairs import QueryPairs
+
+__all__ = ["BuildSettings", "build_language_model_edition", "build_native_edition", "train_edition"]
+
+Rows = npt.NDArray[np.int64]
+Vectors = npt.NDArray[np.float32]
+Judgements = Mapping[str, Mapping[str, float]]
+
+COPURCHASE_DIMENSIONS = 64  # chosen on the validation items of Amazon Beauty; docs/results.md
+MIN_EVENTS = 3  # a user with fewer is training data only, as in the leave-last-out protocol
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """Say how the native lane is built.
+
+    Args:
+        levels: Codes of an identifier before the de-duplicating one; 3 is TIGER's choice (Rajput et al. 2023).
+        codes: Size of a codebook; None for 256, or a quarter of the items where there are fewer than 1,024.
+        pseudo_queries: Made-up queries for each item, so that search works without a log.
+        hold_out: Keep each user's last event out of training, so that `evaluate` is honest.
+        max_seconds: Stop training after this long.
+        seed: Same seed, same engine.
+    """
+
+    levels: int = 3
+    codes: int | None = None
+    pseudo_queries: int = 4
+    hold_out: bool = True
+    max_seconds: float | None = None
+    seed: int = 0
+
+    def codebook(self, items: int) -> int:
+        """Choose the size of a codebook for so many items."""
+        return self.codes if self.codes is not None else max(1, min(256, items // 4))
+
+
+def build_native_edition(
+    catalog: Catalog, interactions: Interactions | None, encoder: Any, settings: BuildSettings, progress: Progress
+) -> Edition:
+    """Encode, quantise, train; see `Engine.build`."""
+    _require_torch()
+    from genrail.identifiers import SemanticIds
+    from genrail.models.native import NativeModel
+    from genrail.models.native_settings import NativeSettings
+
+    if not catalog.live.any():
+        raise CatalogError("the catalogue has no items; read one with at least one row")
+    found = load_encoder(encoder)
+    vectors = found.encode(catalog.texts(), lambda done, total: progress("text vectors", done, total))
+    progress("identifiers", 0, 1)
+    codes = settings.codebook(int(catalog.live.sum()))
+    described = vectors if interactions is None else _with_copurchase(vectors, interactions, catalog, settings)
+    identifiers = SemanticIds.fit(described[catalog.live], settings.levels, codes, settings.seed)
+    order = generator(settings.seed, "de-duplicating codes").permutation(len(catalog))
+    table = identifiers.assign(described, order=order)
+    progress("identifiers", 1, 1)
+    model = NativeModel.create(
+        NativeSettings(), table.matrix(), vectors, settings.seed, vocab_size=max(table.vocab_size, codes)
+    )
+    lane = NativeLane(found, identifiers, model, settings.hold_out)
+    edition = Edition(catalog, table, _index(catalog, table), lane)
+    _train(edition, interactions, None, settings, progress)
+    return edition
+
+
+def _with_copurchase(
+    vectors: Vectors, interactions: Interactions, catalog: Catalog, settings: BuildSettings
+) -> Vectors:
+    """Put what was taken together beside the texts, so that identifiers know both."""
+    from genrail.training.copurchase import copurchase_vectors, with_copurchase
+
+    rows, offsets = _sequences(interactions, catalog, hold_out=True)
+    together = copurchase_vectors(rows, offsets, len(catalog), COPURCHASE_DIMENSIONS, seed=settings.seed)
+    return with_copurchase(vectors, together, COPURCHASE_DIMENSIONS)
+
+
+def build_language_model_edition(catalog: Catalog, model: Any, progress: Progress) -> Edition:
+    """Load a language model and let it write titles; see `Engine.build`."""
+    _require_torch()
+    if not catalog.live.any():
+        raise CatalogError("the catalogue has no items; read one with at least one row")
+    lane = _language_model_lane(model)
+    progress("titles", 0, len(catalog))
+    table = lane.identify(catalog)
+    progress("titles", len(catalog), len(catalog))
+    return Edition(catalog, table, _index(catalog, table), lane)
+
+
+def _language_model_lane(model: Any) -> LanguageModelLane:
+    from genrail.models.checkpoints import load_checkpoint
+    from genrail.retrieval.language_model_lane import LanguageModelLane
+
+    if not isinstance(model, str | Path):
+        if not hasattr(model, "prefill") or not hasattr(model, "tokenizer"):
+            raise SettingsError(
+                f"{model!r} is no language model; give a name, a folder, or what load_checkpoint returns"
+            )
+        return LanguageModelLane(model)
+    return LanguageModelLane(load_checkpoint(model), None if Path(model).exists() else str(model))
+
+
+def _index(catalog: Catalog, table: IdentifierTable) -> LiveTrie:
+    index = LiveTrie(Trie.from_flat(table.tokens, table.offsets, table.vocab_size, table.end_token))
+    gone = np.flatnonzero(~catalog.live)
+    return index.remove(gone) if len(gone) else index
+
+
+def train_edition(
+    edition: Edition,
+    interactions: Interactions | None,
+    queries: Mapping[str, str] | None,
+    qrels: Judgements | None,
+    settings: BuildSettings,
+    progress: Progress,
+) -> tuple[Edition, TrainingReport]:
+    """Train a copy of the edition's model further; see `Engine.train`."""
+    lane = edition.lane
+    if not isinstance(lane, NativeLane):
+        raise SettingsError(f"only the native lane is trained here; this engine writes titles with {lane.name}")
+    copied = replace(lane, model=copy.deepcopy(lane.model), held_out=lane.held_out and settings.hold_out)
+    after = Edition(edition.catalog, edition.table, edition.index, copied)
+    given = _judged_pairs(lane.encoder, edition.catalog, queries, qrels)
+    return after, _train(after, interactions, given, settings, progress)
+
+
+def _train(
+    edition: Edition,
+    interactions: Interactions | None,
+    given: QueryPairs | None,
+    settings: BuildSettings,
+    progress: Progress,
+) -> TrainingReport:
+    """Teach the edition's model, in place, from its catalogue's text, interactions and judged queries."""
+    from genrail.training.native import train_native
+    from genrail.training.native_settings import TrainingSettings
+    from genrail.training.pairs import QueryPairs, encode_pseudo_queries
+
+    lane, catalog = edition.lane, edition.catalog
+    assert isinstance(lane, NativeLane)  # both callers made sure
+    pairs = encode_pseudo_queries(
+        lambda texts: lane.encoder.encode(texts, lambda done, total: progress("pseudo-query vectors", done, total)),
+        catalog.titles,
+        catalog.texts(),
+        settings.pseudo_queries,
+        settings.seed,
+    )
+    pairs = pairs.take(catalog.live[pairs.rows])
+    if given is not None:
+        pairs = QueryPairs(np.concatenate([pairs.vectors, given.vectors]), np.concatenate([pairs.rows, given.rows]))
+    sequences = None if interactions is None else _sequences(interactions, catalog, settings.hold_out)
+    targets = 0 if sequences is None else max(0, len(sequences[0]) - len(sequences[1]) + 1)
+    return train_native(
+        lane.model,
+        sequences,
+        pairs,
+        TrainingSettings.for_size(len(catalog), targets, settings.max_seconds),
+        seed=settings.seed,
+        progress=lambda now: progress("training", round(now.seconds), round(now.seconds + now.seconds_left)),
+    )
+
+
+def _sequences(interactions: Interactions, catalog: Catalog, hold_out: bool) -> tuple[Rows, Rows]:
+    """List events as flat rows and offsets, without the last one of each user that `evaluate` would test."""
+    found = interactions.sequences(catalog)
+    if not hold_out:
+        return found.rows, found.offsets
+    lengths = np.diff(found.offsets)
+    tested = lengths >= MIN_EVENTS
+    kept = np.ones(len(found.rows), dtype=np.bool_)
+    kept[found.offsets[1:][tested] - 1] = False
+    return found.rows[kept], np.concatenate([[0], np.cumsum(lengths - tested)])
+
+
+def _judged_pairs(
+    encoder: Encoder, catalog: Catalog, queries: Mapping[str, str] | None, qrels: Judgements | None
+) -> QueryPairs | None:
+    """Turn judged queries into (vector, item) pairs; items with a grade above 0 count."""
+    from genrail.training.pairs import QueryPairs
+
+    if queries is None or qrels is None:
+        return None
+    wanted = [
+        (queries[query_id], item_id)
+        for query_id, grades in qrels.items()
+        for item_id, grade in grades.items()
+        if grade > 0 and query_id in queries
+    ]
+    rows = catalog.rows([item_id for _, item_id in wanted])
+    known = np.flatnonzero(rows >= 0)
+    if not len(known):
+        raise SettingsError("no judged item of these queries is in the catalogue; check that both use the same ids")
+    texts: Sequence[str] = [wanted[place][0] for place in known.tolist()]
+    return QueryPairs(np.asarray(encoder.encode(texts), dtype=np.float32), rows[known])
+
+
+def _require_torch() -> None:
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise MissingPackageError("torch", "torch,offline", "building an engine") from error

@@ -1,0 +1,387 @@
+"""The engine: catalogue, identifiers, constraint and model, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from genrail.catalog import Catalog
+from genrail.constraints.segments import LiveTrie
+from genrail.decoding import BeamSettings, Decoded, beam_search
+from genrail.errors import QueryError
+from genrail.identifiers import IdentifierTable
+from genrail.retrieval.gate import Gate
+from genrail.retrieval.requests import FilterCache, Request, resolve
+from genrail.types import Hit, Query, Ranking
+
+if TYPE_CHECKING:
+    from genrail.catalog import Interactions
+    from genrail.retrieval.lanes import Encoder, Lane
+    from genrail.storage import Journal
+    from genrail.training.native import TrainingReport
+
+__all__ = ["Edition", "Engine", "Progress"]
+
+Progress = Callable[[str, int, int], None]
+MAX_K = 1000  # reliability.md D
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Ignore progress."""
+
+
+@dataclass(frozen=True)
+class Edition:
+    """Hold the parts that belong together; a request keeps one edition from start to end.
+
+    Args:
+        catalog: The items, removed ones included (their bit in `live` is off).
+        table: Identifier of each catalogue row.
+        index: What keeps the decoder on these identifiers.
+        lane: The model and how it reads requests.
+    """
+
+    catalog: Catalog
+    table: IdentifierTable
+    index: LiveTrie
+    lane: Lane
+    filters: FilterCache = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "filters", FilterCache(self.catalog, self.index))
+
+    def with_items(self, catalog: Catalog, rows: range, reading: dict[str, Any]) -> Edition:
+        """Make the edition with new rows; this one stays as it is.
+
+        Args:
+            catalog: This one's catalogue with the new rows behind it.
+            rows: The new rows.
+            reading: From `Lane.read`.
+        """
+        lane, table = self.lane.extend(catalog, rows, self.table, reading)
+        index = self.index.add([table.sequence(row).tolist() for row in rows])
+        return Edition(catalog, table, index, lane)
+
+    def without_items(self, item_ids: Sequence[str]) -> Edition:
+        """Make the edition without some items; this one stays as it is.
+
+        Raises:
+            CatalogError: An id is not in the catalogue.
+        """
+        catalog = self.catalog.remove(item_ids)
+        return Edition(catalog, self.table, self.index.remove(self.catalog.rows(item_ids)), self.lane)
+
+
+class Engine:
+    """Search and recommend from a catalogue with a model that writes identifiers.
+
+    Build one with `Engine.build`, or open a saved one with `genrail.load`. An engine may be shared by threads: each
+    request works on the edition that was live when it began.
+
+    >>> shop = Catalog.from_items([{"sku": f"s{n}", "name": f"boot {n}", "price": 10 * n} for n in range(20)])
+    >>> engine = Engine.build(shop, encoder="hashing", max_seconds=1)
+    >>> ranking = engine.search("boot", k=3, where="price < 40", history=["s1"])
+    >>> sorted(ranking.item_ids), ranking.exhausted
+    (['s0', 's2', 's3'], False)
+    """
+
+    def __init__(self, edition: Edition, beam: BeamSettings | None = None) -> None:
+        self._edition = edition
+        self._beam = beam or BeamSettings()
+        self._writing = Lock()
+        self._journal: Journal | None = None
+        self.gate = Gate()
+
+    @classmethod
+    def build(
+        cls,
+        catalog: Catalog,
+        *,
+        interactions: Interactions | None = None,
+        model: Any = None,
+        encoder: Any = None,
+        levels: int = 3,
+        codes: int | None = None,
+        pseudo_queries: int = 4,
+        hold_out: bool = True,
+        max_seconds: float | None = None,
+        seed: int = 0,
+        beam: BeamSettings | None = None,
+        progress: Progress | None = None,
+    ) -> Engine:
+        """Make an engine from a catalogue.
+
+        Without `model`: Semantic IDs and the native model, trained here on the catalogue's text and, if given, on
+        interactions. With `model`: a Hugging Face language model that writes titles, not trained.
+
+        Args:
+            catalog: The items.
+            interactions: Who took what, in order.
+            model: None for the native lane; else the name or folder of a causal or seq2seq checkpoint, or a loaded one.
+            encoder: Text encoder of the native lane: None for all-MiniLM-L6-v2, a name or folder of any
+                sentence-transformers model, "hashing" for the tiny one without weights, or an object with `encode`.
+            levels: Codes of a Semantic ID before the one that tells duplicates apart.
+            codes: Size of a codebook; None for 256, or a quarter of the items where there are fewer than 1,024.
+            pseudo_queries: Queries made up from each item's text, so that search works without a log; with fewer the
+                build is faster.
+            hold_out: Keep each user's last event out of training, so that `genrail evaluate` is honest.
+            max_seconds: Stop training after this long and keep the best so far.
+            seed: Same seed and input, same engine.
+            beam: Width and score of the decoder.
+            progress: Called with (stage, done, total).
+
+        Raises:
+            CatalogError: The catalogue is empty.
+            MissingPackageError: torch or transformers is not installed.
+
+        Cost: native lane about a minute per 10,000 items on two cores without interactions; see docs/results.md.
+        """
+        from genrail.retrieval.building import BuildSettings, build_language_model_edition, build_native_edition
+
+        report = progress or _silent
+        if model is None:
+            settings = BuildSettings(levels, codes, pseudo_queries, hold_out, max_seconds, seed)
+            edition = build_native_edition(catalog, interactions, encoder, settings, report)
+        else:
+            edition = build_language_model_edition(catalog, model, report)
+        return cls(edition, beam)
+
+    def train(
+        self,
+        *,
+        interactions: Interactions | None = None,
+        queries: Mapping[str, str] | None = None,
+        qrels: Mapping[str, Mapping[str, float]] | None = None,
+        hold_out: bool = True,
+        max_seconds: float | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> TrainingReport:
+        """Train the native model further; requests see the trained one when it is done.
+
+        Args:
+            interactions: Who took what, in order.
+            queries: Query id to words.
+            qrels: Query id to item id to grade; items with a grade above 0 are right.
+            hold_out: Keep each user's last event out of training.
+            max_seconds: Stop after this long.
+            seed: Same seed, same model.
+            progress: Called with (stage, done, total).
+
+        Raises:
+            SettingsError: The engine writes titles with a language model, or nothing fits the catalogue.
+        """
+        from genrail.retrieval.building import BuildSettings, train_edition
+
+        settings = BuildSettings(hold_out=hold_out, max_seconds=max_seconds, seed=seed)
+        with self._writing:
+            self._edition, report = train_edition(
+                self._edition, interactions, queries, qrels, settings, progress or _silent
+            )
+        return report
+
+    # --- what a user asks -------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Name the lane, for tables."""
+        return self._edition.lane.name
+
+    @property
+    def catalog(self) -> Catalog:
+        """Give the catalogue as it is now."""
+        return self._edition.catalog
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """Give the text encoder, if the lane has one."""
+        return self._edition.lane.encoder
+
+    @property
+    def trained_on_everything(self) -> bool:
+        """Tell whether training saw every event, so that evaluating on them would flatter."""
+        return not getattr(self._edition.lane, "held_out", True)
+
+    @property
+    def edition(self) -> Edition:
+        """Give the parts of the live edition, for inspection."""
+        return self._edition
+
+    def __len__(self) -> int:
+        return len(self._edition.index)
+
+    def search(
+        self,
+        text: str | None = None,
+        *,
+        history: Sequence[str] = (),
+        k: int = 10,
+        where: str | None = None,
+        exclude_seen: bool = True,
+        explain: bool = False,
+    ) -> Ranking:
+        """Find the k best items for words, a past, or both.
+
+        Args:
+            text: What is wanted.
+            history: Item ids, oldest first.
+            k: How many hits, 1 to 1,000.
+            where: Filter over attributes; k allowed items come back whenever they exist.
+            exclude_seen: Leave the items of the history out.
+            explain: Fill `Hit.explanation` and `Ranking.trace`.
+
+        Raises:
+            QueryError: Nothing was asked, or k is out of range.
+            FilterError: The filter cannot be read.
+        """
+        query = Query(text, history, where=where, exclude_seen=exclude_seen)
+        return self.search_batch([query], k, explain=explain)[0]
+
+    def recommend(
+        self,
+        history: Sequence[str],
+        *,
+        k: int = 10,
+        where: str | None = None,
+        exclude_seen: bool = True,
+        explain: bool = False,
+    ) -> Ranking:
+        """Recommend k items to somebody with this past; see `search`."""
+        return self.search(None, history=history, k=k, where=where, exclude_seen=exclude_seen, explain=explain)
+
+    def search_batch(self, queries: Sequence[Query], k: int = 10, *, explain: bool = False) -> list[Ranking]:
+        """Answer several queries in one decode; the answers are those of one at a time.
+
+        Raises:
+            QueryError: k is out of range, or a query holds nothing that can be used.
+            ClosedWorldError: The last gate caught a forbidden item; a bug of ours.
+        """
+        if not 1 <= k <= MAX_K:
+            raise QueryError(f"k is {k}; give a number from 1 to {MAX_K}")
+        edition = self._edition
+        requests = [resolve(query, edition.catalog, edition.index, edition.filters) for query in queries]
+        decoded = self._decode(edition, requests, k, explain)
+        return [
+            self._ranking(edition, request, answer, explain) for request, answer in zip(requests, decoded, strict=True)
+        ]
+
+    def _decode(self, edition: Edition, requests: list[Request], k: int, explain: bool) -> list[Decoded]:
+        if not requests:
+            return []
+        return beam_search(
+            edition.lane.model,
+            edition.lane.contexts(requests, edition.catalog),
+            edition.index,
+            replace(self._beam, trace=explain),
+            [request.subset for request in requests],
+            k,
+        )
+
+    def _ranking(self, edition: Edition, request: Request, answer: Decoded, explain: bool) -> Ranking:
+        self.gate.check(answer.rows, request.allowed)
+        hits = tuple(
+            Hit(
+                item_id=edition.catalog.item_ids[row],
+                title=edition.catalog.titles[row],
+                score=float(score),
+                rank=rank,
+                log_probability=float(log_probability),
+                attributes=edition.catalog.attributes(row),
+                explanation={"identifier": edition.table.sequence(row).tolist()} if explain else None,
+            )
+            for rank, (row, score, log_probability) in enumerate(
+                zip(answer.rows.tolist(), answer.scores.tolist(), answer.log_probabilities.tolist(), strict=True),
+                start=1,
+            )
+        )
+        return Ranking(hits, answer.exhausted, request.warnings, answer.trace)
+
+    # --- a live catalogue -------------------------------------------------------------------------------------------
+
+    def add(self, items: Catalog | Iterable[dict[str, Any]], *, progress: Progress | None = None) -> None:
+        """Add items; the next request can find them, without retraining.
+
+        An engine that was loaded with ``live=True`` logs the change in its folder before it shows.
+
+        Raises:
+            CatalogError: An id is already in the catalogue, or there twice; nothing is added.
+            StorageError: The change cannot be logged; nothing is added.
+        """
+        with self._writing:
+            before = self._edition
+            catalog = before.catalog.add(items if isinstance(items, Catalog) else list(items))
+            rows = range(len(before.catalog), len(catalog))
+            reading = before.lane.read(catalog, rows, progress or _silent)
+            after = before.with_items(catalog, rows, reading)
+            if self._journal is not None:
+                added = catalog.frame[rows.start : rows.stop].to_dicts()
+                self._journal.append({"change": "add", "items": added, "reading": reading})
+            self._edition = after
+
+    def remove(self, item_ids: Sequence[str]) -> None:
+        """Remove items; no request that starts afterwards can return them.
+
+        An engine that was loaded with ``live=True`` logs the change in its folder before it shows.
+
+        Raises:
+            CatalogError: An id is not in the catalogue; nothing is removed.
+            StorageError: The change cannot be logged; nothing is removed.
+        """
+        with self._writing:
+            after = self._edition.without_items(item_ids)
+            if self._journal is not None:
+                self._journal.append({"change": "remove", "item_ids": [str(item_id) for item_id in item_ids]})
+            self._edition = after
+
+    # --- a saved folder ---------------------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> None:
+        """Publish the engine in a folder: whole, or not at all; an earlier version there stays until this one is whole.
+
+        Raises:
+            StorageError: The disk is full, another process writes, or the folder is not ours; the old version stays.
+        """
+        from genrail.retrieval.folder import save
+
+        with self._writing:
+            self._edition, self._journal = save(self._edition, self._beam, Path(folder), self._journal)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, encoder: Any = None, live: bool = False) -> Engine:
+        """Open a saved engine, with the changes that were logged since it was published.
+
+        Args:
+            folder: Made by `save` or `genrail build`.
+            encoder: The text encoder object, if it is not one that can be loaded by name.
+            live: Log every `add` and `remove` of this engine in the folder, on the disk before it shows.
+
+        Raises:
+            DamagedError: A file is missing or altered.
+            FormatError: Not an engine, or of a newer format.
+            FingerprintError: The text encoder or model found here is not the one the engine was built with.
+        """
+        from genrail.retrieval.folder import load
+
+        edition, beam, journal = load(Path(folder), encoder)
+        engine = cls(edition, beam)
+        engine._journal = journal if live else None
+        return engine
+
+    def spell(self, prefix: Sequence[int]) -> str:
+        """Say what the beginning of an identifier stands for: its text, or an item below it."""
+        edition = self._edition
+        return edition.lane.spell(prefix, edition.catalog, edition.table)
+
+    def describe(self) -> dict[str, Any]:
+        """Tell what is inside, in plain values."""
+        edition = self._edition
+        return {
+            "items": len(edition.index),
+            "lane": edition.lane.name,
+            "identifier_vocabulary": edition.table.vocab_size,
+            "beam_width": self._beam.width,
+            **edition.lane.describe(),
+        }

@@ -1,0 +1,109 @@
+"""An engine as a folder: what lies where, and the checks that its parts belong together."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from genrail import storage
+from genrail.catalog import Catalog
+from genrail.constraints.segments import LiveTrie
+from genrail.decoding import BeamSettings
+from genrail.errors import FingerprintError, FormatError
+from genrail.identifiers import IdentifierTable
+from genrail.retrieval.engine import Edition
+from genrail.retrieval.lanes import Lane, NativeLane
+
+__all__ = ["KIND", "load", "save"]
+
+KIND = "engine"
+
+
+def save(
+    edition: Edition, beam: BeamSettings, folder: Path, journal: storage.Journal | None
+) -> tuple[Edition, storage.Journal | None]:
+    """Publish an edition as the next version of a folder.
+
+    Args:
+        edition: What to save.
+        beam: How it is searched.
+        folder: Where.
+        journal: The log that the edition has followed, if it is live in this very folder: changes that other processes
+            logged meanwhile are carried over, and the edition given back holds them.
+
+    Returns:
+        The edition, and the log of the new version to go on with (None where none was given).
+    """
+
+    def write(path: Path) -> None:
+        for room in ("catalog", "identifiers", "trie"):
+            (path / room).mkdir()
+        edition.catalog.save(path / "catalog")
+        edition.table.save(path / "identifiers")
+        edition.index.save(path / "trie")
+        edition.lane.save(path)
+
+    details = {
+        **edition.lane.details(),
+        "beam": asdict(beam),
+        "catalog": edition.catalog.fingerprint,
+        "identifiers": edition.table.fingerprint,
+        "items": len(edition.index),
+    }
+    following = journal is not None and journal.version.folder.resolve() == folder.resolve()
+    base = journal.position if journal is not None and following else None
+    version = storage.publish(folder, write, kind=KIND, details=details, base=base)
+    if not following:
+        return edition, journal
+    journal = storage.open_journal(version)
+    return _replayed(edition, journal), journal
+
+
+def load(folder: Path, encoder: Any = None) -> tuple[Edition, BeamSettings, storage.Journal]:
+    """Open the live version of a folder and apply the changes logged since; every file is checked first."""
+    version = storage.open_version(folder, kind=KIND)
+    details, path = version.details, version.path
+    catalog = Catalog.load(path / "catalog")
+    table = IdentifierTable.load(path / "identifiers")
+    for name, expected, found in (
+        ("catalogue", details["catalog"], catalog.fingerprint),
+        ("identifiers", details["identifiers"], table.fingerprint),
+    ):
+        if expected != found:
+            raise FingerprintError(f"the {name} in {path} is {found}, the manifest says {expected}; restore the folder")
+    lane = _lane(path, details, encoder)
+    edition = Edition(catalog, table, LiveTrie.load(path / "trie"), lane)
+    journal = storage.open_journal(version)
+    return _replayed(edition, journal), BeamSettings(**details["beam"]), journal
+
+
+def _replayed(edition: Edition, journal: storage.Journal) -> Edition:
+    """Apply all changes of a log."""
+    for record in journal.records():
+        edition = _changed(edition, record)
+    return edition
+
+
+def _changed(edition: Edition, record: dict[str, Any]) -> Edition:
+    """Apply one logged change."""
+    if record.get("change") == "add":
+        catalog = edition.catalog.add(record["items"])
+        return edition.with_items(catalog, range(len(edition.catalog), len(catalog)), record["reading"])
+    if record.get("change") == "remove":
+        return edition.without_items(record["item_ids"])
+    raise FormatError(
+        f"the log holds a change {record.get('change')!r}, which this version of genrail does not know; upgrade genrail"
+    )
+
+
+def _lane(path: Path, details: dict[str, Any], encoder: Any) -> Lane:
+    if details["lane"] == "native":
+        return NativeLane.load(path, details, encoder)
+    if details["lane"] == "language model":
+        from genrail.retrieval.language_model_lane import LanguageModelLane
+
+        return LanguageModelLane.load(path, details)
+    raise FormatError(
+        f"{path} holds the lane {details['lane']!r}, which this version of genrail does not know; upgrade genrail"
+    )

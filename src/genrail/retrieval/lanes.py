@@ -1,0 +1,247 @@
+"""Lanes: how a model reads requests, and how new items get their identifiers.
+
+The native lane reads vectors and rows and writes Semantic IDs; the language-model lane reads a prompt and writes
+titles.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from genrail.catalog import Catalog
+from genrail.errors import FingerprintError, SettingsError
+from genrail.identifiers import IdentifierTable
+from genrail.retrieval.requests import Request
+
+if TYPE_CHECKING:
+    from genrail.identifiers.semantic_ids import SemanticIds
+    from genrail.models.language_model import LanguageModel
+    from genrail.models.native import NativeModel
+
+__all__ = ["Encoder", "Lane", "NativeLane", "Progress", "load_encoder"]
+
+
+class Progress(Protocol):
+    """Hear how far long work has come."""
+
+    def __call__(self, stage: str, done: int, total: int, /) -> None:
+        """Hear that `done` of `total` parts of a stage are behind us."""
+        ...
+
+
+class Encoder(Protocol):
+    """Turn texts into vectors; a `TextEncoder`, or any object of yours."""
+
+    @property
+    def name(self) -> str:
+        """Name what to load it by."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Identify the weights."""
+        ...
+
+    @property
+    def dimensions(self) -> int:
+        """Give the width of a vector."""
+        ...
+
+    def encode(self, texts: Sequence[str], progress: Any = None) -> npt.NDArray[np.float32]:
+        """Encode texts to normalised vectors, shape (texts, dimensions)."""
+        ...
+
+
+class Lane(Protocol):
+    """Pair a model with the way requests reach it and items get identifiers."""
+
+    @property
+    def name(self) -> str:
+        """Name the lane: `native`, or the language model's name."""
+        ...
+
+    @property
+    def model(self) -> LanguageModel[Any, Any]:
+        """Give what writes the identifiers."""
+        ...
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """Give the text encoder, if the lane has one."""
+        ...
+
+    def contexts(self, requests: Sequence[Request], catalog: Catalog) -> list[Any]:
+        """Make what the model reads, one per request."""
+        ...
+
+    def read(self, catalog: Catalog, rows: range, progress: Progress) -> dict[str, Any]:
+        """Compute what new rows need beyond their text, as plain values that can be logged: vectors, or nothing."""
+        ...
+
+    def extend(
+        self, catalog: Catalog, rows: range, table: IdentifierTable, reading: dict[str, Any]
+    ) -> tuple[Lane, IdentifierTable]:
+        """Give the new rows identifiers, without retraining; identifiers of earlier rows stay.
+
+        The same rows and reading give the same lane and table, so a logged change can be applied again.
+        """
+        ...
+
+    def spell(self, prefix: Sequence[int], catalog: Catalog, table: IdentifierTable) -> str:
+        """Say what a prefix stands for, to people."""
+        ...
+
+    def details(self) -> dict[str, Any]:
+        """Give what the manifest should hold: the kind of lane, and the fingerprints of its parts."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write the lane into an existing folder."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Tell what this is, in plain values."""
+        ...
+
+
+def load_encoder(encoder: Any) -> Encoder:
+    """Find a text encoder: None for all-MiniLM-L6-v2, "hashing", a name or folder, or an object that encodes.
+
+    Raises:
+        SettingsError: It is none of these.
+    """
+    if encoder is None or isinstance(encoder, str | Path):
+        if encoder is not None and str(encoder).startswith(HASHING):
+            from genrail.models.tiny import HashingEncoder
+
+            return HashingEncoder()
+        from genrail.models.text_encoder import TextEncoder
+
+        return TextEncoder.load(None if encoder is None else str(encoder))
+    if not hasattr(encoder, "encode"):
+        raise SettingsError(f"{encoder!r} is no text encoder; give a name, a folder, or an object with encode(texts)")
+    found: Encoder = encoder
+    return found
+
+
+HASHING = "hashing"
+
+
+@dataclass(frozen=True)
+class NativeLane:
+    """Read queries as one text vector and histories as rows; write Semantic IDs."""
+
+    encoder: Encoder
+    identifiers: SemanticIds
+    model: NativeModel
+    held_out: bool = True  # were each user's last two events kept out of training
+
+    name = "native"
+
+    def contexts(self, requests: Sequence[Request], catalog: Catalog) -> list[Any]:
+        """Encode all words of the batch at once; one context per request."""
+        texts = [request.text for request in requests if request.text is not None]
+        vectors = iter(self.encoder.encode(texts)) if texts else iter(())
+        return [
+            self.model.context(next(vectors) if request.text is not None else None, request.history.tolist())
+            for request in requests
+        ]
+
+    def read(self, catalog: Catalog, rows: range, progress: Progress) -> dict[str, Any]:
+        """Encode the new texts; vectors travel as base64 of little-endian float32."""
+        texts = catalog.texts()[rows.start : rows.stop]
+        vectors = self.encoder.encode(texts, lambda done, total: progress("text vectors", done, total))
+        return {"vectors": base64.b64encode(vectors.astype("<f4").tobytes()).decode("ascii")}
+
+    def extend(
+        self, catalog: Catalog, rows: range, table: IdentifierTable, reading: dict[str, Any]
+    ) -> tuple[NativeLane, IdentifierTable]:
+        """Give the new rows codes from the frozen codebooks, and the model nodes for them."""
+        flat = np.frombuffer(base64.b64decode(reading["vectors"]), dtype="<f4").astype(np.float32)
+        vectors = flat.reshape(len(rows), self.encoder.dimensions)
+        # Identifiers may know who was taken with whom; nobody has taken the new ones, so that part is zero.
+        described = np.pad(vectors, ((0, 0), (0, self.identifiers.dimensions - vectors.shape[1])))
+        grown = self.identifiers.extend(table, described, vocab_size=self.model.vocab_size)
+        model = self.model.add_items(grown.matrix()[rows.start :], vectors)
+        return NativeLane(self.encoder, self.identifiers, model, self.held_out), grown
+
+    def spell(self, prefix: Sequence[int], catalog: Catalog, table: IdentifierTable) -> str:
+        """Name an item below the prefix: codes mean nothing to people."""
+        below = (table.matrix()[:, : len(prefix)] == np.asarray(prefix)).all(axis=1) & catalog.live
+        return f"e.g. {catalog.titles[int(below.argmax())]}" if below.any() else ""
+
+    def save(self, folder: Path) -> None:
+        """Write codebooks and weights; the text encoder is named, not copied."""
+        (folder / "model").mkdir()
+        self.identifiers.save(folder / "identifiers")
+        self.model.save(folder / "model")
+
+    def details(self) -> dict[str, Any]:
+        """Name the text encoder and fingerprint the codebooks."""
+        return {
+            "lane": "native",
+            "encoder": {
+                "name": self.encoder.name,
+                "fingerprint": self.encoder.fingerprint,
+                "dimensions": self.encoder.dimensions,
+            },
+            "codebooks": self.identifiers.fingerprint,
+            "held_out": self.held_out,
+        }
+
+    @classmethod
+    def load(cls, folder: Path, details: dict[str, Any], encoder: Any) -> NativeLane:
+        """Read what `save` wrote; the encoder itself is loaded when words first arrive."""
+        from genrail.identifiers.semantic_ids import SemanticIds
+        from genrail.models.native import NativeModel
+
+        identifiers = SemanticIds.load(folder / "identifiers")
+        if identifiers.fingerprint != details["codebooks"]:
+            raise FingerprintError(
+                f"the codebooks in {folder} are {identifiers.fingerprint}, the engine was built with "
+                f"{details['codebooks']}; restore the folder or build the engine again"
+            )
+        named = LazyEncoder(details["encoder"], encoder)
+        return cls(named, identifiers, NativeModel.load(folder / "model"), bool(details["held_out"]))
+
+    def describe(self) -> dict[str, Any]:
+        """Tell encoder, identifiers and model."""
+        return {
+            "encoder": self.encoder.name,
+            "identifiers": f"{self.identifiers.levels} x {self.identifiers.codes} codes, one to tell duplicates apart",
+            **{f"model {key}": value for key, value in self.model.describe().items()},
+        }
+
+
+class LazyEncoder:
+    """Stand for the text encoder of a saved engine until words arrive, so that histories cost no encoder.
+
+    Raises on first use:
+        FingerprintError: The encoder found is not the one the engine was built with.
+    """
+
+    def __init__(self, details: dict[str, Any], given: Any = None) -> None:
+        self.name: str = details["name"]
+        self.fingerprint: str = details["fingerprint"]
+        self.dimensions: int = details["dimensions"]
+        self._given = given
+        self._loaded: Encoder | None = None
+
+    def encode(self, texts: Sequence[str], progress: Any = None) -> npt.NDArray[np.float32]:
+        """Load the encoder if need be, and encode."""
+        if self._loaded is None:
+            found = load_encoder(self._given if self._given is not None else self.name)
+            if found.fingerprint != self.fingerprint:
+                raise FingerprintError(
+                    f"the engine was built with the text encoder {self.name!r} ({self.fingerprint}), but the one found "
+                    f"here is {found.fingerprint}; install the same weights or build the engine again"
+                )
+            self._loaded = found
+        return self._loaded.encode(texts, progress)

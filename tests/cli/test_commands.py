@@ -1,0 +1,216 @@
+"""The commands as a user meets them: from files to answers, and one sentence for every mistake."""
+
+import csv
+import gzip
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from genrail.cli.main import app
+from tests.retrieval.shops import COLOURS, KINDS
+
+
+def run(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def good(*words):
+    result = run(*words)
+    assert result.exit_code == 0, f"{words}\n{result.output}\n{result.exception!r}"
+    return result
+
+
+def write_csv(path, rows):
+    opened = gzip.open(path, "wt", newline="") if path.suffix == ".gz" else path.open("w", newline="")
+    with opened as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def products(number=40):
+    return [
+        {
+            "sku": f"s{row}",
+            "name": f"{COLOURS[row % 4]} {KINDS[row % 5]} {row // 20}",
+            "price": 10 + row,
+            "in_stock": str(row % 3 != 0).lower(),
+        }
+        for row in range(number)
+    ]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Write the files of a small shop, and build an engine from them."""
+    folder = tmp_path_factory.mktemp("shop")
+    write_csv(folder / "products.csv.gz", products())
+    events = [
+        {"user": f"u{user}", "item": f"s{(user % 5 + 5 * step) % 40}", "timestamp": 100 * user + step}
+        for user in range(20)
+        for step in range(5)
+    ]
+    write_csv(folder / "events.csv", events)
+    write_csv(folder / "queries.csv", [{"query_id": "q1", "query": "red boot"}, {"query_id": "q2", "query": "clog"}])
+    judged = [{"query_id": "q1", "item_id": "s0", "relevance": 1}, {"query_id": "q2", "item_id": "s3", "relevance": 1}]
+    write_csv(folder / "qrels.csv", judged)
+    good("build", folder / "products.csv.gz", "--id", "sku", "--title", "name", "--interactions", folder / "events.csv",
+         "--encoder", "hashing", "--max-seconds", 1, "--out", folder / "shop.genrail")  # fmt: skip
+    return folder
+
+
+def test_search_answers_as_a_table_and_as_json(files):
+    assert "boot" in good("search", files / "shop.genrail", "red boot", "-k", 5).output
+    answer = json.loads(good("search", files / "shop.genrail", "red boot", "-k", 5, "--json").stdout)
+    assert [hit["rank"] for hit in answer["hits"]] == [1, 2, 3, 4, 5]
+    assert set(answer["hits"][0]) == {"rank", "item_id", "title", "score", "log_probability", "attributes"}
+
+
+def test_search_obeys_a_filter(files):
+    answer = json.loads(
+        good("search", files / "shop.genrail", "boot", "--where", "price < 15 AND in_stock", "--json").stdout
+    )
+    assert {hit["item_id"] for hit in answer["hits"]} == {"s1", "s2", "s4"}
+    assert answer["exhausted"]
+
+
+def test_recommend_leaves_the_history_out(files):
+    answer = json.loads(good("recommend", files / "shop.genrail", "--history", "s1, s6", "-k", 38, "--json").stdout)
+    assert not {"s1", "s6"} & {hit["item_id"] for hit in answer["hits"]}
+
+
+def test_explain_draws_the_rails(files):
+    output = good("search", files / "shop.genrail", "boot", "-k", 2, "--explain").output
+    assert "step 1: 1 beams" in output
+
+
+def test_evaluate_measures_both_tasks(files):
+    found = json.loads(
+        good("evaluate", files / "shop.genrail", "--interactions", files / "events.csv",
+             "--queries", files / "queries.csv", "--qrels", files / "qrels.csv", "--json").stdout
+    )  # fmt: skip
+    assert {"R@5", "R@10", "R@100", "nDCG@5", "nDCG@10"} <= set(found["search"][0]["metrics"])
+    assert [one["queries"] for one in found["next_item"]] == [20, 20]
+
+
+def test_compare_says_what_to_use_and_writes_a_page(files, tmp_path):
+    page = tmp_path / "report.html"
+    found = good("compare", files / "shop.genrail", "--queries", files / "queries.csv", "--qrels", files / "qrels.csv",
+                 "--report", page, "--json")  # fmt: skip
+    assert json.loads(found.stdout)["recommendation"]
+    assert "<html" in page.read_text()
+
+
+def test_inspect_shows_the_identifiers(files):
+    facts = json.loads(good("inspect", files / "shop.genrail", "--identifiers", "--json").stdout)
+    assert facts["whole"] is True
+    assert facts["items"] == 40
+    assert facts["identifiers"]
+    assert "perplexity" in good("inspect", files / "shop.genrail").output
+
+
+def test_doctor_names_what_is_installed():
+    found = json.loads(good("doctor", "--json").stdout)
+    assert {row["package"] for row in found["packages"]} >= {"torch", "numba", "polars"}
+    assert "cores" in good("doctor").output
+
+
+def test_items_are_added_and_removed_without_a_rebuild(files, tmp_path):
+    engine = tmp_path / "e"
+    good("build", files / "products.csv.gz", "--encoder", "hashing", "--max-seconds", 0.3, "--out", engine)
+    new = [{"sku": "new", "name": "purple wellington", "price": 5, "in_stock": "true"}]
+    good("add", engine, write_csv(tmp_path / "new.csv", new))
+    good("remove", engine, "s1", "s2")
+    answer = json.loads(good("search", engine, "purple wellington", "-k", 50, "--json").stdout)
+    ids = {hit["item_id"] for hit in answer["hits"]}
+    assert "new" in ids
+    assert not {"s1", "s2"} & ids
+    assert len(ids) == 39
+
+
+def test_train_publishes_a_further_version(files, tmp_path):
+    engine = tmp_path / "e"
+    good("build", files / "products.csv.gz", "--encoder", "hashing", "--max-seconds", 0.3, "--out", engine)
+    report = json.loads(
+        good("train", engine, "--interactions", files / "events.csv", "--queries", files / "queries.csv",
+             "--qrels", files / "qrels.csv", "--max-seconds", 0.5, "--json").stdout
+    )  # fmt: skip
+    assert report["targets"] > 0
+    assert json.loads(good("inspect", engine, "--json").stdout)["version"] == 2
+
+
+# --- mistakes --------------------------------------------------------------------------------------------------------
+
+
+def mistake(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_text(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "says"),
+    [
+        pytest.param("", [], "empty", id="empty file"),
+        pytest.param("sku,name\n", [], "row", id="no rows"),
+        pytest.param("sku,name\n1,boot\n", ["--id", "code"], "code", id="missing column"),
+        pytest.param("sku,name\n1,boot\n,clog\n", [], "row", id="null id"),
+        pytest.param("sku,name\n1,boot\n1,clog\n", [], "1", id="duplicate id"),
+        pytest.param("sku,name\n1,boot\n", ["--holdout", "some"], "last or none", id="unknown holdout"),
+        pytest.param("sku,name\n1,boot\n", ["--encoder", "no/such/encoder"], "encoder", id="unknown encoder"),
+    ],
+)
+def test_a_mistake_in_build_is_one_sentence_and_writes_nothing(tmp_path, content, options, says):
+    path, out = mistake(tmp_path, "products.csv", content), tmp_path / "out.genrail"
+    result = run("build", path, "--out", out, *options)
+    assert result.exit_code == 2
+    assert says in result.output
+    assert "Traceback" not in result.output
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        pytest.param(["search", "ENGINE", " "], "give words", id="empty query"),
+        pytest.param(["recommend", "ENGINE"], "history", id="empty history"),
+        pytest.param(["recommend", "ENGINE", "--history", "nope"], "check the ids", id="unknown history"),
+        pytest.param(["search", "ENGINE", "boot", "-k", "0"], "1 to 1000", id="k is 0"),
+        pytest.param(["search", "ENGINE", "boot", "--where", "prise < 3"], "price", id="unknown field"),
+        pytest.param(["search", "ENGINE", "boot", "--where", "price <"], "expected a value", id="filter syntax"),
+        pytest.param(["search", "nowhere", "boot"], "nowhere", id="no such engine"),
+        pytest.param(["evaluate", "ENGINE"], "--interactions", id="nothing to evaluate on"),
+        pytest.param(["train", "ENGINE", "--queries", "q.csv"], "--qrels", id="queries without qrels"),
+        pytest.param(["add", "ENGINE", "nothing.csv"], "nothing.csv", id="no such file"),
+        pytest.param(["remove", "ENGINE", "nope"], "nope", id="remove an unknown item"),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_exit_code_2(files, words, says):
+    result = run(*[str(files / "shop.genrail") if word == "ENGINE" else word for word in words])
+    assert result.exit_code == 2, result.output
+    assert says in " ".join(result.output.split())
+    assert "Traceback" not in result.output
+
+
+def test_help_answers_in_a_process_of_its_own():
+    environment = {**os.environ, "COLUMNS": "100"}
+    for verb in ([], ["build"], ["search"], ["evaluate"], ["demo"]):
+        done = subprocess.run(
+            [sys.executable, "-c", "from genrail.cli.main import run; run()", *verb, "--help"],
+            capture_output=True, text=True, check=True, env=environment,
+        )  # fmt: skip
+        assert "Usage" in done.stdout
+
+
+def test_titles_cannot_steer_the_terminal(tmp_path):
+    evil = mistake(tmp_path, "evil.csv", "sku,name\n1,\x1b[31mred boot\u202e\n2,[bold]clog[/bold]\n")
+    good("build", evil, "--encoder", "hashing", "--max-seconds", 0.2, "--out", tmp_path / "e")
+    output = good("search", tmp_path / "e", "boot").output
+    assert "\x1b[31m" not in output
+    assert "\u202e" not in output
+    assert "[bold]clog[/bold]" in output
