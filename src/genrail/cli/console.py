@@ -16,7 +16,7 @@ from rich.text import Text
 
 from genrail.errors import GenrailError, StorageError, UserError
 
-__all__ = ["errors_as_sentences", "note", "plain", "print_json", "print_table", "stage_progress"]
+__all__ = ["errors_as_sentences", "note", "plain", "print_json", "print_table", "stage_progress", "waiting"]
 
 _OUT = Console()
 _NOTES = Console(stderr=True)
@@ -85,6 +85,13 @@ def stage_progress(quiet: bool = False) -> Iterator[Callable[[str, int, int], No
 
     with bars:
         yield show
+
+
+@contextmanager
+def waiting(message: str) -> Iterator[None]:
+    """Say on standard error what is being waited for, while it lasts."""
+    with _NOTES.status(Text(message)):
+        yield
 
 
 @contextmanager

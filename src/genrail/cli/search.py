@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genrail.cli.console import errors_as_sentences, note, print_json, print_table
+from genrail.cli.console import errors_as_sentences, note, print_json, print_table, waiting
 
 if TYPE_CHECKING:
     from genrail.retrieval import Engine
@@ -77,11 +77,14 @@ def _answer(
     debug: bool,
 ) -> None:
     with errors_as_sentences(debug):
+        from genrail.constraints import warm_up
         from genrail.retrieval import Engine
         from genrail.types import Query
 
         query = Query(text, history, where=where, exclude_seen=not include_seen)
-        engine = Engine.load(folder)
+        with waiting("opening the engine (the first time on a machine its kernels are compiled)"):
+            engine = Engine.load(folder)
+            warm_up(vocab_size=engine.edition.index.vocab_size)
         ranking = engine.search_batch([query], k, explain=explain)[0]
         if as_json:
             print_json(ranking.to_dict())

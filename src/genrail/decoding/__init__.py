@@ -1,0 +1,19 @@
+"""Constrained decoding: beam search, scoring, and the story of a search. Works on NumPy arrays; models bring torch."""
+
+from genrail.decoding.answers import Decoded
+from genrail.decoding.beam_search import BeamSettings, beam_search
+from genrail.decoding.calibration import calibrate
+from genrail.decoding.exact import ExactSettings, exact_search
+from genrail.decoding.scoring import score_sequences
+from genrail.decoding.trace import DecodeTrace
+
+__all__ = [
+    "BeamSettings",
+    "DecodeTrace",
+    "Decoded",
+    "ExactSettings",
+    "beam_search",
+    "calibrate",
+    "exact_search",
+    "score_sequences",
+]

@@ -18,9 +18,9 @@ Context = TypeVar("Context", contravariant=True)
 class LanguageModel(Protocol[Context, State]):
     """Write identifiers token by token.
 
-    `State` is whatever the model must remember (a key-value cache, an encoder output); it is a value: `step` returns a new
-    one and leaves the old one usable or not as the implementation says. Contexts are what the lane's renderer makes of
-    queries: token ids of a prompt, or vectors.
+    `State` is whatever the model must remember (a key-value cache, an encoder output); it is a value: `step` returns a
+    new one and leaves the old one usable or not as the implementation says. Contexts are what the lane's renderer makes
+    of queries: token ids of a prompt, or vectors.
     """
 
     @property

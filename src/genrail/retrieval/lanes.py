@@ -111,8 +111,12 @@ class Lane(Protocol):
         ...
 
 
-def load_encoder(encoder: Any) -> Encoder:
+def load_encoder(encoder: Any, max_tokens: int | None = None) -> Encoder:
     """Find a text encoder: None for all-MiniLM-L6-v2, "hashing", a name or folder, or an object that encodes.
+
+    Args:
+        encoder: One of these.
+        max_tokens: Where texts are cut, for an encoder that is loaded by name; None for its own limit.
 
     Raises:
         SettingsError: It is none of these.
@@ -124,7 +128,7 @@ def load_encoder(encoder: Any) -> Encoder:
             return HashingEncoder()
         from genrail.models.text_encoder import TextEncoder
 
-        return TextEncoder.load(None if encoder is None else str(encoder))
+        return TextEncoder.load(None if encoder is None else str(encoder), max_tokens=max_tokens)
     if not hasattr(encoder, "encode"):
         raise SettingsError(f"{encoder!r} is no text encoder; give a name, a folder, or an object with encode(texts)")
     found: Encoder = encoder
@@ -191,6 +195,7 @@ class NativeLane:
                 "name": self.encoder.name,
                 "fingerprint": self.encoder.fingerprint,
                 "dimensions": self.encoder.dimensions,
+                "max_tokens": getattr(self.encoder, "max_tokens", None),
             },
             "codebooks": self.identifiers.fingerprint,
             "held_out": self.held_out,
@@ -231,13 +236,14 @@ class LazyEncoder:
         self.name: str = details["name"]
         self.fingerprint: str = details["fingerprint"]
         self.dimensions: int = details["dimensions"]
+        self.max_tokens: int | None = details["max_tokens"]
         self._given = given
         self._loaded: Encoder | None = None
 
     def encode(self, texts: Sequence[str], progress: Any = None) -> npt.NDArray[np.float32]:
         """Load the encoder if need be, and encode."""
         if self._loaded is None:
-            found = load_encoder(self._given if self._given is not None else self.name)
+            found = load_encoder(self._given if self._given is not None else self.name, self.max_tokens)
             if found.fingerprint != self.fingerprint:
                 raise FingerprintError(
                     f"the engine was built with the text encoder {self.name!r} ({self.fingerprint}), but the one found "

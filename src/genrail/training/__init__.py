@@ -1,0 +1,44 @@
+"""Training: pairs, the one loop, and what is particular to each model.
+
+The names are loaded when first used, so that naming the room does not pay for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from genrail.training.copurchase import copurchase_vectors
+    from genrail.training.loop import LoopSettings
+    from genrail.training.native import TrainingReport, train_native
+    from genrail.training.native_settings import TrainingSettings
+    from genrail.training.pairs import QueryPairs, encode_pseudo_queries, pseudo_queries
+
+__all__ = [
+    "LoopSettings",
+    "QueryPairs",
+    "TrainingReport",
+    "TrainingSettings",
+    "copurchase_vectors",
+    "encode_pseudo_queries",
+    "pseudo_queries",
+    "train_native",
+]
+
+_HOMES = {
+    "LoopSettings": "loop",
+    "QueryPairs": "pairs",
+    "TrainingReport": "native",
+    "TrainingSettings": "native_settings",
+    "copurchase_vectors": "copurchase",
+    "encode_pseudo_queries": "pairs",
+    "pseudo_queries": "pairs",
+    "train_native": "native",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"genrail.training.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

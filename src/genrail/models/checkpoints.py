@@ -1,0 +1,85 @@
+"""Load a language model from a folder or from the hub: safetensors only, never code that comes with the weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from genrail.errors import MissingPackageError, SettingsError
+
+if TYPE_CHECKING:
+    from genrail.models.causal import CausalModel
+    from genrail.models.seq2seq import Seq2SeqModel
+
+__all__ = ["Precision", "load_checkpoint"]
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+def load_checkpoint(
+    name_or_folder: str | Path,
+    device: str = "cpu",
+    dtype: Precision = "float32",
+    local_files_only: bool = False,
+    tokenizer_class: str | None = None,
+    **settings: Any,
+) -> CausalModel | Seq2SeqModel:
+    """Load a language model with its own tokenizer; its configuration says of which family it is.
+
+    Args:
+        name_or_folder: A folder written by ``save_pretrained``, or a name on the hub such as ``Qwen/Qwen3-0.6B``.
+        device: Such as ``cpu``, ``cuda`` or ``mps``.
+        dtype: Precision of the weights. Scores are summed in float64 whatever it is.
+        local_files_only: Do not ask the network, take what was downloaded before.
+        tokenizer_class: Class of transformers to load the tokenizer with. By default the checkpoint's model type
+            decides, and for some types (Qwen2) that replaces the saved pre-tokenizer by another one.
+        settings: Handed to `CausalModel`, such as ``attention``.
+
+    Raises:
+        MissingPackageError: transformers is not installed.
+        SettingsError: Nothing loadable there: no such folder or name, weights that are not safetensors, a configuration
+            that needs code of its own, or a model that does not write text.
+    """
+    try:
+        import torch
+        import transformers
+    except ImportError as error:
+        raise MissingPackageError(error.name or "transformers", "torch", "A language model") from error
+    if dtype not in ("float32", "bfloat16", "float16"):
+        raise SettingsError(f"dtype is {dtype!r}; give 'float32', 'bfloat16' or 'float16'")
+    name = str(name_or_folder)
+    common = {"trust_remote_code": False, "local_files_only": local_files_only}
+    try:
+        config = transformers.AutoConfig.from_pretrained(name, **common)
+        tokenizer = _tokenizer_loader(tokenizer_class).from_pretrained(name, **common)
+        kind = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
+        model = kind.from_pretrained(name, config=config, dtype=getattr(torch, dtype), use_safetensors=True, **common)
+    except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise SettingsError(
+            f"cannot load a language model from {name!r}: {reason} "
+            "(give a folder or hub name with a config, a tokenizer and safetensors weights)"
+        ) from error
+    return wrap(model.to(device), tokenizer, Path(name).name, **settings)
+
+
+def _tokenizer_loader(name: str | None) -> Any:
+    """Find a tokenizer class by name; a saved folder may say which, but nothing else of transformers is called."""
+    import transformers
+
+    if name is None:
+        return transformers.AutoTokenizer
+    found = getattr(transformers, name, None)
+    if not (isinstance(found, type) and issubclass(found, transformers.PreTrainedTokenizerBase)):
+        raise SettingsError(f"tokenizer_class is {name!r}, which is no tokenizer class of transformers")
+    return found
+
+
+def wrap(model: Any, tokenizer: Any, name: str = "", **settings: Any) -> CausalModel | Seq2SeqModel:
+    """Put a transformers model that is already in memory behind the `LanguageModel` protocol."""
+    from genrail.models.causal import CausalModel
+    from genrail.models.seq2seq import Seq2SeqModel
+
+    if model.config.is_encoder_decoder:
+        return Seq2SeqModel(model, tokenizer, name, **settings)
+    return CausalModel(model, tokenizer, name, **settings)

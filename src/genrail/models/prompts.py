@@ -1,0 +1,235 @@
+"""Prompts: from a query, a history or both to the token ids that a language model continues with a title."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from genrail.errors import QueryError, SettingsError
+from genrail.models.plain_text import plain_tokens
+
+__all__ = ["Example", "PromptTemplate", "Prompts"]
+
+_SLOT = re.compile(r"slot([0-9a-f]{16})x(\d+)end")
+
+
+@dataclass(frozen=True)
+class Example:
+    """Show the model one answered request (few-shot).
+
+    Args:
+        title: The answer, as it stands in the catalogue.
+        query: The words asked, or None.
+        history: Titles, oldest first.
+    """
+
+    title: str
+    query: str | None = None
+    history: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    """Hold the words around a request. ``{query}`` and ``{history}`` are replaced by what the user gave, as data.
+
+    The history is a numbered list of titles, oldest first, as in CALRec (Li et al. 2024, CALRec: Contrastive Alignment
+    of Generative LLMs for Sequential Recommendation).
+
+    Args:
+        system: Stands first: a system message for chat models, else a paragraph.
+        search: A request of words.
+        recommendation: A request of a history.
+        both: A request of words and a history.
+        empty: A request that says nothing; its answer probabilities calibrate the others.
+        answer: Announces the answer, where there is no chat template. It ends in a line break, so that the title's
+            first token needs no leading space.
+        line: One title of the history.
+    """
+
+    system: str = "You work in a shop. Answer with the title of one product of the shop, and with nothing else."
+    search: str = "A shopper searches for: {query}\nWhich product fits best?"
+    recommendation: str = "A shopper bought, oldest first:\n{history}\nWhich product comes next?"
+    both: str = (
+        "A shopper bought, oldest first:\n{history}\nNow the shopper searches for: {query}\nWhich product fits best?"
+    )
+    empty: str = "Which product?"
+    answer: str = "Product:\n"
+    line: str = "{number}. {title}"
+
+    def __post_init__(self) -> None:
+        needs = {"search": ("{query}",), "recommendation": ("{history}",), "both": ("{query}", "{history}")}
+        for name, slots in needs.items():
+            for slot in slots:
+                if getattr(self, name).count(slot) != 1:
+                    raise SettingsError(f"the template {name!r} must hold {slot} once: {getattr(self, name)!r}")
+        if "{number}" not in self.line or "{title}" not in self.line:
+            raise SettingsError(f"the template 'line' must hold {{number}} and {{title}}: {self.line!r}")
+
+
+class Prompts:
+    """Render requests for one tokenizer.
+
+    Words of users and titles of the catalogue are encoded apart from the template, by `plain_tokens`: they cannot make
+    control tokens, whatever they contain. A tokenizer with a chat template gets its own chat format.
+
+    Args:
+        tokenizer: The model's own tokenizer object.
+        template: The words around the request.
+        examples: Answered requests shown before each request.
+        max_history: Titles of a longer history are left out from its old end.
+        chat: Use the tokenizer's chat template; default: when it has one.
+        seq2seq: The model is an encoder-decoder: what the tokenizer sets behind a text (the end token) stays.
+        chat_settings: Handed to the chat template. Models that think aloud must not.
+
+    Raises:
+        SettingsError: chat=True without a chat template, or max_history below 1.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        template: PromptTemplate | None = None,
+        examples: Sequence[Example] = (),
+        max_history: int = 20,
+        chat: bool | None = None,
+        seq2seq: bool = False,
+        chat_settings: dict[str, Any] | None = None,
+    ) -> None:
+        if max_history < 1:
+            raise SettingsError(f"max_history is {max_history}; give 1 or more")
+        has_template = getattr(tokenizer, "chat_template", None) is not None
+        if chat and not has_template:
+            raise SettingsError("chat=True, but this tokenizer has no chat template; leave chat out")
+        self.tokenizer = tokenizer
+        self.template = template or PromptTemplate()
+        self.max_history = max_history
+        self.chat = has_template if chat is None else chat
+        self._chat_settings = {"enable_thinking": False} if chat_settings is None else chat_settings
+        before, behind = _frame(tokenizer)
+        self._before = [] if self.chat else before  # a chat template writes its own first token
+        self._behind = behind if seq2seq and not self.chat else []
+        self._examples = [(self._request(one.query, one.history), one.title) for one in examples]
+
+    def render(self, query_text: str | None, history_titles: Sequence[str] = ()) -> list[int]:
+        """Turn one request into token ids.
+
+        Args:
+            query_text: The words, or None.
+            history_titles: Titles of the past, oldest first.
+
+        Raises:
+            QueryError: Neither words nor a history; `empty` is for that.
+        """
+        if not (query_text or "").strip() and not history_titles:
+            raise QueryError("the request is empty: give words, or titles of a history, or both")
+        return self._render(self._request(query_text, history_titles))
+
+    def empty(self) -> list[int]:
+        """Render a request that says nothing, for calibrated scores (Zhao et al. 2021, Calibrate Before Use)."""
+        return self._render((self.template.empty, {}))
+
+    def shared_prefix(self) -> list[int]:
+        """Give the tokens with which every prompt of this object begins; a model may keep its cache of them."""
+        prompts = [self.empty(), self.render("a", []), self.render(None, ["a"]), self.render("b", ["b", "c"])]
+        length = 0
+        while all(len(one) > length and one[length] == prompts[0][length] for one in prompts):
+            length += 1
+        return prompts[0][:length]
+
+    def _request(self, query: str | None, history: Sequence[str]) -> tuple[str, dict[str, list[str]]]:
+        """Choose the template, and keep what the user gave apart from it."""
+        words = (query or "").strip()
+        titles = list(history)[-self.max_history :]
+        template = self.template
+        chosen = template.both if words and titles else template.search if words else template.recommendation
+        return chosen, {"{query}": [words], "{history}": titles}
+
+    def _render(self, request: tuple[str, dict[str, list[str]]]) -> list[int]:
+        slots = _Slots(self.template.line)
+        turns = [(slots.fill(*shown), slots.mark(title)) for shown, title in self._examples]
+        asked = slots.fill(*request)
+        text = self._chat_text(turns, asked) if self.chat else self._plain_layout(turns, asked)
+        return [*self._before, *self._encode(text, slots), *self._behind]
+
+    def _chat_text(self, turns: list[tuple[str, str]], asked: str) -> str:
+        messages = [{"role": "system", "content": self.template.system}] if self.template.system else []
+        for shown, title in turns:
+            messages += [{"role": "user", "content": shown}, {"role": "assistant", "content": title}]
+        messages.append({"role": "user", "content": asked})
+        text = self._apply(messages)
+        if self.template.system and self.template.system not in text:  # some templates know no system role
+            messages[1]["content"] = f"{self.template.system}\n\n{messages[1]['content']}"
+            text = self._apply(messages[1:])
+        return text
+
+    def _apply(self, messages: list[dict[str, str]]) -> str:
+        try:
+            text = self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True, **self._chat_settings
+            )
+        except Exception as error:
+            if messages[0]["role"] != "system":
+                raise SettingsError(f"the tokenizer's chat template refuses these messages: {error}") from error
+            return ""  # "system role not supported": the caller moves it into the first message
+        return str(text)
+
+    def _plain_layout(self, turns: list[tuple[str, str]], asked: str) -> str:
+        answer = self.template.answer
+        shown = "".join(f"{request}\n{answer}{title}\n\n" for request, title in turns)
+        system = f"{self.template.system}\n\n" if self.template.system else ""
+        return f"{system}{shown}{asked}\n{answer}"
+
+    def _encode(self, text: str, slots: _Slots) -> list[int]:
+        """Encode the template's parts with control tokens and the user's parts without."""
+        ids: list[int] = []
+        end = 0
+        for match in slots.find(text):
+            before = text[end : match.start()]
+            own = before.rstrip(" ")  # the space before a word belongs to its token
+            ids += self._encode_template(own)
+            ids += plain_tokens(self.tokenizer, [before[len(own) :] + slots.values[int(match[2])]])[0]
+            end = match.end()
+        return ids + self._encode_template(text[end:])
+
+    def _encode_template(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
+
+
+class _Slots:
+    """Stand for the user's texts while a template is filled, by words that no text contains by chance."""
+
+    def __init__(self, line: str) -> None:
+        self.values: list[str] = []
+        self._line = line
+        self._key = secrets.token_hex(8)  # never shown, never in the result: a user cannot write it beforehand
+
+    def mark(self, text: str) -> str:
+        self.values.append(text)
+        return f"slot{self._key}x{len(self.values) - 1}end"
+
+    def fill(self, template: str, data: dict[str, list[str]]) -> str:
+        if "{query}" in template:
+            template = template.replace("{query}", self.mark(data["{query}"][0]))
+        if "{history}" in template:
+            lines = [
+                self._line.replace("{number}", str(number)).replace("{title}", self.mark(title))
+                for number, title in enumerate(data["{history}"], start=1)
+            ]
+            template = template.replace("{history}", "\n".join(lines))
+        return template
+
+    def find(self, text: str) -> list[re.Match[str]]:
+        return [match for match in _SLOT.finditer(text) if match[1] == self._key]
+
+
+def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Find what the tokenizer sets before and behind a text by itself."""
+    bare = list(tokenizer("a", add_special_tokens=False)["input_ids"])
+    framed = list(tokenizer("a", add_special_tokens=True)["input_ids"])
+    for start in range(len(framed) - len(bare) + 1):
+        if framed[start : start + len(bare)] == bare:
+            return framed[:start], framed[start + len(bare) :]
+    return [], []
