@@ -39,11 +39,14 @@ class LanguageModelLane:
 
     def __post_init__(self) -> None:
         from genrail.identifiers.titles import Titles
+        from genrail.models.causal import CausalModel
         from genrail.models.prompts import Prompts
 
         tokenizer = self.model.tokenizer
         object.__setattr__(self, "prompts", Prompts(tokenizer, seq2seq=self.model.family == "seq2seq"))
         object.__setattr__(self, "titles", Titles(tokenizer))
+        if isinstance(self.model, CausalModel):  # what every prompt begins with is read once, not with every request
+            self.model.remember_prefix(self.prompts.shared_prefix())
 
     @property
     def name(self) -> str:

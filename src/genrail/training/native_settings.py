@@ -60,7 +60,9 @@ class TrainingSettings:
             targets: Next items to learn from, over all sequences; 0 without interactions.
             max_seconds: See `LoopSettings`.
         """
-        if targets > 50_000:  # 9 epochs are where Amazon Beauty (131,000 targets) levels off
+        if (
+            targets > 50_000
+        ):  # 9 epochs are what was measured on Amazon Beauty (131,000 targets); more may help a little
             return cls(loop=LoopSettings(epochs=9, max_seconds=max_seconds), held_out_users=1000)
         # A small shop has few steps in an epoch: larger steps, and validations that do not cost more than learning.
         loop = LoopSettings(epochs=10, learning_rate=3e-3, warm_up=30, validate_every=2, max_seconds=max_seconds)
