@@ -18,10 +18,11 @@ from genrail.constraints.trie import Trie
 from genrail.errors import CatalogError, MissingPackageError, SettingsError
 from genrail.identifiers import IdentifierTable
 from genrail.retrieval.engine import Edition
-from genrail.retrieval.lanes import Encoder, NativeLane, Progress, load_encoder
+from genrail.retrieval.lanes import NativeLane, Progress, load_encoder
 from genrail.rng import generator
 
 if TYPE_CHECKING:
+    from genrail.models.text_encoder import Encoder
     from genrail.retrieval.language_model_lane import LanguageModelLane
     from genrail.training.native import TrainingReport
     from genrail.training.pairs import QueryPairs

@@ -19,7 +19,8 @@ from genrail.types import Hit, Query, Ranking
 
 if TYPE_CHECKING:
     from genrail.catalog import Interactions
-    from genrail.retrieval.lanes import Encoder, Lane
+    from genrail.models.text_encoder import Encoder
+    from genrail.retrieval.lanes import Lane
     from genrail.storage import Journal
     from genrail.training.native import TrainingReport
 

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from genrail.identifiers.semantic_ids import SemanticIds
     from genrail.models.language_model import LanguageModel
     from genrail.models.native import NativeModel
+    from genrail.models.text_encoder import Encoder
 
-__all__ = ["Encoder", "Lane", "NativeLane", "Progress", "load_encoder"]
+__all__ = ["Lane", "NativeLane", "Progress", "load_encoder"]
 
 
 class Progress(Protocol):
@@ -33,29 +34,6 @@ class Progress(Protocol):
 
     def __call__(self, stage: str, done: int, total: int, /) -> None:
         """Hear that `done` of `total` parts of a stage are behind us."""
-        ...
-
-
-class Encoder(Protocol):
-    """Turn texts into vectors; a `TextEncoder`, or any object of yours."""
-
-    @property
-    def name(self) -> str:
-        """Name what to load it by."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Identify the weights."""
-        ...
-
-    @property
-    def dimensions(self) -> int:
-        """Give the width of a vector."""
-        ...
-
-    def encode(self, texts: Sequence[str], progress: Any = None) -> npt.NDArray[np.float32]:
-        """Encode texts to normalised vectors, shape (texts, dimensions)."""
         ...
 
 
