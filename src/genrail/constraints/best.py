@@ -5,38 +5,83 @@ worst score of the last cut. So an entry costs a few nanoseconds, where a heap c
 its levels. Among equal scores the smaller key wins, which is the one that came first: entries never change their
 relative order.
 
-`best` = (scores, keys, found, limit, size, scratch, rank_keys, rank_order); `found` holds what the caller needs to
-make the candidate's state. The limit is NaN at first, which no score is below.
+`best` = (scores, keys, found, limit, size, scratch, rank_keys, rank_order, tops, tops_copy, bases, buffer, firsts,
+rows); `found` holds what the caller needs to make the candidate's state. The limit is NaN at first, which no score is
+below. `tops` and `firsts` belong to `screening`; `bases` (score by denominator) and `rows` (of logits) are of the
+query's beams.
 """
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.constraints.compiled import compiled
+from genrail.constraints.softmax import BLOCK
 from genrail.constraints.sorting import stable_sort
 
-__all__ = ["append", "beats", "clear", "finish", "new_best"]
+__all__ = ["append", "beats", "carve", "clear", "finish", "kth_largest", "room_for"]
 
 Array = npt.NDArray[Any]
 Arrays = tuple[Any, ...]
 
 
-def new_best(wanted: int, numbers: int) -> Arrays:
-    """Make room for the best `wanted` candidates with `numbers` integers each; used again for query after query."""
+_TOPS = 4096  # chunks of children that are screened together; more children make larger chunks
+_KEPT = 32  # different sizes of room that a thread keeps
+_rooms = threading.local()
+
+
+def room_for(wanted: int, numbers: int, width: int) -> Arrays:
+    """Give this thread's room for the best `wanted` candidates of `width` beams, with `numbers` integers each.
+
+    It is the same from step to step: a dozen allocations cost more than a small step.
+    """
+    rooms: dict[tuple[int, int, int], Arrays] | None = getattr(_rooms, "by_size", None)
+    if rooms is None or len(rooms) > _KEPT:
+        rooms = _rooms.by_size = {}
+    size = wanted, numbers, width
+    room = rooms.get(size)
+    if room is None:
+        room = rooms[size] = _new_room(wanted, numbers, width)
+    return room
+
+
+def _new_room(wanted: int, numbers: int, width: int) -> Arrays:
     room = max(4 * wanted, 64)
     return (
-        np.empty(room),
-        np.empty(room, np.int64),
+        np.empty(2 * room + 2 * _TOPS + width + 1),
+        np.empty(room + 2 * width + 1, np.int64),
         np.empty((room, numbers), np.int64),
-        np.empty(1),
-        np.empty(1, np.int64),
-        np.empty(room),
         np.empty((2, wanted), np.uint64),
         np.empty((2, wanted), np.int64),
+        np.empty(BLOCK, np.float32),
+    )
+
+
+@compiled(inline=True)
+def carve(room: Arrays, width: Any) -> Arrays:
+    """Cut a room into `best`; inside the kernel, because each array that crosses the border costs a tenth of a us."""
+    floats, integers, found, rank_keys, rank_order, buffer = room
+    size = found.shape[0]
+    a, b = 2 * size, 2 * size + 2 * _TOPS
+    return (
+        floats[:size],
+        integers[:size],
+        found,
+        floats[b + width : b + width + 1],
+        integers[size + 2 * width : size + 2 * width + 1],
+        floats[size:a],
+        rank_keys,
+        rank_order,
+        floats[a : a + _TOPS],
+        floats[a + _TOPS : b],
+        floats[b : b + width],
+        buffer,
+        integers[size : size + width],
+        integers[size + width : size + 2 * width],
     )
 
 
@@ -54,7 +99,7 @@ def beats(best: Arrays, score: float) -> bool:
 
 
 @compiled
-def _kth_largest(values: Array, size: Any, k: Any) -> Any:
+def kth_largest(values: Array, size: Any, k: Any) -> Any:
     """Select the k-th largest of the first `size` values (k from 1), reordering them."""
     left, right, target = 0, size - 1, k - 1
     while left < right:
@@ -81,13 +126,13 @@ def _kth_largest(values: Array, size: Any, k: Any) -> Any:
 @compiled
 def _cut_back(best: Arrays) -> None:
     """Keep the best `wanted` entries, in the order of their keys."""
-    scores, keys, found, limit, sizes, scratch, rank_keys, _ = best
+    scores, keys, found, limit, sizes, scratch, rank_keys = best[:7]
     size, wanted = sizes[0], rank_keys.shape[1]
     if size <= wanted:
         return
     for i in range(size):
         scratch[i] = scores[i]
-    worst = _kth_largest(scratch, size, wanted)
+    worst = kth_largest(scratch, size, wanted)
     equal = wanted
     for i in range(size):
         equal -= scores[i] > worst

@@ -14,7 +14,16 @@ import numpy.typing as npt
 
 from genrail.constraints.compiled import compiled
 
-__all__ = ["allowed_ranks", "any_allowed", "count_allowed", "lower_bound", "pack_bits", "running_counts"]
+__all__ = [
+    "allowed_ranks",
+    "allows_all",
+    "any_allowed",
+    "count_allowed",
+    "lower_bound",
+    "next_set",
+    "pack_bits",
+    "running_counts",
+]
 
 Array = npt.NDArray[Any]
 Arrays = tuple[Any, ...]
@@ -62,6 +71,24 @@ def count_allowed(bits: Arrays, lo: Any, hi: Any) -> Any:
     if words.size:
         inside = _before(words, counts, hi) - _before(words, counts, lo)
     return inside - listed
+
+
+@compiled(inline=True)
+def allows_all(bits: Arrays) -> Any:
+    """Say whether every rank is allowed."""
+    return bits[0].size == 0 and bits[2].size == 0 and not bits[3]
+
+
+@compiled
+def next_set(words: Array, rank: Any, hi: Any) -> Any:
+    """Find the first set bit in [rank, hi); hi when there is none."""
+    while rank < hi:
+        word = words[rank >> 6] >> np.uint64(rank & 63)
+        if word != np.uint64(0):
+            low = _popcount((word & (~word + np.uint64(1))) - np.uint64(1))  # zeros below the lowest set bit
+            return min(rank + low, hi)
+        rank = ((rank >> 6) + 1) << 6
+    return hi
 
 
 @compiled(inline=True)

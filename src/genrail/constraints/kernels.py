@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from genrail.constraints.best import append, beats, clear, finish
-from genrail.constraints.bits import any_allowed, count_allowed, lower_bound
+from genrail.constraints.best import append, beats, carve, clear, finish
+from genrail.constraints.bits import allows_all, any_allowed, count_allowed, lower_bound, next_set
 from genrail.constraints.children import (
     child_around,
     children_log_sum,
@@ -21,9 +21,12 @@ from genrail.constraints.children import (
     is_state,
     least_or_logit,
     next_child,
+    token_at,
     write_state,
 )
 from genrail.constraints.compiled import compiled
+from genrail.constraints.screening import screen
+from genrail.constraints.softmax import reduce_row
 
 __all__ = ["best_continuations", "pick_beams", "walk"]
 
@@ -47,12 +50,13 @@ def _offer(best: Arrays, at: Any, score: float, parent: Any, token: Any, lo: Any
 
 
 @compiled
-def _heavy_children(
-    segment: Arrays, bits: Arrays, row: Array, base: float, parent: Any, state: Array, best: Arrays, at: Any
+def _edges(
+    segment: Arrays, bits: Arrays, row: Array, base: float, parent: Any, state: Array, best: Arrays, at: Any, span: Any
 ) -> None:
+    """Offer the children of a heavy prefix whose edges lie in `span`."""
     tok, start = segment[3], segment[4]
-    hi, c0, c1 = state[1], state[2], state[3]
-    for e in range(c0, c1):
+    hi, c1 = state[1], state[3]
+    for e in range(span[0], span[1]):
         token = np.int64(tok[e])
         score = base + least_or_logit(row[token])
         if beats(best, score):
@@ -60,6 +64,22 @@ def _heavy_children(
             end = hi if e + 1 == c1 else np.int64(start[e + 1])
             if any_allowed(bits, begin, end):
                 _offer(best, at, score, parent, token, begin, end, e)
+
+
+@compiled
+def _heavy_children(
+    segment: Arrays, bits: Arrays, row: Array, base: float, parent: Any, state: Array, best: Arrays, at: Any, shift: Any
+) -> None:
+    """Offer the children of a heavy prefix, chunk by chunk where they are screened."""
+    c0, c1 = state[2], state[3]
+    chunk = best[12][parent]
+    if shift == 0 or chunk < 0:
+        _edges(segment, bits, row, base, parent, state, best, at, (c0, c1))
+        return
+    for begin in range(c0, c1, 1 << shift):
+        if beats(best, best[8][chunk]):
+            _edges(segment, bits, row, base, parent, state, best, at, (begin, min(begin + (1 << shift), c1)))
+        chunk += 1
 
 
 @compiled
@@ -94,17 +114,62 @@ def _listed_children(
 
 
 @compiled
+def _marked_edges(
+    segment: Arrays, words: Array, row: Array, base: float, parent: Any, state: Array, best: Arrays, at: Any
+) -> None:
+    """Walk the set bits below a heavy prefix and its edges side by side; only children with a bit are looked at."""
+    tok, start = segment[3], segment[4]
+    hi, e, c1 = state[1], state[2], state[3]
+    rank = next_set(words, state[0], hi)
+    while rank < hi:
+        while e + 1 < c1 and np.int64(start[e + 1]) <= rank:
+            e += 1
+        end = hi if e + 1 == c1 else np.int64(start[e + 1])
+        token = np.int64(tok[e])
+        score = base + least_or_logit(row[token])
+        if beats(best, score):
+            _offer(best, at, score, parent, token, np.int64(start[e]), end, e)
+        rank = next_set(words, end, hi)
+
+
+@compiled
+def _marked_rows(
+    segment: Arrays, words: Array, row: Array, base: float, parent: Any, state: Array, best: Arrays, at: Any
+) -> None:
+    """Walk the set bits below a light prefix instead of its rows."""
+    hi = state[1]
+    rank = next_set(words, state[0], hi)
+    while rank < hi:
+        token, begin, end, edge = child_around(segment, state, rank, np.int64(-1))
+        score = base + least_or_logit(row[token])
+        if beats(best, score):
+            _offer(best, at, score, parent, token, begin, end, edge)
+        rank = next_set(words, end, hi)
+
+
+@compiled
 def walk(
-    segment: Arrays, bits: Arrays, row: Array, base: float, parent: Any, state: Array, best: Arrays, at: Any
+    segment: Arrays, bits: Arrays, row: Array, base: float, parent: Any, state: Array, best: Arrays, at: Any, shift: Any
 ) -> None:
     """Offer the children of one beam, by whichever way reads least."""
     if not has_children(segment, state):
         return
-    children = state[3] - state[2] if state[2] >= 0 else state[1] - state[0]
-    if bits[3] and count_allowed(bits, state[0], state[1]) < children:
-        _listed_children(segment, bits, row, base, parent, state, best, at)
-    elif state[2] >= 0:
-        _heavy_children(segment, bits, row, base, parent, state, best, at)
+    heavy = state[2] >= 0
+    children = state[3] - state[2] if heavy else state[1] - state[0]
+    if not allows_all(bits):
+        allowed = count_allowed(bits, state[0], state[1])
+        if bits[3] and allowed < children:
+            _listed_children(segment, bits, row, base, parent, state, best, at)
+            return
+        if not bits[3] and bits[2].size == 0:
+            if heavy and 2 * allowed + ((state[1] - state[0]) >> 6) < 2 * children:
+                _marked_edges(segment, bits[0], row, base, parent, state, best, at)
+                return
+            if not heavy and allowed < children:
+                _marked_rows(segment, bits[0], row, base, parent, state, best, at)
+                return
+    if heavy:
+        _heavy_children(segment, bits, row, base, parent, state, best, at, shift)
     else:
         _light_children(segment, bits, row, base, parent, state, best, at)
 
@@ -153,6 +218,56 @@ def _write(segment: Arrays, best: Arrays, query: Any, depth: Any, end_token: Any
     pad(query, size, out)
 
 
+@compiled(inline=True)
+def find_row(logits: Array, given: Array, query: Any, beam: Any, width: Any) -> Any:
+    """Find the row of logits of a beam; -1 when there is no such row."""
+    r = given[query, beam] if given.size else query * width + beam
+    return r if 0 <= r < logits.shape[0] else -1
+
+
+@compiled(inline=True)
+def first_read(segment: Arrays, state: Array) -> Any:
+    """Read where the children of a beam begin, long before they are needed: the wait for memory overlaps other work."""
+    if state[2] >= 0:
+        return np.int64(segment[3][state[2]]) + np.int64(segment[4][state[2]])
+    return token_at(segment, state[0], state[3]) if has_children(segment, state) else 0
+
+
+@compiled
+def _prepare(
+    segment: Arrays, live: Arrays, beams: Arrays, logits: Array, q: Any, depth: Any, renormalised: bool, best: Arrays
+) -> tuple[Any, Any]:
+    """Check the beams of a query and fill `bases` and `rows`; return how many NaN were met, and the refused beam."""
+    states, alive, scores, given = beams
+    bases, rows = best[10], best[13]
+    previous, denominator, nans = np.int64(-1), 0.0, 0
+    for m in range(alive.shape[1]):
+        if not alive[q, m]:
+            continue
+        r = find_row(logits, given, q, m, alive.shape[1])
+        if r < 0 or not is_state(segment, states[q, m], depth):
+            return nans, m
+        best[5][0] += first_read(segment, states[q, m])
+        if r != previous:
+            denominator, found = reduce_row(logits[r], logits[r].view(np.int32), not renormalised, best[11])
+            nans += found
+            previous = r
+            if denominator == np.inf:
+                return nans, m
+        base = children_log_sum(segment, live, logits[r], states[q, m]) if renormalised else denominator
+        bases[m], rows[m] = base_score(scores[q, m], base), r
+    return nans, -1
+
+
+@compiled
+def _walk_all(
+    segment: Arrays, bits: Arrays, states: Array, alive: Array, logits: Array, best: Arrays, shift: Any
+) -> None:
+    for m in range(alive.size):
+        if alive[m]:
+            walk(segment, bits, logits[best[13][m]], best[10][m], m, states[m], best, 0, shift)
+
+
 @compiled
 def best_continuations(
     segment: Arrays,
@@ -160,49 +275,48 @@ def best_continuations(
     live: Arrays,
     beams: Arrays,
     logits: Array,
-    sums: Array,
     queries: Array,
     depth: int,
     end_token: int,
     renormalised: bool,
-    best: Arrays,
+    room: Arrays,
     out: Arrays,
-) -> Any:
+) -> tuple[int, int]:
     """Fill `out` with the best continuations of some queries that share one subset.
 
     Args:
         segment: The index.
         bits: The ranks that this request allows.
         live: The ranks that the index holds; only the renormalised denominator asks for them.
-        beams: (states, alive, scores, rows of logits), each by query and beam.
-        logits: float32, shape (any, V).
-        sums: Log-sum-exp by row of `logits`.
+        beams: (states, alive, scores, rows of logits), each by query and beam; rows empty: in order.
+        logits: float32, C-contiguous, shape (any, V).
         queries: Which queries to answer.
         depth: Tokens written.
         end_token: Terminator of a ragged index, -1 for a fixed length.
         renormalised: Divide by the children instead of by the whole row.
-        best: Room from `new_best`.
+        room: From `room_for`.
         out: (scores, parents, tokens, states, complete, count), see `Candidates`.
 
     Returns:
-        -1, or the number of the first beam (query * width + beam) whose state is not one of this index.
+        How many NaN were met; and -1, or the number of the first beam (query * width + beam) that cannot be ranked: its
+        state is not one of this index, its row of logits does not exist, or that holds +inf.
     """
-    states, alive, beam_scores, logit_rows = beams
+    states, alive = beams[0], beams[1]
+    best = carve(room, alive.shape[1])
+    nans = 0
     for q in queries:
         clear(best)
-        for m in range(alive.shape[1]):
-            if not alive[q, m]:
-                continue
-            state = states[q, m]
-            if not is_state(segment, state, depth):
-                return q * alive.shape[1] + m
-            row = logits[logit_rows[q, m]]
-            denominator = sums[logit_rows[q, m]]
-            if renormalised:
-                denominator = children_log_sum(segment, live, row, state)
-            walk(segment, bits, row, base_score(beam_scores[q, m], denominator), m, state, best, 0)
+        found, bad = _prepare(segment, live, beams, logits, q, depth, renormalised, best)
+        nans += found
+        if bad >= 0:
+            return nans, q * alive.shape[1] + bad
+        shift, guess = screen(segment, bits, states[q], 0, alive[q], logits, best[13], best)
+        _walk_all(segment, bits, states[q], alive[q], logits, best, shift)
+        if guess and best[4][0] < out[0].shape[1]:
+            clear(best)
+            _walk_all(segment, bits, states[q], alive[q], logits, best, shift)
         _write(segment, best, q, depth, end_token, out)
-    return -1
+    return nans, -1
 
 
 @compiled

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from genrail.constraints.best import append, beats, clear, finish
+from genrail.constraints.best import append, beats, carve, clear, finish
 from genrail.constraints.bits import any_allowed
 from genrail.constraints.children import (
     add_logit,
@@ -23,7 +23,9 @@ from genrail.constraints.children import (
     write_state,
 )
 from genrail.constraints.compiled import compiled
-from genrail.constraints.kernels import base_score, pad, walk, write_entry
+from genrail.constraints.kernels import base_score, find_row, pad, walk, write_entry
+from genrail.constraints.screening import screen
+from genrail.constraints.softmax import reduce_row
 
 __all__ = ["best_of_two", "merge_rows"]
 
@@ -42,14 +44,78 @@ def _child(segment: Arrays, state: Array, i: Any, edge: Any) -> tuple[Any, Any]:
 
 
 @compiled
+def _next_edge(
+    segment: Arrays, state: Array, e: Any, row: Array, base: float, limit: float, tops: Array, shift: Any
+) -> Any:
+    """Find the first edge from e on whose score is above the limit; `tops` are those of the prefix's chunks."""
+    tok = segment[3]
+    c0, c1 = state[2], state[3]
+    while e < c1:
+        end = c1
+        if shift:
+            chunk = (e - c0) >> shift
+            end = min(c0 + ((chunk + 1) << shift), c1)
+            if tops[chunk] <= limit:
+                e = end
+                continue
+        while e < end:
+            if not base + least_or_logit(row[np.int64(tok[e])]) <= limit:
+                return e
+            e += 1
+    return c1
+
+
+@compiled
+def _next_good(
+    segment: Arrays,
+    state: Array,
+    i: Any,
+    edge: Any,
+    row: Array,
+    base: float,
+    limit: float,
+    tops: Array,
+    shift: Any,
+) -> tuple[Any, Any, Any, Any]:
+    """Find the next child whose score is above the limit: (token, lo, hi, edge), no token behind the last one."""
+    if state[2] >= 0:
+        e = _next_edge(segment, state, edge, row, base, limit, tops, shift)
+        if e == state[3]:
+            return np.int64(_NONE), i, i, e
+        i = np.int64(segment[4][e])
+        token, end = next_child(segment, state, i, e)
+        return token, i, end, e
+    while i < state[1]:
+        token, end = next_child(segment, state, i, edge)
+        if not base + least_or_logit(row[token]) <= limit:
+            return token, i, end, np.int64(-1)
+        i = end
+    return np.int64(_NONE), i, i, np.int64(-1)
+
+
+@compiled
 def _merged_children(
-    old: Arrays, new: Arrays, bits: Arrays, row: Array, base: float, parent: Any, state: Array, best: Arrays
+    old: Arrays,
+    new: Arrays,
+    bits: Arrays,
+    row: Array,
+    base: float,
+    parent: Any,
+    state: Array,
+    best: Arrays,
+    shift: Any,
 ) -> None:
-    """Offer the children of a beam that has items in both segments; a token that both hold is one candidate."""
+    """Offer the children of a beam that has items in both segments; a token that both hold is one candidate.
+
+    The limit is read once: a token has the same score in both, so it is good in both or in neither.
+    """
     a, b = state[:4], state[4:]
-    i, j, e, f = a[0], b[0], a[2], b[2]
-    s, i_end = _child(old, a, i, e)
-    t, j_end = _child(new, b, j, f)
+    chunk, limit = best[12][parent], best[3][0]
+    if chunk < 0:
+        chunk, shift = 0, 0
+    tops = best[8][chunk:]
+    s, i, i_end, e = _next_good(old, a, a[0], a[2], row, base, limit, tops, shift)
+    t, j, j_end, f = _next_good(new, b, b[0], b[2], row, base, limit, tops, 0)
     while s != _NONE or t != _NONE:
         token = min(s, t)
         score = base + least_or_logit(row[token])
@@ -57,14 +123,12 @@ def _merged_children(
             (s == token and any_allowed(bits[0], i, i_end)) or (t == token and any_allowed(bits[1], j, j_end))
         ):
             found = best[2][append(best, score, parent, token)]
-            found[0], found[1], found[2] = (i, i_end, e if a[2] >= 0 else -1) if s == token else (0, 0, -1)
-            found[3], found[4], found[5] = (j, j_end, f if b[2] >= 0 else -1) if t == token else (0, 0, -1)
+            found[0], found[1], found[2] = (i, i_end, e) if s == token else (0, 0, -1)
+            found[3], found[4], found[5] = (j, j_end, f) if t == token else (0, 0, -1)
         if s == token:
-            i, e = i_end, e + 1
-            s, i_end = _child(old, a, i, e)
+            s, i, i_end, e = _next_good(old, a, i_end, e + 1, row, base, limit, tops, shift)
         if t == token:
-            j, f = j_end, f + 1
-            t, j_end = _child(new, b, j, f)
+            t, j, j_end, f = _next_good(new, b, j_end, f + 1, row, base, limit, tops, 0)
 
 
 @compiled
@@ -89,32 +153,57 @@ def _merged_log_sum(old: Arrays, new: Arrays, live: Arrays, row: Array, state: A
 
 
 @compiled
-def _one_beam(
-    old: Arrays,
-    new: Arrays,
-    bits: Arrays,
-    live: Arrays,
-    row: Array,
-    score: float,
-    denominator: float,
-    renormalised: bool,
-    parent: Any,
-    state: Array,
-    best: Arrays,
-) -> None:
+def _log_sum(old: Arrays, new: Arrays, live: Arrays, row: Array, state: Array) -> Any:
+    """Compute the renormalised denominator of a beam."""
     in_old, in_new = has_children(old, state[:4]), has_children(new, state[4:])
     if in_old and in_new:
-        if renormalised:
-            denominator = _merged_log_sum(old, new, live, row, state)
-        _merged_children(old, new, bits, row, base_score(score, denominator), parent, state, best)
-    elif in_old:
-        if renormalised:
-            denominator = children_log_sum(old, live[0], row, state[:4])
-        walk(old, bits[0], row, base_score(score, denominator), parent, state[:4], best, 0)
-    elif in_new:
-        if renormalised:
-            denominator = children_log_sum(new, live[1], row, state[4:])
-        walk(new, bits[1], row, base_score(score, denominator), parent, state[4:], best, 3)
+        return _merged_log_sum(old, new, live, row, state)
+    return children_log_sum(old, live[0], row, state[:4]) if in_old else children_log_sum(new, live[1], row, state[4:])
+
+
+@compiled
+def _prepare(
+    segments: Arrays, live: Arrays, beams: Arrays, logits: Array, q: Any, depth: Any, renormalised: bool, best: Arrays
+) -> tuple[Any, Any]:
+    """Do what `_prepare` of `kernels` does, for states of two segments."""
+    old, new = segments
+    states, alive, scores, given = beams
+    bases, rows = best[10], best[13]
+    previous, denominator, nans = np.int64(-1), 0.0, 0
+    for m in range(alive.shape[1]):
+        if not alive[q, m]:
+            continue
+        state = states[q, m]
+        r = find_row(logits, given, q, m, alive.shape[1])
+        if r < 0 or not (is_state(old, state[:4], depth) and is_state(new, state[4:], depth)):
+            return nans, m
+        if r != previous:
+            denominator, found = reduce_row(logits[r], logits[r].view(np.int32), not renormalised, best[11])
+            nans += found
+            previous = r
+            if denominator == np.inf:
+                return nans, m
+        base = _log_sum(old, new, live, logits[r], state) if renormalised else denominator
+        bases[m], rows[m] = base_score(scores[q, m], base), r
+    return nans, -1
+
+
+@compiled
+def _walk_all(
+    segments: Arrays, bits: Arrays, states: Array, alive: Array, logits: Array, best: Arrays, shift: Any
+) -> None:
+    old, new = segments
+    for m in range(alive.size):
+        if not alive[m]:
+            continue
+        row, base, state = logits[best[13][m]], best[10][m], states[m]
+        in_old, in_new = has_children(old, state[:4]), has_children(new, state[4:])
+        if in_old and in_new:
+            _merged_children(old, new, bits, row, base, m, state, best, shift)
+        elif in_old:
+            walk(old, bits[0], row, base, m, state[:4], best, 0, shift)
+        elif in_new:
+            walk(new, bits[1], row, base, m, state[4:], best, 3, 0)
 
 
 @compiled
@@ -137,29 +226,31 @@ def best_of_two(
     live: Arrays,
     beams: Arrays,
     logits: Array,
-    sums: Array,
     queries: Array,
     depth: int,
     end_token: int,
     renormalised: bool,
-    best: Arrays,
+    room: Arrays,
     out: Arrays,
-) -> Any:
+) -> tuple[int, int]:
     """Fill `out` as `kernels.best_continuations` does, from two segments; `bits` and `live` are pairs."""
-    old, new = segments
-    states, alive, beam_scores, logit_rows = beams
+    states, alive = beams[0], beams[1]
+    best = carve(room, alive.shape[1])
+    nans = 0
     for q in queries:
         clear(best)
-        for m in range(alive.shape[1]):
-            if not alive[q, m]:
-                continue
-            state = states[q, m]
-            if not (is_state(old, state[:4], depth) and is_state(new, state[4:], depth)):
-                return q * alive.shape[1] + m
-            r = logit_rows[q, m]
-            _one_beam(old, new, bits, live, logits[r], beam_scores[q, m], sums[r], renormalised, m, state, best)
-        _write(old, new, best, q, depth, end_token, out)
-    return -1
+        found, bad = _prepare(segments, live, beams, logits, q, depth, renormalised, best)
+        nans += found
+        if bad >= 0:
+            return nans, q * alive.shape[1] + bad
+        # children of the large segment alone are a lower bound for those of both
+        shift, guess = screen(segments[0], bits[0], states[q], 0, alive[q], logits, best[13], best)
+        _walk_all(segments, bits, states[q], alive[q], logits, best, shift)
+        if guess and best[4][0] < out[0].shape[1]:
+            clear(best)
+            _walk_all(segments, bits, states[q], alive[q], logits, best, shift)
+        _write(segments[0], segments[1], best, q, depth, end_token, out)
+    return nans, -1
 
 
 # Compaction -------------------------------------------------------------------------------------------------

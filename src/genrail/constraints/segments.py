@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from genrail.constraints.best import new_best
+from genrail.constraints.best import room_for
 from genrail.constraints.building import gather_rows
 from genrail.constraints.index import Beams, Candidates, ScoreMeaning, Subset
 from genrail.constraints.merging import best_of_two, merge_rows
-from genrail.constraints.step import Step, empty_candidates
+from genrail.constraints.step import Step, empty_candidates, made_candidates, tell_about_nan
 from genrail.constraints.subset import TrieSubset
 from genrail.constraints.trie import Trie, build_trie, flatten, pick, with_edges
 from genrail.errors import DamagedError, FormatError, IdentifierError, ShapeError, StateError
@@ -247,15 +247,15 @@ class LiveTrie:
         """Find the best continuations in both segments at once; see `Trie.candidates`."""
         step = Step.prepare(self.vocab_size, self.state_size, beams, logits, scores, count, meaning, rows)
         out = empty_candidates(beams, count, self.state_size)
-        best = new_best(count, 6)
+        best = room_for(count, 6, beams.alive.shape[1])
+        nans = 0
         for subset, queries in step.by_subset(subsets):
-            bad = best_of_two(
-                (self.old.segment, self.new.segment),
+            found, bad = best_of_two(
+                self._segments,
                 self._own(subset).bits,
                 self.everything.bits,
                 step.beams,
                 step.logits,
-                step.sums,
                 queries,
                 beams.depth,
                 -1 if self.end_token is None else self.end_token,
@@ -263,8 +263,16 @@ class LiveTrie:
                 best,
                 out,
             )
-            step.check_state(bad)
-        return Candidates(*out, depth=beams.depth + 1, nan_logits=step.nan_logits)
+            if bad >= 0:
+                step.refuse(bad)
+            nans += found
+        if nans:
+            tell_about_nan(nans)
+        return made_candidates(out, beams.depth + 1, nans)
+
+    @cached_property
+    def _segments(self) -> tuple[Any, Any]:
+        return self.old.segment, self.new.segment
 
     def advance(self, candidates: Candidates, picks: npt.NDArray[np.int64]) -> Beams:
         """Make the picked candidates the next beams; -1 leaves a beam dead."""

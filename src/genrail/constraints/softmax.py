@@ -18,11 +18,11 @@ import numpy.typing as npt
 
 from genrail.constraints.compiled import compiled
 
-__all__ = ["beam_sums", "log_sum_exp"]
+__all__ = ["BLOCK", "log_sum_exp", "reduce_row"]
 
 Array = npt.NDArray[Any]
 
-_BLOCK = 2048  # 8 KiB: the block stays in the first-level cache between the two passes over it
+BLOCK = 2048  # 8 KiB: the block stays in the first-level cache between the two passes over it
 _INFINITE = np.int32(0x7F800000)  # bits of +inf; larger magnitudes are NaN
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 _LOG2_E = np.float32(1.4426950408889634)
@@ -76,17 +76,17 @@ def _without_nan(block: Array, buffer: Array) -> int:
 
 
 @compiled
-def _one_row(row: Array, bits: Array, add_up: bool, buffer: Array) -> tuple[float, int]:
+def reduce_row(row: Array, bits: Array, add_up: bool, buffer: Array) -> tuple[float, int]:
     """Reduce one row to (log-sum-exp, NaN count); the sum is +inf when a logit is, and only `add_up` computes it."""
     top = np.float32(-np.inf)
     total = 0.0
     nans = 0
-    for begin in range(0, row.size, _BLOCK):
-        block = row[begin : begin + _BLOCK]
-        key, magnitude = _largest(bits[begin : begin + _BLOCK])
+    for begin in range(0, row.size, BLOCK):
+        block = row[begin : begin + BLOCK]
+        key, magnitude = _largest(bits[begin : begin + BLOCK])
         if magnitude > _INFINITE:
             block = buffer[: block.size]
-            nans += _without_nan(row[begin : begin + _BLOCK], block)
+            nans += _without_nan(row[begin : begin + BLOCK], block)
             key, magnitude = _largest(block.view(np.int32))
         if key == _INFINITE:
             return np.inf, nans
@@ -104,48 +104,10 @@ def _one_row(row: Array, bits: Array, add_up: bool, buffer: Array) -> tuple[floa
     return np.float64(top) + np.log(total), nans
 
 
-@compiled(allocates=True)
-def beam_sums(logits: Array, alive: Array, given: Array, add_up: bool, used: Array, sums: Array) -> tuple[int, int]:
-    """Find the row of logits of each live beam, and reduce each such row once.
-
-    Args:
-        logits: float32, C-contiguous, shape (any, V).
-        alive: Which beams exist, (queries, width).
-        given: Row of each beam, (queries, width); empty: beams have their rows in order.
-        add_up: False only looks for NaN and +inf.
-        used: Filled with the row of each live beam, -1 for dead ones, (queries, width).
-        sums: Filled with the log-sum-exp of the rows in use, float64, (any,).
-
-    Returns:
-        How many NaN were met, and -1 or the first beam that cannot be ranked: its row does not exist (it is in `used`
-        as given) or holds +inf (so is its sum).
-    """
-    bits = logits.view(np.int32)
-    buffer = np.empty(_BLOCK, dtype=np.float32)
-    sums[:] = np.nan
-    nans = 0
-    for q in range(alive.shape[0]):
-        for m in range(alive.shape[1]):
-            used[q, m] = -1
-            if not alive[q, m]:
-                continue
-            beam = q * alive.shape[1] + m
-            r = given[q, m] if given.size else beam
-            used[q, m] = r
-            if r < 0 or r >= sums.size:
-                return nans, beam
-            if np.isnan(sums[r]):
-                sums[r], found = _one_row(logits[r], bits[r], add_up, buffer)
-                nans += found
-            if sums[r] == np.inf:
-                return nans, beam
-    return nans, -1
-
-
 @compiled
 def _all_rows(logits: Array, bits: Array, buffer: Array, sums: Array) -> None:
     for r in range(sums.size):
-        sums[r], _ = _one_row(logits[r], bits[r], True, buffer)
+        sums[r], _ = reduce_row(logits[r], bits[r], True, buffer)
 
 
 def log_sum_exp(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -164,5 +126,5 @@ def log_sum_exp(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """
     values = np.ascontiguousarray(logits, dtype=np.float32)
     sums = np.empty(len(values))
-    _all_rows(values, values.view(np.int32), np.empty(_BLOCK, dtype=np.float32), sums)
+    _all_rows(values, values.view(np.int32), np.empty(BLOCK, dtype=np.float32), sums)
     return sums

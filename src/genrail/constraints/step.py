@@ -1,20 +1,18 @@
-"""What every step checks and prepares once, whichever index answers it: shapes, denominators, queries by subset."""
+"""What every step checks and prepares once, whichever index answers it: shapes, types, queries by subset."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
-from genrail.constraints.index import Beams, ScoreMeaning, Subset
-from genrail.constraints.softmax import beam_sums
+from genrail.constraints.index import Beams, Candidates, ScoreMeaning, Subset
 from genrail.errors import LogitsError, SettingsError, ShapeError, StateError
 
-__all__ = ["Step", "empty_candidates"]
+__all__ = ["Step", "empty_candidates", "made_candidates", "tell_about_nan"]
 
 Array = npt.NDArray[Any]
 
@@ -22,23 +20,18 @@ _log = logging.getLogger(__name__)
 _warned = False  # a model with NaN logits has them in every step: say it once per process
 
 
-@dataclass(frozen=True)
-class Step:
-    """Hold the checked input of one step.
+class Step(NamedTuple):
+    """Hold the checked input of one step, as kernels take it.
 
     Args:
-        beams: (states, alive, scores, row of `logits` of each beam), as kernels take them.
+        beams: (states, alive, scores, row of `logits` of each beam); no rows: they are in order.
         logits: float32, contiguous, (any, V).
-        sums: Log-sum-exp of the rows in use, float64, (any,).
         renormalised: The denominator is over the beam's children.
-        nan_logits: How many NaN were met.
     """
 
     beams: tuple[Array, Array, Array, Array]
     logits: Array
-    sums: Array
     renormalised: bool
-    nan_logits: int
 
     @classmethod
     def prepare(
@@ -52,47 +45,63 @@ class Step:
         meaning: ScoreMeaning,
         rows: Array | None,
     ) -> Step:
-        """Check shapes, find each beam's row of logits, and compute the denominators of live beams."""
+        """Check shapes and types."""
         if count < 1:
             raise SettingsError(f"count is {count}; ask for at least one continuation per query")
         if meaning not in ("full_softmax", "renormalised"):
             raise SettingsError(f'meaning is {meaning!r}; it is "full_softmax" or "renormalised"')
-        alive = np.ascontiguousarray(beams.alive, dtype=np.bool_)
-        states = np.ascontiguousarray(beams.states, dtype=np.int64)
-        path_scores = np.ascontiguousarray(scores, dtype=np.float64)
+        alive = _as_kernels_take_it(beams.alive, np.bool_)
+        states = _as_kernels_take_it(beams.states, np.int64)
+        path_scores = _as_kernels_take_it(scores, np.float64)
         if states.shape != (*alive.shape, state_size) or beams.depth < 0:
             raise StateError(f"states of shape {states.shape} are not of this index: {(*alive.shape, state_size)}")
         if path_scores.shape != alive.shape:
             raise ShapeError(f"scores have shape {path_scores.shape} but the beams {alive.shape}")
         values = _checked_logits(logits, vocab_size)
-        used, sums = np.empty(alive.shape, dtype=np.int64), np.empty(len(values))
         given = _checked_rows(alive, rows, len(values))
-        nans, bad = beam_sums(values, alive, given, meaning == "full_softmax", used, sums)
-        if bad >= 0:
-            _refuse(divmod(int(bad), alive.shape[1]), values, used)
-        _tell_about_nan(nans)
-        return cls((states, alive, path_scores, used), values, sums, meaning == "renormalised", int(nans))
+        return cls((states, alive, path_scores, given), values, meaning == "renormalised")
 
-    def by_subset(self, subsets: Sequence[Subset | None] | None) -> Iterator[tuple[Subset | None, Array]]:
+    def by_subset(self, subsets: Sequence[Subset | None] | None) -> Sequence[tuple[Subset | None, Array]]:
         """Group the queries that share a subset (the same object), so that each group is one call of the kernel."""
         queries = len(self.beams[1])
         if subsets is None:
-            yield None, np.arange(queries)
-            return
+            return ((None, np.arange(queries)),)
         if len(subsets) != queries:
             raise ShapeError(f"{len(subsets)} subsets for {queries} queries; give one (or None) per query")
         groups: dict[int, list[int]] = {}
         for query, subset in enumerate(subsets):
             groups.setdefault(id(subset), []).append(query)
-        for members in groups.values():
-            yield subsets[members[0]], np.array(members, dtype=np.int64)
+        return [(subsets[members[0]], np.array(members, dtype=np.int64)) for members in groups.values()]
 
-    def check_state(self, bad: int) -> None:
-        """Raise for the beam that a kernel refused; -1 means none."""
-        if bad >= 0:
-            query, beam = divmod(int(bad), self.beams[1].shape[1])
-            state = self.beams[0][query, beam].tolist()
-            raise StateError(f"query {query}, beam {beam}: {state} is not a state of this index at this depth")
+    def refuse(self, bad: int) -> NoReturn:
+        """Raise for the beam that a kernel refused."""
+        states, alive, _, rows = self.beams
+        query, beam = divmod(bad, alive.shape[1])
+        row = int(rows[query, beam]) if rows.size else bad
+        where = f"query {query}, beam {beam}"
+        if not 0 <= row < len(self.logits):
+            raise LogitsError(f"{where} is alive but its row of logits is {row}; there are {len(self.logits)}")
+        infinite = np.flatnonzero(np.isposinf(self.logits[row]))
+        if len(infinite):
+            raise LogitsError(f"{where}: the logit of token {infinite[0]} is +inf, which cannot be ranked")
+        raise StateError(f"{where}: {states[query, beam].tolist()} is not a state of this index at this depth")
+
+
+def made_candidates(out: tuple[Array, Array, Array, Array, Array, Array], depth: int, nan_logits: int) -> Candidates:
+    """Wrap what a kernel filled; the constructor of a frozen dataclass takes a tenth of a small step."""
+    candidates: Candidates = object.__new__(Candidates)
+    scores, parents, tokens, states, complete, count = out
+    candidates.__dict__.update(
+        scores=scores,
+        parents=parents,
+        tokens=tokens,
+        states=states,
+        complete=complete,
+        count=count,
+        depth=depth,
+        nan_logits=nan_logits,
+    )
+    return candidates
 
 
 def empty_candidates(beams: Beams, count: int, state_size: int) -> tuple[Array, Array, Array, Array, Array, Array]:
@@ -109,11 +118,18 @@ def empty_candidates(beams: Beams, count: int, state_size: int) -> tuple[Array, 
     )
 
 
+def _as_kernels_take_it(values: Array, dtype: Any) -> Array:
+    """Convert to a contiguous, writable array; a read-only one is another type, for which kernels compile anew."""
+    array: Array = np.ascontiguousarray(values, dtype=dtype)
+    return array if array.flags.writeable else array.copy()
+
+
 def _checked_logits(logits: Array, vocab_size: int) -> Array:
     values = logits
     if not (isinstance(logits, np.ndarray) and logits.dtype == np.float32 and logits.flags.c_contiguous):
         with np.errstate(over="ignore"):  # a float64 beyond float32 becomes +inf, which is refused by name
             values = np.ascontiguousarray(logits, dtype=np.float32)
+    values = _as_kernels_take_it(values, np.float32)
     if values.ndim != 2 or values.shape[1] < vocab_size:
         raise LogitsError(f"logits have shape {values.shape}; the index needs (rows, {vocab_size} or more)")
     return values
@@ -130,22 +146,14 @@ def _checked_rows(alive: Array, rows: Array | None, available: int) -> Array:
                 f"{available} rows of logits for {alive.size} beams; pass `rows` to say which belongs where"
             )
         return _IN_ORDER
-    given = np.ascontiguousarray(rows, dtype=np.int64)
+    given = _as_kernels_take_it(rows, np.int64)
     if given.shape != alive.shape:
         raise ShapeError(f"rows have shape {given.shape} but the beams {alive.shape}")
     return given
 
 
-def _refuse(place: tuple[int, int], logits: Array, used: Array) -> NoReturn:
-    row = int(used[place])
-    where = f"query {place[0]}, beam {place[1]}"
-    if not 0 <= row < len(logits):
-        raise LogitsError(f"{where} is alive but its row of logits is {row}; there are {len(logits)}")
-    token = int(np.flatnonzero(np.isposinf(logits[row]))[0])
-    raise LogitsError(f"{where}: the logit of token {token} is +inf, which cannot be ranked")
-
-
-def _tell_about_nan(nans: int) -> None:
+def tell_about_nan(nans: int) -> None:
+    """Warn once per process."""
     global _warned
     if nans and not _warned:
         _warned = True

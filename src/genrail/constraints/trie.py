@@ -12,22 +12,21 @@ import numpy as np
 import numpy.typing as npt
 
 from genrail.constraints import kernels
-from genrail.constraints.best import new_best
+from genrail.constraints.best import room_for
 from genrail.constraints.bits import allowed_ranks, pack_bits
-from genrail.constraints.building import gather_rows, heavy_edges, is_end_token_inside, sort_identifiers
+from genrail.constraints.building import gather_rows, heavy_edges, sort_identifiers
+from genrail.constraints.checks import check_ends, check_offsets, check_sizes, checked_tokens
 from genrail.constraints.children import child_counts, forced_tail, is_state
 from genrail.constraints.index import Beams, Candidates, ScoreMeaning, Subset
-from genrail.constraints.step import Step, empty_candidates
+from genrail.constraints.step import Step, empty_candidates, made_candidates, tell_about_nan
 from genrail.constraints.subset import TrieSubset, Universe
-from genrail.errors import IdentifierError, SettingsError, ShapeError, StateError
+from genrail.errors import IdentifierError, ShapeError, StateError
 
 __all__ = ["HEAVY", "Trie"]
 
 Array = npt.NDArray[Any]
 
 HEAVY = 32  # a prefix of at most so many items reads its children from adjacent rows: two cache lines of Semantic IDs
-_MOST_ITEMS = 2**32 - 2
-_MOST_TOKENS = 2**31 - 1
 _NO_RANK = np.uint32(2**32 - 1)
 
 
@@ -136,7 +135,7 @@ class Trie:
         array([6, 0])
         """
         flat, off = np.asarray(tokens), np.asarray(offsets, dtype=np.int64)
-        _check_offsets(flat, off)
+        check_offsets(flat, off)
         lengths = np.diff(off)
         if end_token is None:
             length = int(lengths[0]) if len(lengths) else 0
@@ -290,25 +289,28 @@ class Trie:
         """
         step = Step.prepare(self.vocab_size, self.state_size, beams, logits, scores, count, meaning, rows)
         out = empty_candidates(beams, count, self.state_size)
-        end_token = -1 if self.end_token is None else self.end_token
-        best = new_best(count, 3)
+        best = room_for(count, 3, beams.alive.shape[1])
+        nans = 0
         for subset, queries in step.by_subset(subsets):
-            bad = kernels.best_continuations(
+            found, bad = kernels.best_continuations(
                 self.segment,
                 self._bits(subset),
                 self.universe.everything.bits,
                 step.beams,
                 step.logits,
-                step.sums,
                 queries,
                 beams.depth,
-                end_token,
+                -1 if self.end_token is None else self.end_token,
                 step.renormalised,
                 best,
                 out,
             )
-            step.check_state(bad)
-        return Candidates(*out, depth=beams.depth + 1, nan_logits=step.nan_logits)
+            if bad >= 0:
+                step.refuse(bad)
+            nans += found
+        if nans:
+            tell_about_nan(nans)
+        return made_candidates(out, beams.depth + 1, nans)
 
     def advance(self, candidates: Candidates, picks: npt.NDArray[np.int64]) -> Beams:
         """Make the picked candidates the next beams; -1 leaves a beam dead.
@@ -368,6 +370,40 @@ class Trie:
             raise ShapeError(f"the mask has shape {mask.shape} but the index numbers {self.row_count} catalogue rows")
         words = np.zeros(self.universe.words, dtype=np.uint64)
         pack_bits(mask, self.order, words)
+        if len(self.universe.live):
+            words &= self.universe.live
+        return self.universe.of_bits(words)
+
+    def by_rank(self, values: npt.ArrayLike) -> Array:
+        """Reorder a column of the catalogue, one value per row, to the order of the ranks.
+
+        Keep the result: predicates on it, given to `subset_by_rank`, read memory in order.
+        """
+        column = np.asarray(values)
+        if column.shape[:1] != (self.row_count,):
+            raise ShapeError(f"the column has shape {column.shape} but the index numbers {self.row_count} rows")
+        return column[self.order]
+
+    def subset_by_rank(self, allowed: npt.NDArray[np.bool_]) -> TrieSubset:
+        """Compile a mask over ranks, as a predicate on a `by_rank` column gives, into a subset.
+
+        Raises:
+            ShapeError: The mask does not have one entry per rank.
+
+        Cost: one pass in order, about 2 ms at 10^7 ranks; `subset` reads at random, thirty times slower.
+
+        >>> trie = Trie.from_sequences([[5, 8], [5, 7], [6, 1]], vocab_size=10)
+        >>> price = trie.by_rank([30.0, 10.0, 20.0])
+        >>> trie.items(trie.root, trie.subset_by_rank(price < 25))
+        array([1, 2])
+        """
+        mask = np.asarray(allowed, dtype=np.bool_)
+        if mask.shape != (len(self.order),):
+            raise ShapeError(f"the mask has shape {mask.shape} but the index has {len(self.order)} ranks")
+        words = np.zeros(self.universe.words, dtype="<u8")
+        packed = np.packbits(mask, bitorder="little")
+        words.view(np.uint8)[: len(packed)] = packed
+        words = words.astype(np.uint64, copy=False)
         if len(self.universe.live):
             words &= self.universe.live
         return self.universe.of_bits(words)
@@ -461,17 +497,6 @@ def pick(candidates: Candidates, picks: npt.NDArray[np.int64]) -> Beams:
     return Beams(states, alive, candidates.depth)
 
 
-def _check_offsets(flat: Array, off: Array) -> None:
-    if flat.ndim != 1 or off.ndim != 1 or not len(off) or off[0] != 0 or off[-1] != len(flat):
-        raise ShapeError(
-            f"offsets must begin with 0 and end with the number of tokens ({flat.size}); "
-            f"they are {off.reshape(-1)[:1].tolist()} ... {off.reshape(-1)[-1:].tolist()}"
-        )
-    empty = np.flatnonzero(np.diff(off) <= 0)
-    if len(empty):
-        raise IdentifierError(f"row {empty[0]} has no tokens; every item needs an identifier")
-
-
 def _build(
     flat: Array,
     off: Array | None,
@@ -482,13 +507,13 @@ def _build(
     heavy: int,
 ) -> Trie:
     """Check, sort, gather, and list the children of heavy prefixes."""
-    _check_sizes(items, length, vocab_size, end_token, heavy)
-    tokens = _checked_tokens(flat, off, length, vocab_size)
+    check_sizes(items, length, vocab_size, end_token, heavy)
+    tokens = checked_tokens(flat, off, length, vocab_size)
     # one type of offsets for all but the largest catalogues: kernels are compiled per type
     off_type = np.uint32 if len(tokens) < 2**32 else np.uint64
     offsets = np.zeros(0, dtype=off_type) if off is None else off.astype(off_type)
     if off is not None and end_token is not None:
-        _check_ends(tokens, offsets, end_token)
+        check_ends(tokens, offsets, end_token)
     longest = length if off is None else int(np.diff(off).max(initial=0))
     order = sort_identifiers(tokens, offsets, length, longest, items, vocab_size)
     rows = np.empty(len(tokens), dtype=tokens.dtype)
@@ -535,39 +560,3 @@ def build_trie(tokens: Array, offsets: Array, like: Trie, numbers: Array, row_co
     order = numbers[ascending][built.order].astype(np.uint32)
     order.setflags(write=False)
     return replace(built, order=order, row_count=row_count)
-
-
-def _check_sizes(items: int, length: int, vocab_size: int, end_token: int | None, heavy: int) -> None:
-    if items > _MOST_ITEMS:
-        raise IdentifierError(
-            f"{items:,} items are more than one index can number ({_MOST_ITEMS:,}); split the catalogue"
-        )
-    if not 1 <= vocab_size <= _MOST_TOKENS:
-        raise SettingsError(f"vocab_size is {vocab_size}; it must be between 1 and {_MOST_TOKENS:,}")
-    if heavy < 1:
-        raise SettingsError(f"heavy is {heavy}; it must be 1 or more")
-    if end_token is None and items and length < 1:
-        raise IdentifierError("the identifiers have no tokens; give at least one level")
-    if end_token is not None and not 0 <= end_token < vocab_size:
-        raise SettingsError(f"end_token {end_token} is outside the vocabulary of {vocab_size}")
-
-
-def _checked_tokens(flat: Array, off: Array | None, length: int, vocab_size: int) -> Array:
-    """Convert tokens to the narrowest type of the vocabulary, refusing those outside it."""
-    if len(flat) and not np.issubdtype(flat.dtype, np.integer):
-        raise ShapeError(f"tokens are {flat.dtype}; give integers")
-    if len(flat) and (int(flat.min()) < 0 or int(flat.max()) >= vocab_size):
-        place = int(np.flatnonzero((flat < 0) | (flat >= vocab_size))[0])
-        row = place // length if off is None else int(np.searchsorted(off, place, side="right")) - 1
-        raise IdentifierError(f"row {row} has token {flat[place]}, outside the vocabulary of {vocab_size}")
-    width = np.uint8 if vocab_size <= 2**8 else np.uint16 if vocab_size <= 2**16 else np.uint32
-    return np.ascontiguousarray(flat, dtype=width)
-
-
-def _check_ends(tokens: Array, offsets: Array, end_token: int) -> None:
-    row = int(is_end_token_inside(tokens, offsets, end_token))
-    if row >= 0:
-        raise IdentifierError(
-            f"row {row} is {tokens[int(offsets[row]) : int(offsets[row + 1])].tolist()[:20]}: the end token "
-            f"{end_token} must be the last token of every identifier and occur nowhere else"
-        )

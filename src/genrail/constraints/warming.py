@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from genrail.constraints.segments import LiveTrie
 from genrail.constraints.trie import Trie
 
 __all__ = ["warm_up"]
@@ -41,12 +42,19 @@ def warm_up(report: Callable[[str], None] | None = None, vocab_size: int | None 
 
 
 def _exercise(vocab_size: int) -> None:
-    """Call every kernel once on an index of two items."""
-    trie = Trie.from_flat([1, 2, 0, 1, 0], [0, 3, 5], min(vocab_size, 1 << 17), end_token=0, heavy=1)
-    beams = trie.start(1)
-    logits = np.zeros((1, trie.vocab_size), dtype=np.float32)
-    found = trie.candidates(beams, logits, np.zeros((1, 1)), 2, subsets=[trie.only([0])])
-    state = trie.advance(found, np.zeros((1, 1), dtype=np.int64)).states[0, 0]
-    trie.items(state, trie.subset(np.array([True, False])))
-    trie.children(state)
-    trie.tails(state[None])
+    """Call every kernel once, on an index of two items and on one that changed."""
+    trie = Trie.from_flat([1, 2, 0, 1, 0], [0, 3, 5], vocab_size, end_token=0, heavy=1)
+    live = LiveTrie(trie).add([[1, 3]]).remove([1])
+    for index in (trie, live):
+        _step(index)
+    live.compact()
+    trie.subset_by_rank(np.array([True, False]))
+
+
+def _step(index: Trie | LiveTrie) -> None:
+    logits = np.zeros((1, index.vocab_size), dtype=np.float32)
+    found = index.candidates(index.start(1), logits, np.zeros((1, 1)), 2, subsets=[index.only([0])])
+    state = index.advance(found, np.zeros((1, 1), dtype=np.int64)).states[0, 0]
+    index.items(state, index.subset(np.arange(index.row_count) < 1))
+    index.children(state)
+    index.tails(state[None])

@@ -1,0 +1,44 @@
+"""After `warm_up` no step compiles anything: the types of its input are always the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from genrail.constraints import LiveTrie, Trie, warm_up
+from genrail.constraints.kernels import best_continuations, pick_beams
+from genrail.constraints.merging import best_of_two
+
+KERNELS = (best_continuations, best_of_two, pick_beams)
+
+
+def compiled_forms():
+    return [len(kernel.signatures) for kernel in KERNELS]
+
+
+def walk(index):
+    """Three steps with every kind of subset; read-only input too."""
+    rows = np.arange(index.row_count)
+    subsets = [None, index.subset(rows % 2 == 0), index.only(rows[:3]), index.without([1])]
+    for beams in (index.start(4), index.start(4)):
+        scores = np.broadcast_to(0.0, (4, 1))
+        for meaning in ("full_softmax", "renormalised"):
+            logits = np.zeros((beams.alive.size, index.vocab_size), dtype=np.float32)
+            logits.setflags(write=False)
+            found = index.candidates(beams, logits, scores, 6, subsets, meaning)
+            beams, scores = index.advance(found, np.zeros((4, 1), dtype=np.int64)), found.scores[:, :1]
+
+
+@pytest.mark.parametrize("vocab_size", [200, 3000])
+def test_neither_mapped_files_nor_live_changes_compile_again(tmp_path, vocab_size):
+    warm_up(vocab_size=vocab_size)
+    before = compiled_forms()
+    codes = np.random.default_rng(0).integers(0, vocab_size, size=(3000, 3))
+    trie = Trie.from_matrix(codes, vocab_size)
+    trie.save(tmp_path / "trie")
+    loaded = Trie.load(tmp_path / "trie", mmap=True)
+    live = LiveTrie(loaded).add(codes[:70]).remove([5, 3001]).update([7], codes[:1])
+    live.save(tmp_path / "live")
+    for index in (trie, loaded, live, LiveTrie.load(tmp_path / "live"), live.compact(), loaded.remove([2])):
+        walk(index)
+    assert compiled_forms() == before
