@@ -1,6 +1,8 @@
 """Fusion adds what it says, keeps the contract of a retriever, and learns weights on validation only."""
 
 import json
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from genrail.baselines import BM25, TFIDF, Dense
 from genrail.errors import DamagedError, QueryError, SettingsError
 from genrail.evaluation import evaluate
 from genrail.ranking import Fusion, FusionSettings
-from genrail.types import Query
+from genrail.types import Query, Ranking
 from tests.baselines.test_contract import Letters
 from tests.contracts.retriever import RetrieverContract
 from tests.evaluation.doubles import Scripted
@@ -44,6 +46,24 @@ def test_weighted_scores_by_hand():
     """Scripted scores are -1, -2, -3: brought to 1, 0.5, 0."""
     found = fused(Fusion(scripted(["i1", "i2", "i3"], ["i3", "i1"]), [0.5, 1.0], FusionSettings(method="weighted")))
     assert found == pytest.approx({"i3": 1.0, "i1": 0.5, "i2": 0.25})
+
+
+class Model(Scripted):
+    """Answer with a probability of 0.25."""
+
+    def ranking(self, query, k):
+        first = super().ranking(query, k)[0]
+        return Ranking((replace(first, log_probability=math.log(0.25)),))
+
+
+def test_plain_scores_by_hand():
+    """Scripted scores are -1, -2, -3; a log-probability counts as a probability."""
+    settings = FusionSettings(method="scores")
+    assert fused(Fusion(scripted(["i1", "i2"], ["i2"]), [1.0, 2.0], settings)) == pytest.approx(
+        {"i1": -1.0, "i2": -4.0}
+    )
+    found = fused(Fusion([scripted(["i1"])[0], Model({"q": ["i3"]})], [1.0, 4.0], settings))
+    assert found == pytest.approx({"i3": 1.0, "i1": -1.0})
 
 
 def test_equal_sums_keep_the_order_of_the_first_retriever():

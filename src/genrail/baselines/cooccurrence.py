@@ -51,6 +51,11 @@ class CooccurrenceSettings:
                 "give 0 to 1, the first two above 0"
             )
 
+    @classmethod
+    def first_order(cls) -> CooccurrenceSettings:
+        """Count direct successors of the last item alone: a first-order Markov chain without smoothing."""
+        return cls(window=1, backward=0.0, history=1)
+
 
 class Cooccurrence(Neighbours):
     """Rank items by how often they came shortly after (or before) the last items of the history.

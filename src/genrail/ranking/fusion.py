@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +16,12 @@ from genrail.errors import DamagedError, QueryError, SettingsError
 from genrail.evaluation.evaluations import Queries, as_queries
 from genrail.evaluation.metrics import measure
 from genrail.evaluation.runs import Qrels, Run
+from genrail.ranking.weights import Shares, ascend
 from genrail.types import Hit, Query, Ranking, Retriever
 
 __all__ = ["Fusion", "FusionSettings"]
 
-METHODS = ("reciprocal rank", "weighted")
+METHODS = ("reciprocal rank", "weighted", "scores")
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,9 @@ class FusionSettings:
 
     Args:
         method: "reciprocal rank" adds weight / (constant + rank); "weighted" adds weight times the score, which is
-            first brought to 0 (last of the answer) ... 1 (first).
+            first brought to 0 (last of the answer) ... 1 (first); "scores" adds weight times the score as it is, and
+            log-probabilities as probabilities. The last keeps how sure a retriever is from one query to the next, and
+            needs scores that mean the same for every query and are not below 0: counts, cosines, probabilities.
         depth: Hits that each retriever is asked for, at least; an item that a retriever does not return adds nothing.
         constant: Of reciprocal rank; 60 as in the paper, larger flattens the ranks.
 
@@ -170,6 +174,35 @@ class Fusion:
         best = max(found, key=lambda entry: entry[:2])[2]
         return Fusion(self.retrievers, best, self.settings, name=f"{self.name}, learnt weights")
 
+    def learnt_next_item(
+        self, queries: Sequence[Query], targets: Sequence[str], *, cutoff: int = 10, batch_size: int = 256
+    ) -> tuple[Fusion, float]:
+        """Choose the weights that do best on withheld next items; never give test items here.
+
+        For thousands of users and several retrievers, where the grid of `learnt` would take hours: weights are climbed
+        to one at a time (see `ascend`).
+
+        Args:
+            queries: Histories.
+            targets: The item that came next, one for each.
+            cutoff: Of the nDCG that is to be high.
+            batch_size: Queries per call of a retriever.
+
+        Returns:
+            A new fusion of the same retrievers, and its nDCG on these queries.
+
+        Raises:
+            QueryError: No retriever found any of the targets.
+            ShapeError: Another number of targets than queries.
+        """
+        parts: list[list[dict[str, float]]] = [[] for _ in self.retrievers]
+        for start in range(0, len(queries), batch_size):
+            asked = queries[start : start + batch_size]
+            for part, one in zip(parts, self.retrievers, strict=True):
+                part += [_shares(ranking, self.settings) for ranking in one.search_batch(asked, self.settings.depth)]
+        weights, ndcg = ascend(Shares.of(parts, targets), cutoff)
+        return Fusion(self.retrievers, weights.tolist(), self.settings, name=f"{self.name}, learnt weights"), ndcg
+
     def save(self, folder: str | Path) -> None:
         """Write weights and settings as JSON; the retrievers are saved by themselves."""
         folder = Path(folder)
@@ -206,11 +239,17 @@ def _shares(ranking: Ranking, settings: FusionSettings) -> dict[str, float]:
     """Give what each item of one answer adds, before weights."""
     if settings.method == "reciprocal rank":
         return {hit.item_id: 1.0 / (settings.constant + hit.rank) for hit in ranking}
+    if settings.method == "scores":
+        return {hit.item_id: _plain(hit) for hit in ranking}
     if not len(ranking):
         return {}
     low, high = ranking[-1].score, ranking[0].score
     # A single item, or equal scores, count as found: 1.
     return {hit.item_id: (hit.score - low) / (high - low) if high > low else 1.0 for hit in ranking}
+
+
+def _plain(hit: Hit) -> float:
+    return hit.score if hit.log_probability is None else math.exp(hit.log_probability)
 
 
 def _sums(parts: Sequence[Mapping[str, float]], weights: Sequence[float]) -> dict[str, float]:
