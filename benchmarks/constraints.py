@@ -1,7 +1,7 @@
 """Time the constraint step beside its peers, turn by turn in one process, one thread.
 
     python benchmarks/constraints.py --quick
-    python benchmarks/constraints.py --full --static CHECKOUT --json constraints.json --plots FOLDER
+    python benchmarks/constraints.py --full --static CHECKOUT --json FILE --pictures FOLDER
 
 Step = from the logits (queries x beams rows) to the 2 x beams best continuations of each query with their next
 states, the denominator over the whole vocabulary included. Each figure is the median over turns of our step and one
@@ -13,13 +13,12 @@ own, which tells its peak memory, saved, and opened memory-mapped.
 
 Peers: unconstrained torch log-softmax + top-k; a dict trie in a Hugging Face processor's way (GENRE); STATIC's torch
 code with `--static CHECKOUT` (youtube/static-constraint-decoding, not fetched from anywhere); xgrammar's choice list,
-if it is installed. Who is absent is named in the table.
+if it is installed (`pip install "genrail[bench]"`). Who is absent is named in the table.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import platform
@@ -49,10 +48,11 @@ from constraint_peers import (  # noqa: E402
     median_ms,
     our_step,
     record,
-    titles,
     turn_by_turn,
     unconstrained,
 )
+from constraint_pictures import draw  # noqa: E402
+from grammar_peer import bench_xgrammar  # noqa: E402
 
 from genrail.constraints import LiveTrie, Trie, warm_up  # noqa: E402
 from genrail.constraints.softmax import log_sum_exp  # noqa: E402
@@ -145,10 +145,12 @@ def build_elsewhere(
         answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         built: dict[str, float] = json.loads(answer)
         index = Trie.load(folder / "trie")
+        built["open_ms"] = median_ms(lambda: Trie.load(folder / "trie"), 5)
     report.add("build", work=work.name, items=items, **built)
     print(
         f"\n{work.name}, {items:,} items: built in {built['seconds']:.2f} s, peak {built['peak_mb']:,.0f} MB above the "
-        f"input, {built['bytes'] / items:.1f} bytes per item ({built['token_bytes'] / items:.1f} of them tokens)",
+        f"input, {built['bytes'] / items:.1f} bytes per item ({built['token_bytes'] / items:.1f} of them tokens), "
+        f"opened in {built['open_ms']:.1f} ms",
         flush=True,
     )
     return index, built
@@ -178,7 +180,7 @@ def bench_work(work: Work, items: int, report: Report) -> Trie:
     index, built = build_elsewhere(work, items, drawn, report)
     build_bars(work, items, built, report)
     root = static = None
-    if items == options.dict_items and work.name in ("ids-4x256", "titles-32k"):
+    if items <= options.dict_items and work.name in ("ids-4x256", "titles-32k"):
         began = clock()
         root = dict_trie(drawn)
         report.least(f"dict trie, build, {work.name}, {items:.0e}", (clock() - began) / built["seconds"], 10)
@@ -373,57 +375,7 @@ def bench_softmax(report: Report) -> None:
             report.most("log-sum-exp, by reading once, 160 x 32,000", times["ours"] / times["read"], 3)
 
 
-def bench_xgrammar(report: Report) -> None:
-    """Time building an index of 10^4 titles by compiling them as xgrammar's choice list."""
-    if importlib.util.find_spec("xgrammar") is None:
-        report.least("xgrammar, choice list of 10^4 titles (not installed)", None, 500)
-        return
-    import xgrammar
-
-    items, vocab_size = 10_000, 32_000
-    drawn = titles(generator(report.options.seed, "xgrammar"), items, vocab_size)
-    words = [f"w{token} " for token in range(vocab_size)]
-    tokens, offsets = drawn
-    texts = ["".join(words[t] for t in tokens[a : b - 1]) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
-    compiler = xgrammar.GrammarCompiler(xgrammar.TokenizerInfo(words), max_threads=1)
-    began = clock()
-    compiler.compile_grammar("root ::= " + " | ".join(json.dumps(text) for text in texts))
-    theirs = clock() - began
-    ours = median_ms(lambda: Trie.from_flat(*drawn, vocab_size, end_token=0), 3) / 1e3
-    report.add("xgrammar", items=items, xgrammar_s=theirs, ours_s=ours)
-    report.least("xgrammar, choice list of 10^4 titles", theirs / ours, 500)
-
-
-# Pictures and the whole run -------------------------------------------------------------------------------------------
-
-
-def plot(report: Report, folder: Path) -> None:
-    """Draw step time by catalogue size for all peers, and by share of allowed items."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    folder.mkdir(parents=True, exist_ok=True)
-    figure, axes = pyplot.subplots(figsize=(7, 5))
-    lines: dict[str, list[tuple[int, float]]] = {}
-    for row in report.results.get("steps", []):
-        if row["shape"] == "8x20":
-            for peer, values in row["levels_ms"].items():
-                lines.setdefault(f"{row['work']}, {peer}", []).append((row["items"], statistics.mean(values)))
-    for name, points in sorted(lines.items()):
-        axes.loglog(*zip(*sorted(points), strict=True), "-" if "ours" in name else "--", marker="o", label=name)
-    axes.set(xlabel="items", ylabel="milliseconds per step, 8 x 20", title="Step by catalogue size")
-    axes.legend(fontsize=7)
-    figure.savefig(folder / "constraint-step-by-size.png", dpi=150, bbox_inches="tight")
-    figure, axes = pyplot.subplots(figsize=(7, 5))
-    for row in report.results.get("subsets", []):
-        axes.semilogx(row["shares"], row["ratios"], marker="o", label=f"{row['work']}, {row['shape']}")
-    axes.axhline(1, color="grey", linewidth=0.8)
-    axes.set(xlabel="share of items allowed", ylabel="by the unfiltered step", title="Step by selectivity")
-    axes.set_ylim(0, None)
-    axes.legend(fontsize=7)
-    figure.savefig(folder / "constraint-step-by-selectivity.png", dpi=150, bbox_inches="tight")
+# The whole run --------------------------------------------------------------------------------------------------------
 
 
 def describe(options: argparse.Namespace) -> dict[str, Any]:
@@ -463,7 +415,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--static", type=Path, help="a checkout of STATIC, to compare with")
     parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--plots", type=Path, help="draw the two pictures into this folder (needs matplotlib)")
+    parser.add_argument("--works", nargs="+", choices=list(WORKS), default=list(WORKS), help="which catalogues")
+    parser.add_argument("--xgrammar-seconds", type=float, default=900, help="how long xgrammar may compile")
+    parser.add_argument("--pictures", type=Path, help="draw the two pictures into this folder (needs matplotlib)")
     parser.add_argument("--build", help=argparse.SUPPRESS)  # the process that only builds
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -479,7 +433,8 @@ def run(report: Report) -> None:
     """Measure everything."""
     options = report.options
     bench_softmax(report)
-    for name, sizes in (FULL if options.full else QUICK).items():
+    chosen = FULL if options.full else QUICK
+    for name, sizes in ((name, sizes) for name, sizes in chosen.items() if name in options.works):
         work = WORKS[name]
         indexes = {int(items): bench_work(work, int(items), report) for items in sizes}
         if name in ("ids-4x256", "titles-32k"):
@@ -515,8 +470,8 @@ def main() -> None:
     if options.json:
         bars = [dict(zip(("against", "bar", "measured", "met"), bar, strict=True)) for bar in report.bars]
         options.json.write_text(json.dumps({"facts": facts, "bars": bars, **report.results}, indent=1) + "\n")
-    if options.plots:
-        plot(report, options.plots)
+    if options.pictures:
+        draw(report.results, options.pictures)
 
 
 if __name__ == "__main__":

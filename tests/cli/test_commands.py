@@ -133,6 +133,24 @@ def test_items_are_added_and_removed_without_a_rebuild(files, tmp_path):
     assert len(ids) == 39
 
 
+def test_items_are_updated_merged_and_rolled_back(files, tmp_path):
+    def answer(*words):
+        hits = json.loads(good("search", engine, "boot", "-k", 50, "--json", *words).stdout)["hits"]
+        return {hit["item_id"] for hit in hits}
+
+    engine = tmp_path / "e"
+    good("build", files / "products.csv.gz", "--encoder", "hashing", "--max-seconds", 0.3, "--out", engine)
+    good("update", engine, write_csv(tmp_path / "prices.csv", [{"sku": "s3", "price": 900}]))
+    assert answer("--where", "price > 800") == {"s3"}
+    assert "version 2" in " ".join(good("merge", engine).output.split())
+    good("remove", engine, "s3")
+    assert answer("--where", "price > 800") == set()
+    assert "version 1" in " ".join(good("rollback", engine).output.split())
+    assert answer("--where", "price > 800") == {"s3"}
+    good("rollback", engine, "--to", 2)
+    assert answer("--where", "price > 800") == set()
+
+
 def test_train_publishes_a_further_version(files, tmp_path):
     engine = tmp_path / "e"
     good("build", files / "products.csv.gz", "--encoder", "hashing", "--max-seconds", 0.3, "--out", engine)
@@ -188,6 +206,8 @@ def test_a_mistake_in_build_is_one_sentence_and_writes_nothing(tmp_path, content
         pytest.param(["train", "ENGINE", "--queries", "q.csv"], "--qrels", id="queries without qrels"),
         pytest.param(["add", "ENGINE", "nothing.csv"], "nothing.csv", id="no such file"),
         pytest.param(["remove", "ENGINE", "nope"], "nope", id="remove an unknown item"),
+        pytest.param(["rollback", "ENGINE"], "no version before", id="roll back the only version"),
+        pytest.param(["rollback", "ENGINE", "--to", "9"], "no version 9", id="roll back to an unknown version"),
     ],
 )
 def test_a_mistake_is_one_sentence_with_exit_code_2(files, words, says):

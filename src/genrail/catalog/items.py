@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from genrail.catalog.readers import Limits, Table, read_table
 from genrail.catalog.validation import Report, validate
 from genrail.errors import CatalogError, DamagedError, FormatError
 from genrail.rng import generator
+
+if TYPE_CHECKING:
+    from genrail.catalog.filters import Node
 
 __all__ = ["Catalog"]
 
@@ -227,12 +230,12 @@ class Catalog:
         hidden = (self.columns.item_id, self.columns.title)
         return {name: value for name, value in values.items() if value is not None and name not in hidden}
 
-    def where(self, expression: str) -> Mask:
+    def where(self, expression: str | Node) -> Mask:
         """Mark the live items that fulfil a filter, shape (rows,).
 
         Args:
             expression: Such as ``price < 100 AND in_stock AND category IN ('boots', 'sandals')``; the grammar is in
-                `genrail.catalog.filters`.
+                `genrail.catalog.filters`. Or a tree from its `parse`.
 
         Raises:
             FilterError: It does not parse, names an unknown field, or compares a field with a value of another type.

@@ -15,7 +15,7 @@ from genrail.cli.evaluate import evaluate
 from genrail.cli.inspect import inspect
 from genrail.cli.search import recommend, search
 from genrail.cli.train import train
-from genrail.cli.update import add, remove
+from genrail.cli.update import add, merge, remove, rollback, update
 
 __all__ = ["app", "run"]
 
@@ -44,7 +44,22 @@ def main(
     """Point genrail at a catalogue; it writes the identifiers of real items only."""
 
 
-for verb in (demo, build, train, search, recommend, add, remove, evaluate, compare, inspect, doctor):
+for verb in (
+    demo,
+    build,
+    train,
+    search,
+    recommend,
+    add,
+    update,
+    remove,
+    merge,
+    rollback,
+    evaluate,
+    compare,
+    inspect,
+    doctor,
+):
     app.command()(verb)
 
 

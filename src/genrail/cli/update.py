@@ -1,34 +1,46 @@
-"""`genrail add` and `genrail remove`: a live catalogue, without retraining."""
+"""`genrail add`, `update`, `remove`, `merge`, `rollback`: a live catalogue, without retraining."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from genrail.cli.console import errors_as_sentences, note, stage_progress
 from genrail.cli.search import Debug, EngineFolder
 
-__all__ = ["add", "remove"]
+if TYPE_CHECKING:
+    from genrail.retrieval import Engine
+
+__all__ = ["add", "merge", "remove", "rollback", "update"]
+
+Items = Annotated[Path, typer.Argument(metavar="ITEMS", help="A file with columns of the catalogue.")]
 
 
-def add(
-    engine: EngineFolder,
-    items: Annotated[Path, typer.Argument(metavar="ITEMS", help="A file with the columns of the catalogue.")],
-    debug: Debug = False,
-) -> None:
+def add(engine: EngineFolder, items: Items, debug: Debug = False) -> None:
     """Add items to an engine; they can be found at once."""
     with errors_as_sentences(debug):
         from genrail.catalog import Catalog
-        from genrail.retrieval import Engine
 
-        loaded = Engine.load(engine, live=True)
+        loaded = _loaded(engine)
         columns = loaded.catalog.columns
         new = Catalog.read(items, item_id=columns.item_id, title=columns.title)
         with stage_progress() as progress:
             loaded.add(new, progress=progress)
         note(f"added {len(new)} items; {len(loaded)} can be found now")
+
+
+def update(engine: EngineFolder, items: Items, debug: Debug = False) -> None:
+    """Change titles and attributes of items; columns that the file lacks keep their values."""
+    with errors_as_sentences(debug):
+        from genrail.catalog.readers import Limits, read_table
+
+        loaded = _loaded(engine)
+        new = read_table(items, format=None, encoding="utf-8", limits=Limits(), allow_large=False).frame.to_dicts()
+        with stage_progress() as progress:
+            loaded.update(new, progress=progress)
+        note(f"updated {len(new)} items; {len(loaded)} can be found now")
 
 
 def remove(
@@ -38,8 +50,38 @@ def remove(
 ) -> None:
     """Remove items from an engine; they can't come out any more."""
     with errors_as_sentences(debug):
-        from genrail.retrieval import Engine
-
-        loaded = Engine.load(engine, live=True)
+        loaded = _loaded(engine)
         loaded.remove(item_ids)
         note(f"removed {len(item_ids)} items; {len(loaded)} can be found now")
+
+
+def merge(engine: EngineFolder, debug: Debug = False) -> None:
+    """Merge live changes into the index and publish them as a new version, so that opening it is fast again."""
+    with errors_as_sentences(debug):
+        from genrail import storage
+
+        _loaded(engine).merge()
+        note(f"version {storage.live_version(engine)} of {engine} is live, without changes to apply")
+
+
+def rollback(
+    engine: EngineFolder,
+    to: Annotated[
+        int | None, typer.Option("--to", metavar="VERSION", help="Which version; by default the one before.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Make an earlier version of an engine live again, with the changes logged on it; nothing is removed."""
+    with errors_as_sentences(debug):
+        from genrail import storage
+        from genrail.retrieval.folder import earlier_version
+
+        version = storage.rollback(engine, earlier_version(engine) if to is None else to)
+        listed = ", ".join(map(str, storage.versions(engine)))
+        note(f"version {version.number} of {engine} is live now; it has the versions {listed}")
+
+
+def _loaded(folder: Path) -> Engine:
+    from genrail.retrieval import Engine
+
+    return Engine.load(folder, live=True)

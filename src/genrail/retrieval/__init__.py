@@ -1,7 +1,9 @@
 """Engines: catalogue, identifiers, constraint and model, put together."""
 
-from genrail.retrieval.engine import Edition, Engine
+from genrail.retrieval.edition import Edition
+from genrail.retrieval.engine import Engine
+from genrail.retrieval.updates import MergeSettings
 
-__all__ = ["Edition", "Engine", "load"]
+__all__ = ["Edition", "Engine", "MergeSettings", "load"]
 
 load = Engine.load

@@ -17,7 +17,7 @@ from genrail.constraints.segments import LiveTrie
 from genrail.constraints.trie import Trie
 from genrail.errors import CatalogError, MissingPackageError, SettingsError
 from genrail.identifiers import IdentifierTable
-from genrail.retrieval.engine import Edition
+from genrail.retrieval.edition import Edition
 from genrail.retrieval.lanes import NativeLane, Progress, load_encoder
 from genrail.rng import generator
 

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from genrail.catalog import Catalog
-from genrail.constraints.segments import LiveTrie
 from genrail.decoding import BeamSettings, Decoded, beam_search
 from genrail.errors import QueryError
-from genrail.identifiers import IdentifierTable
+from genrail.retrieval.edition import Edition
 from genrail.retrieval.gate import Gate
-from genrail.retrieval.requests import FilterCache, Request, resolve
+from genrail.retrieval.requests import Request, resolve
+from genrail.retrieval.updates import LiveEdition, MergeSettings, silent
 from genrail.types import Hit, Query, Ranking
 
 if TYPE_CHECKING:
     from genrail.catalog import Interactions
     from genrail.models.text_encoder import Encoder
-    from genrail.retrieval.lanes import Lane
-    from genrail.storage import Journal
     from genrail.training.native import TrainingReport
 
 __all__ = ["Edition", "Engine", "Progress"]
@@ -30,53 +27,7 @@ Progress = Callable[[str, int, int], None]
 MAX_K = 1000  # reliability.md D
 
 
-def _silent(stage: str, done: int, total: int) -> None:
-    """Ignore progress."""
-
-
-@dataclass(frozen=True)
-class Edition:
-    """Hold the parts that belong together; a request keeps one edition from start to end.
-
-    Args:
-        catalog: The items, removed ones included (their bit in `live` is off).
-        table: Identifier of each catalogue row.
-        index: What keeps the decoder on these identifiers.
-        lane: The model and how it reads requests.
-    """
-
-    catalog: Catalog
-    table: IdentifierTable
-    index: LiveTrie
-    lane: Lane
-    filters: FilterCache = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "filters", FilterCache(self.catalog, self.index))
-
-    def with_items(self, catalog: Catalog, rows: range, reading: dict[str, Any]) -> Edition:
-        """Make the edition with new rows; this one stays as it is.
-
-        Args:
-            catalog: This one's catalogue with the new rows behind it.
-            rows: The new rows.
-            reading: From `Lane.read`.
-        """
-        lane, table = self.lane.extend(catalog, rows, self.table, reading)
-        index = self.index.add([table.sequence(row).tolist() for row in rows])
-        return Edition(catalog, table, index, lane)
-
-    def without_items(self, item_ids: Sequence[str]) -> Edition:
-        """Make the edition without some items; this one stays as it is.
-
-        Raises:
-            CatalogError: An id is not in the catalogue.
-        """
-        catalog = self.catalog.remove(item_ids)
-        return Edition(catalog, self.table, self.index.remove(self.catalog.rows(item_ids)), self.lane)
-
-
-class Engine:
+class Engine(LiveEdition):
     """Search and recommend from a catalogue with a model that writes identifiers.
 
     Build one with `Engine.build`, or open a saved one with `genrail.load`. An engine may be shared by threads: each
@@ -89,11 +40,10 @@ class Engine:
     (['s0', 's2', 's3'], False)
     """
 
-    def __init__(self, edition: Edition, beam: BeamSettings | None = None) -> None:
-        self._edition = edition
-        self._beam = beam or BeamSettings()
-        self._writing = Lock()
-        self._journal: Journal | None = None
+    def __init__(
+        self, edition: Edition, beam: BeamSettings | None = None, merging: MergeSettings | None = None
+    ) -> None:
+        super().__init__(edition, beam or BeamSettings(), merging)
         self.gate = Gate()
 
     @classmethod
@@ -142,7 +92,7 @@ class Engine:
         """
         from genrail.retrieval.building import BuildSettings, build_language_model_edition, build_native_edition
 
-        report = progress or _silent
+        report = progress or silent
         if model is None:
             settings = BuildSettings(levels, codes, pseudo_queries, hold_out, max_seconds, seed)
             edition = build_native_edition(catalog, interactions, encoder, settings, report)
@@ -180,7 +130,7 @@ class Engine:
         settings = BuildSettings(hold_out=hold_out, max_seconds=max_seconds, seed=seed)
         with self._writing:
             self._edition, report = train_edition(
-                self._edition, interactions, queries, qrels, settings, progress or _silent
+                self._edition, interactions, queries, qrels, settings, progress or silent
             )
         return report
 
@@ -300,64 +250,19 @@ class Engine:
         )
         return Ranking(hits, answer.exhausted, request.warnings, answer.trace)
 
-    # --- a live catalogue -------------------------------------------------------------------------------------------
-
-    def add(self, items: Catalog | Iterable[dict[str, Any]], *, progress: Progress | None = None) -> None:
-        """Add items; the next request can find them, without retraining.
-
-        An engine that was loaded with ``live=True`` logs the change in its folder before it shows.
-
-        Raises:
-            CatalogError: An id is already in the catalogue, or there twice; nothing is added.
-            StorageError: The change cannot be logged; nothing is added.
-        """
-        with self._writing:
-            before = self._edition
-            catalog = before.catalog.add(items if isinstance(items, Catalog) else list(items))
-            rows = range(len(before.catalog), len(catalog))
-            reading = before.lane.read(catalog, rows, progress or _silent)
-            after = before.with_items(catalog, rows, reading)
-            if self._journal is not None:
-                added = catalog.frame[rows.start : rows.stop].to_dicts()
-                self._journal.append({"change": "add", "items": added, "reading": reading})
-            self._edition = after
-
-    def remove(self, item_ids: Sequence[str]) -> None:
-        """Remove items; no request that starts afterwards can return them.
-
-        An engine that was loaded with ``live=True`` logs the change in its folder before it shows.
-
-        Raises:
-            CatalogError: An id is not in the catalogue; nothing is removed.
-            StorageError: The change cannot be logged; nothing is removed.
-        """
-        with self._writing:
-            after = self._edition.without_items(item_ids)
-            if self._journal is not None:
-                self._journal.append({"change": "remove", "item_ids": [str(item_id) for item_id in item_ids]})
-            self._edition = after
-
     # --- a saved folder ---------------------------------------------------------------------------------------------
 
-    def save(self, folder: str | Path) -> None:
-        """Publish the engine in a folder: whole, or not at all; an earlier version there stays until this one is whole.
-
-        Raises:
-            StorageError: The disk is full, another process writes, or the folder is not ours; the old version stays.
-        """
-        from genrail.retrieval.folder import save
-
-        with self._writing:
-            self._edition, self._journal = save(self._edition, self._beam, Path(folder), self._journal)
-
     @classmethod
-    def load(cls, folder: str | Path, *, encoder: Any = None, live: bool = False) -> Engine:
+    def load(
+        cls, folder: str | Path, *, encoder: Any = None, live: bool = False, merging: MergeSettings | None = None
+    ) -> Engine:
         """Open a saved engine, with the changes that were logged since it was published.
 
         Args:
             folder: Made by `save` or `genrail build`.
             encoder: The text encoder object, if it is not one that can be loaded by name.
-            live: Log every `add` and `remove` of this engine in the folder, on the disk before it shows.
+            live: Log every change of this engine in the folder, on the disk before it shows.
+            merging: When changes are merged by themselves.
 
         Raises:
             DamagedError: A file is missing or altered.
@@ -367,8 +272,8 @@ class Engine:
         from genrail.retrieval.folder import load
 
         edition, beam, journal = load(Path(folder), encoder)
-        engine = cls(edition, beam)
-        engine._journal = journal if live else None
+        engine = cls(edition, beam, merging)
+        engine._journal, engine._encoder = (journal if live else None), encoder
         return engine
 
     def spell(self, prefix: Sequence[int]) -> str:

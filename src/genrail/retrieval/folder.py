@@ -10,19 +10,19 @@ from genrail import storage
 from genrail.catalog import Catalog
 from genrail.constraints.segments import LiveTrie
 from genrail.decoding import BeamSettings
-from genrail.errors import FingerprintError, FormatError
+from genrail.errors import FingerprintError, FormatError, StorageError
 from genrail.identifiers import IdentifierTable
-from genrail.retrieval.engine import Edition
+from genrail.retrieval.edition import Edition
 from genrail.retrieval.lanes import Lane, NativeLane
 
-__all__ = ["KIND", "load", "save"]
+__all__ = ["KIND", "earlier_version", "follow", "load", "read_version", "roll_back", "save"]
 
 KIND = "engine"
 
 
 def save(
-    edition: Edition, beam: BeamSettings, folder: Path, journal: storage.Journal | None
-) -> tuple[Edition, storage.Journal | None]:
+    edition: Edition, beam: BeamSettings, folder: Path, journal: storage.Journal | None, keep: int = 2
+) -> storage.Version | None:
     """Publish an edition as the next version of a folder.
 
     Args:
@@ -30,10 +30,11 @@ def save(
         beam: How it is searched.
         folder: Where.
         journal: The log that the edition has followed, if it is live in this very folder: changes that other processes
-            logged meanwhile are carried over, and the edition given back holds them.
+            logged meanwhile are carried over.
+        keep: How many versions stay.
 
     Returns:
-        The edition, and the log of the new version to go on with (None where none was given).
+        The new version if the edition is to `follow` it: it followed an earlier one of this folder.
     """
 
     def write(path: Path) -> None:
@@ -53,9 +54,12 @@ def save(
     }
     following = journal is not None and journal.version.folder.resolve() == folder.resolve()
     base = journal.position if journal is not None and following else None
-    version = storage.publish(folder, write, kind=KIND, details=details, base=base)
-    if not following:
-        return edition, journal
+    version = storage.publish(folder, write, kind=KIND, details=details, keep=keep, base=base)
+    return version if following else None
+
+
+def follow(edition: Edition, version: storage.Version) -> tuple[Edition, storage.Journal]:
+    """Open the log of a version that was just published from this edition, and apply what was carried over into it."""
     journal = storage.open_journal(version)
     return _replayed(edition, journal), journal
 
@@ -63,6 +67,38 @@ def save(
 def load(folder: Path, encoder: Any = None) -> tuple[Edition, BeamSettings, storage.Journal]:
     """Open the live version of a folder and apply the changes logged since; every file is checked first."""
     version = storage.open_version(folder, kind=KIND)
+    edition, journal = read_version(version, encoder)
+    return edition, BeamSettings(**version.details["beam"]), journal
+
+
+def earlier_version(folder: Path) -> int:
+    """Find the version that was published before the live one.
+
+    Raises:
+        StorageError: There is none.
+    """
+    live = storage.live_version(folder)
+    earlier = [number for number in storage.versions(folder) if number < live]
+    if not earlier:
+        raise StorageError(
+            f"{folder} has no version before the live one, {live}; it has: "
+            f"{', '.join(map(str, storage.versions(folder)))}"
+        )
+    return earlier[-1]
+
+
+def roll_back(folder: Path, number: int | None, encoder: Any = None) -> tuple[Edition, storage.Journal]:
+    """Read an earlier version with its changes, None for the one before, and then make it the live one."""
+    number = earlier_version(folder) if number is None else number
+    edition, journal = read_version(storage.open_version(folder, kind=KIND, number=number), encoder)
+    storage.rollback(folder, number)
+    for record in journal.refresh():  # of a process that rolled back at the same moment
+        edition = _changed(edition, record)
+    return edition, journal
+
+
+def read_version(version: storage.Version, encoder: Any) -> tuple[Edition, storage.Journal]:
+    """Put the parts of a checked version together."""
     details, path = version.details, version.path
     catalog = Catalog.load(path / "catalog")
     table = IdentifierTable.load(path / "identifiers")
@@ -75,7 +111,7 @@ def load(folder: Path, encoder: Any = None) -> tuple[Edition, BeamSettings, stor
     lane = _lane(path, details, encoder)
     edition = Edition(catalog, table, LiveTrie.load(path / "trie"), lane)
     journal = storage.open_journal(version)
-    return _replayed(edition, journal), BeamSettings(**details["beam"]), journal
+    return _replayed(edition, journal), journal
 
 
 def _replayed(edition: Edition, journal: storage.Journal) -> Edition:
@@ -90,6 +126,8 @@ def _changed(edition: Edition, record: dict[str, Any]) -> Edition:
     if record.get("change") == "add":
         catalog = edition.catalog.add(record["items"])
         return edition.with_items(catalog, range(len(edition.catalog), len(catalog)), record["reading"])
+    if record.get("change") == "update":
+        return edition.revised(edition.revise(record["items"]), record["reading"])
     if record.get("change") == "remove":
         return edition.without_items(record["item_ids"])
     raise FormatError(

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_, or_
 from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.catalog import Catalog
+from genrail.catalog.filters import Junction, Node, Not, parse
 from genrail.constraints.index import ConstraintIndex, Subset
+from genrail.constraints.segments import LiveSubset, LiveTrie
 from genrail.errors import QueryError
 from genrail.types import Query
 
@@ -20,6 +24,11 @@ __all__ = ["FilterCache", "Request", "resolve"]
 MAX_QUERY_CHARACTERS = 2048  # reliability.md D
 MAX_HISTORY = 1000  # events accepted; the model reads the last of them and says so
 MAX_FILTERS_KEPT = 64
+MAX_FILTER_BYTES = 256 * 2**20  # of one edition: some twenty filters over 10^7 items
+MAX_SHARED_PARTS = 16  # a longer AND or OR is one pass: its parts would push everything else out of the cache
+
+
+Allowed = tuple[npt.NDArray[np.bool_], LiveSubset]  # a mask over rows, and the index's subset for it
 
 
 @dataclass(frozen=True)
@@ -42,15 +51,50 @@ class Request:
 
 
 class FilterCache:
-    """Remember the masks of recent filter expressions of one edition of the catalogue."""
+    """Remember the masks of recent filters of one edition of the catalogue, and those of their parts.
 
-    def __init__(self, catalog: Catalog, index: ConstraintIndex) -> None:
+    ``a AND NOT b`` is put together from the bitmaps of ``a`` and ``b``, so requests that combine the same conditions
+    in other ways read each column once.
+
+    Args:
+        catalog: The items.
+        index: Makes subsets of the masks.
+        entries: How many filters stay at most.
+        nbytes: How many bytes they hold at most, masks and subsets together; one that is larger is not kept.
+
+    >>> from genrail.constraints import LiveTrie, Trie
+    >>> shoes = Catalog.from_items([{"id": str(n), "title": "shoe", "size": 36 + n} for n in range(4)])
+    >>> cache = FilterCache(shoes, LiveTrie(Trie.from_matrix([[n] for n in range(4)], vocab_size=4)))
+    >>> mask, subset = cache.get("size > 36 AND NOT size = 38")
+    >>> mask.tolist(), len(subset), len(cache)
+    ([False, True, False, True], 2, 4)
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        index: LiveTrie,
+        entries: int = MAX_FILTERS_KEPT,
+        nbytes: int = MAX_FILTER_BYTES,
+    ) -> None:
         self._catalog = catalog
         self._index = index
-        self._kept: OrderedDict[str, tuple[npt.NDArray[np.bool_], Subset]] = OrderedDict()
+        self._entries = entries
+        self._most_bytes = nbytes
+        self._kept: OrderedDict[str, Allowed] = OrderedDict()  # by what the parsed condition is written as
+        self._keys: OrderedDict[str, str] = OrderedDict()  # from the text of a filter to that
+        self._nbytes = 0
         self._lock = Lock()
 
-    def get(self, expression: str) -> tuple[npt.NDArray[np.bool_], Subset]:
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def nbytes(self) -> int:
+        """Count the bytes of all masks and subsets that are kept."""
+        return self._nbytes
+
+    def get(self, expression: str) -> Allowed:
         """Evaluate an expression, or take it from the cache.
 
         Returns:
@@ -60,16 +104,63 @@ class FilterCache:
             FilterError: The expression does not parse, or names an unknown field.
         """
         with self._lock:
-            if expression in self._kept:
-                self._kept.move_to_end(expression)
-                return self._kept[expression]
-        mask = self._catalog.where(expression)
-        entry = (mask, self._index.subset(mask))
+            found = self._find(self._keys.get(expression, ""))
+        if found is not None:
+            return found
+        node = parse(expression)
+        entry = self._get(node, shared=_parts(node) <= MAX_SHARED_PARTS)
         with self._lock:
-            self._kept[expression] = entry
-            while len(self._kept) > MAX_FILTERS_KEPT:
-                self._kept.popitem(last=False)
+            self._keys[expression] = repr(node)
+            while len(self._keys) > self._entries:
+                self._keys.popitem(last=False)
         return entry
+
+    def _find(self, key: str) -> Allowed | None:
+        if key not in self._kept:
+            return None
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def _get(self, node: Node, shared: bool) -> Allowed:
+        key = repr(node)
+        with self._lock:
+            found = self._find(key)
+        return self._keep(key, self._evaluate(node, shared)) if found is None else found
+
+    def _evaluate(self, node: Node, shared: bool) -> Allowed:
+        if shared and isinstance(node, Not):
+            mask, subset = self._get(node.part, shared)
+            return ~mask & self._catalog.live, ~subset
+        if shared and isinstance(node, Junction):
+            parts = [self._get(part, shared) for part in node.parts]
+            join = and_ if node.word == "AND" else or_
+            return reduce(join, (mask for mask, _ in parts)), reduce(join, (subset for _, subset in parts))
+        mask = self._catalog.where(node)
+        return mask, self._index.subset(mask)
+
+    def _keep(self, key: str, entry: Allowed) -> Allowed:
+        """Remember an entry; the least recently used ones make room."""
+        size = _size(key, entry)
+        with self._lock:
+            if key in self._kept or size > self._most_bytes:
+                return entry
+            self._kept[key] = entry
+            self._nbytes += size
+            while len(self._kept) > self._entries or self._nbytes > self._most_bytes:
+                self._nbytes -= _size(*self._kept.popitem(last=False))
+        return entry
+
+
+def _size(key: str, entry: Allowed) -> int:
+    mask, subset = entry
+    return len(key) + int(mask.nbytes) + subset.nbytes
+
+
+def _parts(node: Node) -> int:
+    """Count the conditions of a filter."""
+    if isinstance(node, Not):
+        return _parts(node.part)
+    return sum(map(_parts, node.parts)) if isinstance(node, Junction) else 1
 
 
 def resolve(query: Query, catalog: Catalog, index: ConstraintIndex, filters: FilterCache) -> Request:
@@ -95,7 +186,10 @@ def resolve(query: Query, catalog: Catalog, index: ConstraintIndex, filters: Fil
     excluded = excluded[excluded >= 0]
     if query.exclude_seen:
         excluded = np.union1d(excluded, history)
-    allowed, subset = filters.get(query.where) if query.where else (catalog.live, None)
+    allowed = catalog.live
+    subset: Subset | None = None
+    if query.where:
+        allowed, subset = filters.get(query.where)
     if excluded.size:
         subset = index.without(excluded, subset)
         allowed = allowed.copy()

@@ -13,6 +13,7 @@ No pickle; JSON here, and whatever plain files the caller writes. The bytes are 
 """
 
 from genrail.storage.archive import restore, snapshot
+from genrail.storage.current import live_version
 from genrail.storage.files import DISK, Files
 from genrail.storage.folder import check_target, gc, open_version, publish, rollback, verify, versions
 from genrail.storage.journal import Journal, Position, open_journal
@@ -28,6 +29,7 @@ __all__ = [
     "Version",
     "check_target",
     "gc",
+    "live_version",
     "open_journal",
     "open_version",
     "publish",

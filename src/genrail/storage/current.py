@@ -11,7 +11,7 @@ from genrail.errors import DamagedError, FormatError, StorageError
 from genrail.storage.files import DISK, Files, naming
 from genrail.storage.manifest import FORMAT_VERSION, seal, unseal
 
-__all__ = ["Current", "point", "read_current", "try_current"]
+__all__ = ["Current", "live_version", "point", "read_current", "try_current"]
 
 CURRENT = "CURRENT"
 NEXT = "CURRENT.new"
@@ -80,6 +80,16 @@ def read_current(folder: Path, files: Files = DISK) -> Current:
         return Current(int(page["live"]), int(page["newest"]), str(page["manifest_sha256"]))
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedError(f"{path} lacks what it should hold ({error!r}); roll back or build again") from None
+
+
+def live_version(folder: str | Path) -> int:
+    """Read the number of the live version, without checking that it is whole.
+
+    Raises:
+        FormatError: Not a saved folder, or one of a newer genrail.
+        DamagedError: `CURRENT` is missing or altered.
+    """
+    return read_current(Path(folder)).live
 
 
 def try_current(folder: Path, files: Files = DISK) -> Current | None:

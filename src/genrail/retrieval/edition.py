@@ -1,0 +1,129 @@
+"""An edition: the parts of an engine that belong together, and the next edition after a change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from genrail.catalog import Catalog
+from genrail.catalog.amending import amend
+from genrail.constraints.segments import LiveTrie
+from genrail.constraints.trie import Trie
+from genrail.identifiers import IdentifierTable
+from genrail.retrieval.requests import FilterCache
+
+if TYPE_CHECKING:
+    from genrail.retrieval.lanes import Lane
+
+__all__ = ["Edition", "Revision"]
+
+
+@dataclass(frozen=True)
+class Revision:
+    """Say what an update does to a catalogue.
+
+    Args:
+        catalog: The catalogue with the new values.
+        given: All items of the update, whole, as they are logged.
+        gone: Rows of the items whose text changed: they move to new rows.
+        rows: The new rows of those items.
+    """
+
+    catalog: Catalog
+    given: list[dict[str, Any]]
+    gone: list[int]
+    rows: range
+
+
+@dataclass(frozen=True)
+class Edition:
+    """Hold the parts that belong together; a request keeps one edition from start to end.
+
+    Args:
+        catalog: The items, removed ones included (their bit in `live` is off).
+        table: Identifier of each catalogue row.
+        index: What keeps the decoder on these identifiers.
+        lane: The model and how it reads requests.
+    """
+
+    catalog: Catalog
+    table: IdentifierTable
+    index: LiveTrie
+    lane: Lane
+    filters: FilterCache = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "filters", FilterCache(self.catalog, self.index))
+
+    def with_items(self, catalog: Catalog, rows: range, reading: dict[str, Any], gone: Sequence[int] = ()) -> Edition:
+        """Make the edition with new rows; this one stays as it is.
+
+        Args:
+            catalog: This one's catalogue with the new rows behind it.
+            rows: The new rows.
+            reading: From `Lane.read`.
+            gone: Rows that the same change removes.
+        """
+        lane, table = self.lane.extend(catalog, rows, self.table, reading)
+        index = self.index.remove(gone) if len(gone) else self.index
+        index = index.add([table.sequence(row).tolist() for row in rows])
+        return Edition(catalog, table, index, lane)
+
+    def without_items(self, item_ids: Sequence[str]) -> Edition:
+        """Make the edition without some items; this one stays as it is.
+
+        Raises:
+            CatalogError: An id is not in the catalogue.
+        """
+        catalog = self.catalog.remove(item_ids)
+        return replace(self, catalog=catalog, index=self.index.remove(self.catalog.rows(item_ids)))
+
+    def revise(self, items: Catalog | Iterable[Mapping[str, Any]]) -> Revision:
+        """Work out what an update does: which items keep their rows, and which move because their text changed.
+
+        Raises:
+            CatalogError: An id is not in the catalogue, or there twice.
+        """
+        catalog, rows = amend(self.catalog, items if isinstance(items, Catalog) else list(items))
+        given = catalog.frame[rows].to_dicts()
+        pairs = zip(_texts(self.catalog, rows), _texts(catalog, rows), strict=True)
+        moved = [place for place, (before, after) in enumerate(pairs) if before != after]
+        if moved:
+            catalog = catalog.update([given[place] for place in moved])
+        return Revision(catalog, given, [rows[place] for place in moved], range(len(self.catalog), len(catalog)))
+
+    def revised(self, revision: Revision, reading: dict[str, Any]) -> Edition:
+        """Make the edition after an update; this one stays as it is.
+
+        Args:
+            revision: From `revise`.
+            reading: From `Lane.read` for `revision.rows`.
+        """
+        if not revision.rows:
+            return replace(self, catalog=revision.catalog)
+        return self.with_items(revision.catalog, revision.rows, reading, revision.gone)
+
+    def merged(self, compacted: Trie, before: Edition) -> Edition:
+        """Make the edition that searches a compacted index; it answers as this one.
+
+        Args:
+            compacted: Of the index of `before`.
+            before: An edition that this one came from by adding, updating and removing.
+        """
+        rows = range(len(before.catalog), len(self.catalog))
+        gone = np.flatnonzero(before.catalog.live & ~self.catalog.live[: rows.start])
+        index = LiveTrie(compacted)
+        index = index.remove(gone) if len(gone) else index
+        if rows:
+            index = index.add([self.table.sequence(row).tolist() for row in rows])
+            index = index.remove(rows.start + np.flatnonzero(~self.catalog.live[rows.start :]))
+        return replace(self, index=index)
+
+
+def _texts(catalog: Catalog, rows: list[int]) -> list[str]:
+    """Write what a text encoder reads of some rows."""
+    some = Catalog(catalog.frame[rows], np.ones(len(rows), dtype=np.bool_), catalog.columns, catalog.report)
+    return some.texts()
