@@ -163,7 +163,7 @@ def append(best: Arrays, score: float, parent: Any, token: Any) -> Any:
     return place
 
 
-@compiled
+@compiled(inline=True)
 def finish(best: Arrays) -> Any:
     """Cut back, list the places best first in `rank_order[0]`, and return how many there are."""
     _cut_back(best)

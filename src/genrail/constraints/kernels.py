@@ -49,7 +49,7 @@ def _offer(best: Arrays, at: Any, score: float, parent: Any, token: Any, lo: Any
     found[place, at + 2] = edge
 
 
-@compiled
+@compiled(inline=True)
 def _edges(
     segment: Arrays, bits: Arrays, row: Array, base: float, parent: Any, state: Array, best: Arrays, at: Any, span: Any
 ) -> None:
@@ -66,7 +66,7 @@ def _edges(
                 _offer(best, at, score, parent, token, begin, end, e)
 
 
-@compiled
+@compiled(inline=True)
 def _heavy_children(
     segment: Arrays, bits: Arrays, row: Array, base: float, parent: Any, state: Array, best: Arrays, at: Any, shift: Any
 ) -> None:
@@ -82,7 +82,7 @@ def _heavy_children(
         chunk += 1
 
 
-@compiled
+@compiled(inline=True)
 def _light_children(
     segment: Arrays, bits: Arrays, row: Array, base: float, parent: Any, state: Array, best: Arrays, at: Any
 ) -> None:
@@ -147,7 +147,7 @@ def _marked_rows(
         rank = next_set(words, end, hi)
 
 
-@compiled
+@compiled(inline=True)
 def walk(
     segment: Arrays, bits: Arrays, row: Array, base: float, parent: Any, state: Array, best: Arrays, at: Any, shift: Any
 ) -> None:
@@ -207,7 +207,7 @@ def pad(query: Any, size: Any, out: Arrays) -> None:
     count[query] = size
 
 
-@compiled
+@compiled(inline=True)
 def _write(segment: Arrays, best: Arrays, query: Any, depth: Any, end_token: Any, out: Arrays) -> None:
     found, states = best[2], out[3]
     size = finish(best)
@@ -233,7 +233,7 @@ def first_read(segment: Arrays, state: Array) -> Any:
     return token_at(segment, state[0], state[3]) if has_children(segment, state) else 0
 
 
-@compiled
+@compiled(inline=True)
 def _prepare(
     segment: Arrays, live: Arrays, beams: Arrays, logits: Array, q: Any, depth: Any, renormalised: bool, best: Arrays
 ) -> tuple[Any, Any]:
@@ -259,7 +259,7 @@ def _prepare(
     return nans, -1
 
 
-@compiled
+@compiled(inline=True)
 def _walk_all(
     segment: Arrays, bits: Arrays, states: Array, alive: Array, logits: Array, best: Arrays, shift: Any
 ) -> None:

@@ -23,8 +23,8 @@ from genrail.constraints.children import (
     write_state,
 )
 from genrail.constraints.compiled import compiled
-from genrail.constraints.kernels import base_score, find_row, pad, walk, write_entry
-from genrail.constraints.screening import screen
+from genrail.constraints.kernels import base_score, find_row, first_read, pad, walk, write_entry
+from genrail.constraints.screening import screen, top_of
 from genrail.constraints.softmax import reduce_row
 
 __all__ = ["best_of_two", "merge_rows"]
@@ -33,6 +33,7 @@ Array = npt.NDArray[Any]
 Arrays = tuple[Any, ...]
 
 _NONE = 1 << 62  # above every token: this segment has no further child
+_CHUNK = 16  # edges that are skipped together
 
 
 @compiled(inline=True)
@@ -43,25 +44,29 @@ def _child(segment: Arrays, state: Array, i: Any, edge: Any) -> tuple[Any, Any]:
     return np.int64(_NONE), i
 
 
-@compiled
+@compiled(inline=True)
 def _next_edge(
     segment: Arrays, state: Array, e: Any, row: Array, base: float, limit: float, tops: Array, shift: Any
 ) -> Any:
-    """Find the first edge from e on whose score is above the limit; `tops` are those of the prefix's chunks."""
+    """Find the first edge from e on whose score is above the limit.
+
+    A chunk of edges is skipped by its top: from `tops`, those of the prefix's chunks, or read here where `shift` is 0.
+    """
     tok = segment[3]
     c0, c1 = state[2], state[3]
     while e < c1:
-        end = c1
         if shift:
             chunk = (e - c0) >> shift
             end = min(c0 + ((chunk + 1) << shift), c1)
-            if tops[chunk] <= limit:
-                e = end
-                continue
-        while e < end:
+            low = tops[chunk] <= limit
+        else:
+            end = min(e + _CHUNK, c1)
+            low = end - e > 4 and base + top_of(tok[e:end], row, row.view(np.int32)) <= limit
+        while not low and e < end:
             if not base + least_or_logit(row[np.int64(tok[e])]) <= limit:
                 return e
             e += 1
+        e = end
     return c1
 
 
@@ -93,7 +98,7 @@ def _next_good(
     return np.int64(_NONE), i, i, np.int64(-1)
 
 
-@compiled
+@compiled(inline=True)
 def _merged_children(
     old: Arrays,
     new: Arrays,
@@ -161,7 +166,7 @@ def _log_sum(old: Arrays, new: Arrays, live: Arrays, row: Array, state: Array) -
     return children_log_sum(old, live[0], row, state[:4]) if in_old else children_log_sum(new, live[1], row, state[4:])
 
 
-@compiled
+@compiled(inline=True)
 def _prepare(
     segments: Arrays, live: Arrays, beams: Arrays, logits: Array, q: Any, depth: Any, renormalised: bool, best: Arrays
 ) -> tuple[Any, Any]:
@@ -177,6 +182,7 @@ def _prepare(
         r = find_row(logits, given, q, m, alive.shape[1])
         if r < 0 or not (is_state(old, state[:4], depth) and is_state(new, state[4:], depth)):
             return nans, m
+        best[5][0] += first_read(old, state[:4]) + first_read(new, state[4:])
         if r != previous:
             denominator, found = reduce_row(logits[r], logits[r].view(np.int32), not renormalised, best[11])
             nans += found
@@ -188,7 +194,7 @@ def _prepare(
     return nans, -1
 
 
-@compiled
+@compiled(inline=True)
 def _walk_all(
     segments: Arrays, bits: Arrays, states: Array, alive: Array, logits: Array, best: Arrays, shift: Any
 ) -> None:
@@ -206,7 +212,7 @@ def _walk_all(
             walk(new, bits[1], row, base, m, state[4:], best, 3, 0)
 
 
-@compiled
+@compiled(inline=True)
 def _write(old: Arrays, new: Arrays, best: Arrays, query: Any, depth: Any, end_token: Any, out: Arrays) -> None:
     states = out[3]
     size = finish(best)

@@ -18,7 +18,7 @@ from genrail.constraints.bits import allows_all, count_allowed
 from genrail.constraints.children import least_or_logit
 from genrail.constraints.compiled import compiled
 
-__all__ = ["screen"]
+__all__ = ["screen", "top_of"]
 
 Array = npt.NDArray[Any]
 Arrays = tuple[Any, ...]
@@ -27,8 +27,8 @@ _MAGNITUDE = np.int32(0x7FFFFFFF)
 _MARGIN = 2.0  # a guess that is too high costs a second look
 
 
-@compiled
-def _top(tokens: Array, row: Array, bits: Array) -> Any:
+@compiled(inline=True)
+def top_of(tokens: Array, row: Array, bits: Array) -> Any:
     """Find the largest logit of some tokens as an ordered integer key; NaN counts as -inf."""
     top: Any
     key = np.int32(-2147483648)
@@ -62,7 +62,7 @@ def _expected(bits: Arrays, states: Array, at: Any, bases: Array, alive: Array) 
     return children, np.float64(children) if everything else allowed
 
 
-@compiled
+@compiled(inline=True)
 def _fill_tops(
     segment: Arrays, states: Array, at: Any, alive: Array, logits: Array, rows: Array, best: Arrays, shift: Any
 ) -> Any:
@@ -77,12 +77,12 @@ def _fill_tops(
         row = logits[rows[m]]
         bits = row.view(np.int32)
         for begin in range(c0, c1, 1 << shift):
-            tops[chunks] = bases[m] + _top(segment[3][begin : min(begin + (1 << shift), c1)], row, bits)
+            tops[chunks] = bases[m] + top_of(segment[3][begin : min(begin + (1 << shift), c1)], row, bits)
             chunks += 1
     return chunks
 
 
-@compiled
+@compiled(inline=True)
 def screen(
     segment: Arrays, bits: Arrays, states: Array, at: Any, alive: Array, logits: Array, rows: Array, best: Arrays
 ) -> tuple[Any, bool]:

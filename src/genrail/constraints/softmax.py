@@ -75,7 +75,7 @@ def _without_nan(block: Array, buffer: Array) -> int:
     return found
 
 
-@compiled
+@compiled(inline=True)
 def reduce_row(row: Array, bits: Array, add_up: bool, buffer: Array) -> tuple[float, int]:
     """Reduce one row to (log-sum-exp, NaN count); the sum is +inf when a logit is, and only `add_up` computes it."""
     top = np.float32(-np.inf)
