@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import numba
@@ -50,8 +53,26 @@ def compiled(
 
     def decorate(kernel: Any) -> Any:
         try:
-            return numba.njit(cache=True, **options)(kernel)
+            return _stamped(numba.njit(cache=True, **options)(kernel))
         except RuntimeError:  # "cannot cache function: no locator available"
             return numba.njit(**options)(kernel)
 
     return decorate if function is None else decorate(function)
+
+
+def _stamped(kernel: Any) -> Any:
+    """Let a cached kernel go stale when any kernel changes.
+
+    numba looks at the kernel's own file only, but its machine code holds copies of kernels of other files.
+    """
+    index = getattr(getattr(kernel, "_cache", None), "_cache_file", None)
+    if hasattr(index, "_source_stamp"):
+        index._source_stamp = (index._source_stamp, _sources())
+    return kernel
+
+
+@cache
+def _sources() -> bytes:
+    """Hash the source of every kernel."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).digest()

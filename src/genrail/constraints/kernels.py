@@ -95,7 +95,7 @@ def _light_children(
         i = end
 
 
-@compiled
+@compiled(inline=True)
 def _listed_children(
     segment: Arrays, bits: Arrays, row: Array, base: float, parent: Any, state: Array, best: Arrays, at: Any
 ) -> None:
@@ -113,7 +113,7 @@ def _listed_children(
             i += 1
 
 
-@compiled
+@compiled(inline=True)
 def _marked_edges(
     segment: Arrays, words: Array, row: Array, base: float, parent: Any, state: Array, best: Arrays, at: Any
 ) -> None:
@@ -132,7 +132,7 @@ def _marked_edges(
         rank = next_set(words, end, hi)
 
 
-@compiled
+@compiled(inline=True)
 def _marked_rows(
     segment: Arrays, words: Array, row: Array, base: float, parent: Any, state: Array, best: Arrays, at: Any
 ) -> None:
