@@ -112,6 +112,31 @@ def native(data: Data) -> Fitted:
     return Fitted(NativeRecommender(data.catalog, model, trie, BEAM), curve(report.loop))
 
 
+def tiger(data: Data) -> Fitted:
+    """Train TIGER; on a CPU for half an hour at most, which is far from enough."""
+    import torch
+    from tiger_beauty import identifiers, training
+
+    from genrail.baselines import TIGER
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    codes = identifiers(data.catalog, data.seed, data.out / "vectors")
+    settings = training(cpu=device == "cpu", max_seconds=data.max_seconds or 1800)
+    made = TIGER(
+        data.catalog,
+        data.split.train,
+        codes,
+        training=settings,
+        beam=BEAM,
+        validation=data.split.validation,
+        device=device,
+        seed=data.seed,
+        progress=show,
+        checkpoint=data.out / "tiger-checkpoint.safetensors",
+    )
+    return Fitted(made, [] if made.report is None else curve(made.report))
+
+
 LANES: dict[str, Callable[[Data], Fitted]] = {
     "Popularity": popularity,
     "Item-kNN": item_knn,
@@ -121,7 +146,9 @@ LANES: dict[str, Callable[[Data], Fitted]] = {
     "MiniLM": minilm,
     "SASRec": sasrec,
     "Native": native,
+    "TIGER": tiger,
 }
+OPTIONAL = {"TIGER"}  # only where it is asked for: an hour or two on a GPU
 # A hybrid is made of the lanes named, where the table has them all.
 HYBRIDS = {
     "Hybrid of co-occurrence and MiniLM": ("Co-occurrence", "MiniLM"),

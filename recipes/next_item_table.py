@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from next_item_lanes import DEPTH, HYBRIDS, LANES, Data, Recorded, histories, parts, record, replay
+from next_item_lanes import DEPTH, HYBRIDS, LANES, OPTIONAL, Data, Recorded, histories, parts, record, replay
 from recommend_beauty import load, machine
 
 from genrail.evaluation import Evaluation, HeldOut, bootstrap_interval, evaluate_next_item, paired_test
@@ -240,7 +240,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder with items.csv(.gz) and sequences.csv(.gz)")
     parser.add_argument("--out", type=Path, required=True, help="folder for answers, figures.json and report.html")
-    parser.add_argument("--lanes", nargs="+", choices=list(LANES), default=list(LANES))
+    usual = [name for name in LANES if name not in OPTIONAL]
+    parser.add_argument("--lanes", nargs="+", choices=list(LANES), default=usual)
     parser.add_argument("--only", choices=list(LANES), help="run this lane in this process and make no table")
     parser.add_argument("--resume", action="store_true", help="keep lanes that the output folder already has")
     parser.add_argument("--seed", type=int, default=0)

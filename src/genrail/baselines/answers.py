@@ -97,11 +97,37 @@ class Answers:
             LogitsError: A score that is not finite.
         """
         rows = top_rows(scores, request.allowed, k, self.precedence)
-        best = scores[rows].astype(np.float64).tolist()
+        return self.listed(request, rows, scores[rows].astype(np.float64), k)
+
+    def listed(
+        self,
+        request: Request,
+        rows: npt.NDArray[np.int64],
+        scores: npt.NDArray[np.float64],
+        k: int,
+        *,
+        probabilistic: bool = False,
+    ) -> Ranking:
+        """Make hits of rows that are in order already.
+
+        Args:
+            request: What was asked.
+            rows: Best first, at most k.
+            scores: Of these rows.
+            k: How many were asked for.
+            probabilistic: The scores are log-probabilities.
+        """
         ids, titles = self.catalog.item_ids, self.catalog.titles
         hits = tuple(
-            Hit(ids[row], titles[row], score, rank, attributes=_Attributes(self.catalog, row))
-            for rank, (row, score) in enumerate(zip(rows.tolist(), best, strict=True), start=1)
+            Hit(
+                ids[row],
+                titles[row],
+                score,
+                rank,
+                log_probability=score if probabilistic else None,
+                attributes=_Attributes(self.catalog, row),
+            )
+            for rank, (row, score) in enumerate(zip(rows.tolist(), scores.tolist(), strict=True), start=1)
         )
         return Ranking(hits, exhausted=len(hits) < k, warnings=tuple(request.warnings))
 

@@ -18,6 +18,7 @@ from genrail.baselines.sasrec_network import SASRecNetwork, softmax_loss
 from genrail.baselines.saved import load_array, load_settings, save_settings
 from genrail.errors import DamagedError, SettingsError
 from genrail.rng import generator
+from genrail.training.figures import next_item_figures
 from genrail.training.loop import LoopReport, LoopSettings, Progress, run
 from genrail.training.pairs import ContextBatch, windows
 from genrail.types import Query, Ranking
@@ -256,8 +257,8 @@ class _Task:
             vectors = self.network.item_vectors()
             users = range(0, len(self.held_out), _USERS_AT_ONCE)
             rank = np.concatenate([self._ranks(vectors, first, self.held_out) for first in users])
-        gains = np.where(rank < _CUTOFF, 1.0 / np.log2(rank + 2.0), 0.0)
-        return {"nDCG@10": float(gains.mean()), "R@10": float((rank < _CUTOFF).mean())}
+        ndcg, recall = next_item_figures(rank, _CUTOFF)
+        return {"nDCG@10": ndcg, "R@10": recall}
 
     def _ranks(self, vectors: Tensor, first: int, held_out: HeldOut) -> npt.NDArray[np.int64]:
         """Count the items before each target, those of the history left out."""

@@ -65,7 +65,7 @@ def _stamped(kernel: Any) -> Any:
 
     numba looks at the kernel's own file only, but its machine code holds copies of kernels of other files.
     """
-    index = getattr(getattr(kernel, "_cache", None), "_cache_file", None)
+    index: Any = getattr(getattr(kernel, "_cache", None), "_cache_file", None)
     if hasattr(index, "_source_stamp"):
         index._source_stamp = (index._source_stamp, _sources())
     return kernel

@@ -18,6 +18,7 @@ from genrail.errors import SettingsError
 from genrail.models.native import NativeContext, NativeModel
 from genrail.models.native_network import NativeNetwork, Nodes
 from genrail.rng import generator
+from genrail.training.figures import next_item_figures
 from genrail.training.loop import LoopReport, Progress, run
 from genrail.training.native_settings import TrainingSettings
 from genrail.training.pairs import ContextBatch, QueryPairs, Windows, windows
@@ -242,9 +243,8 @@ class _NativeTask:
             for answer, (_, row) in zip(answers, part, strict=True):
                 place = np.flatnonzero(answer.rows == row)
                 ranks.append(int(place[0]) if len(place) else -1)
-        rank = np.array(ranks)
-        gains = np.where(rank >= 0, 1.0 / np.log2(np.maximum(rank, 0) + 2.0), 0.0)
-        return float((rank >= 0).mean()), float(gains.mean())
+        ndcg, recall = next_item_figures(ranks, _CUTOFF)
+        return recall, ndcg
 
 
 def rails_loss(
