@@ -124,3 +124,13 @@ def test_another_length_is_an_error():
 def test_no_levels_is_an_error():
     with pytest.raises(IdentifierError, match="must be 1 or more"):
         NodeTable.empty(0, 4)
+
+
+def test_a_node_is_settled_where_one_identifier_is_left():
+    """Items that share an identifier are one identifier; a choice further down keeps a node open."""
+    table = NodeTable.empty(3, 5).extend(np.array([[0, 1, 2], [1, 0, 0], [1, 0, 1], [2, 3, 3], [2, 3, 3]]))
+    open_prefixes = {(), (1,), (1, 0)}
+    for row, path in enumerate(table.paths()):
+        for level, node in enumerate(path):
+            prefix = tuple(table.codes()[row, :level].tolist())
+            assert table.settled[node] == (prefix not in open_prefixes), prefix

@@ -58,6 +58,7 @@ class NativeState:
     Args:
         nodes: Node of each row, -1 behind a token that no identifier has there, (rows,).
         context: Which context each row belongs to, (rows,).
+        place: Row of `past` of each row, (rows,); -1 where one identifier is left, or none: nothing is read there.
         past: Keys and values of the depth transformer's blocks.
         level: Tokens written.
         query_direct: See `NativeNetwork.child_logits`, (contexts, dimensions), or None.
@@ -65,6 +66,7 @@ class NativeState:
 
     nodes: Int
     context: Tensor
+    place: Int
     past: list[PastKeys]
     level: int
     query_direct: Tensor | None
@@ -233,14 +235,15 @@ class NativeModel:
         network, count = self.network, len(contexts)
         if count == 0:
             empty = torch.zeros(0, dtype=torch.int64)
-            return NativeState(empty.numpy(), empty, [], 0, None), np.zeros((0, self.vocab_size), np.float32)
+            nothing = NativeState(empty.numpy(), empty, empty.numpy(), [], 0, None)
+            return nothing, np.zeros((0, self.vocab_size), np.float32)
         tokens, ends, queries = self._batch(contexts)
         hidden = network.encode(self.nodes, self._node_representations(), tokens, queries)
         every = torch.arange(count)
         query_direct = None if queries is None else network.query_direct(queries)
         states, past = network.depth_step(hidden[every, ends], 0, None)
-        state = NativeState(np.zeros(count, dtype=np.int64), every, past, 0, query_direct)
-        return state, self._logits(state, states)
+        state = NativeState(np.zeros(count, dtype=np.int64), every, np.arange(count), past, 0, query_direct)
+        return state, self._logits(state, states, every)
 
     @torch.inference_mode()
     def step(self, state: NativeState, parents: Int, tokens: Int) -> tuple[NativeState, Float]:
@@ -262,17 +265,21 @@ class NativeModel:
         parents = np.asarray(parents, dtype=np.int64)
         if len(parents) and not 0 <= parents.min() <= parents.max() < len(state.nodes):
             raise StateError(f"a parent is outside the {len(state.nodes)} rows of this state")
-        rows = torch.from_numpy(parents)
         nodes = self.table.child(state.nodes[parents], np.asarray(tokens, dtype=np.int64))
-        past = [(keys.index_select(0, rows), values.index_select(0, rows)) for keys, values in state.past]
-        level, context = state.level + 1, state.context.index_select(0, rows)
-        if level == self.table.length or len(parents) == 0:
-            done = NativeState(nodes, context, past, level, state.query_direct)
-            return done, np.full((len(parents), self.vocab_size), -np.inf, dtype=np.float32)
-        written = self._node_representations().index_select(0, torch.from_numpy(nodes.clip(min=0)))
+        level, context = state.level + 1, state.context.index_select(0, torch.from_numpy(parents))
+        place = np.full(len(nodes), -1, dtype=np.int64)
+        # Where one identifier is left its codes have probability 1, and the network has nothing to say.
+        open_rows = np.flatnonzero((nodes >= 0) & ~self.table.settled[nodes])
+        if not len(open_rows):
+            done = NativeState(nodes, context, place, [], level, state.query_direct)
+            return done, self._forced_logits(nodes, level)
+        place[open_rows] = np.arange(len(open_rows))
+        before = torch.from_numpy(state.place[parents[open_rows]])
+        past = [(keys.index_select(0, before), values.index_select(0, before)) for keys, values in state.past]
+        written = self._node_representations().index_select(0, torch.from_numpy(nodes[open_rows]))
         states, past = self.network.depth_step(self.network.prefix_in(written), level, past)
-        new = NativeState(nodes, context, past, level, state.query_direct)
-        return new, self._logits(new, states)
+        new = NativeState(nodes, context, place, past, level, state.query_direct)
+        return new, self._logits(new, states, torch.from_numpy(open_rows))
 
     def _batch(self, contexts: Sequence[NativeContext]) -> tuple[Tensor, Tensor, Tensor | None]:
         """Lay contexts side by side: tokens (contexts, positions), last positions (contexts,), query vectors."""
@@ -287,24 +294,37 @@ class NativeModel:
         queries = np.stack([nothing if context.query is None else context.query for context in contexts])
         return tokens, ends, torch.from_numpy(queries)
 
-    def _logits(self, state: NativeState, states: Tensor) -> Float:
-        """Spread the logits of each row's children over the vocabulary, (rows, vocab_size)."""
-        spread = torch.full((len(state.nodes), self.vocab_size), -torch.inf)
-        alive = torch.from_numpy(np.flatnonzero(state.nodes >= 0))
-        logits = self._child_logits(state, states, alive)
-        spread[alive[logits.row], self.nodes.token[logits.child]] = logits.values
-        return spread.numpy()
+    def _forced_logits(self, nodes: Int, level: int) -> Float:
+        """Give the one code that may follow logit 0 where one identifier is left, -inf to all else; (rows, V)."""
+        logits = np.full((len(nodes), self.vocab_size), -np.inf, dtype=np.float32)
+        if level < self.table.length:
+            rows = np.flatnonzero((nodes >= 0) & self.table.settled[nodes])
+            logits[rows, self.table.token[self.table.first_child[nodes[rows]]]] = 0.0
+        return logits
 
-    def _child_logits(self, state: NativeState, states: Tensor, alive: Tensor) -> ChildLogits:
-        """Score the children of the rows that stand at a node."""
-        context = state.context[alive]
+    def _logits(self, state: NativeState, states: Tensor, open_rows: Tensor) -> Float:
+        """Spread the logits of each row's children over the vocabulary, (rows, vocab_size).
+
+        Args:
+            state: The rows.
+            states: What the next code of the open rows is written from, (open rows, width).
+            open_rows: Which rows these are.
+        """
+        spread = self._forced_logits(state.nodes, state.level)
+        logits = self._child_logits(state, states, open_rows)
+        rows = open_rows[logits.row]
+        torch.from_numpy(spread)[rows, self.nodes.token[logits.child]] = logits.values
+        return spread
+
+    def _child_logits(self, state: NativeState, states: Tensor, open_rows: Tensor) -> ChildLogits:
+        """Score the children of the open rows."""
         return self.network.child_logits(
             self.nodes,
             self._node_representations(),
-            states[alive],
-            torch.from_numpy(state.nodes)[alive],
+            states,
+            torch.from_numpy(state.nodes)[open_rows],
             state.level,
-            None if state.query_direct is None else state.query_direct[context],
+            None if state.query_direct is None else state.query_direct[state.context[open_rows]],
         )
 
     @torch.inference_mode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -116,16 +115,21 @@ class Block(nn.Module):
         query, key, value = mixed.permute(2, 0, 3, 1, 4)  # each (rows, heads, positions, width / heads)
         if past is not None:
             key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
-        attention = query @ key.transpose(-1, -2) / math.sqrt(width // self.heads)
-        attention = (attention + self._bias(positions, key.shape[2])).softmax(dim=-1)
-        attention = F.dropout(attention, self.dropout, self.training)
-        read = (attention @ value).transpose(1, 2).reshape(rows, positions, width)
-        x = x + F.dropout(self.attention_out(read), self.dropout, self.training)
-        hidden = F.dropout(F.gelu(self.feed_in(self.feed_norm(x))), self.dropout, self.training)
-        return x + F.dropout(self.feed_out(hidden), self.dropout, self.training), (key, value)
+        read = F.scaled_dot_product_attention(
+            query, key, value, self._bias(positions, key.shape[2]), self.dropout if self.training else 0.0
+        )
+        read = read.transpose(1, 2).reshape(rows, positions, width)
+        if not self.training:  # without the calls that do nothing then: on a few beams, calls are what costs
+            x = x + self.attention_out(read)
+            return x + self.feed_out(F.gelu(self.feed_in(self.feed_norm(x)))), (key, value)
+        x = x + F.dropout(self.attention_out(read), self.dropout)
+        hidden = F.dropout(F.gelu(self.feed_in(self.feed_norm(x))), self.dropout)
+        return x + F.dropout(self.feed_out(hidden), self.dropout), (key, value)
 
     def _bias(self, positions: int, keys: int) -> Tensor:
         """Give the bias of each (query, key) pair, -inf for keys to the right, (heads, positions, keys)."""
+        if positions == 1 and keys <= self.distance_bias.shape[1]:
+            return self.distance_bias[:, :keys].flip(1)[:, None]
         distance = torch.arange(keys - positions, keys)[:, None] - torch.arange(keys)[None, :]
         bias = self.distance_bias[:, distance.clamp(0, self.distance_bias.shape[1] - 1)]
         return bias.masked_fill(distance < 0, -torch.inf)

@@ -101,6 +101,18 @@ class NodeTable:
         """Give the range of a node's children as (first, end)."""
         return int(self.first_child[node]), int(self.first_child[node + 1])
 
+    @cached_property
+    def settled(self) -> npt.NDArray[np.bool_]:
+        """Tell below which nodes one identifier is left, (nodes,)."""
+        only = np.diff(self.first_child) == 1
+        found = np.zeros(len(self), dtype=np.bool_)
+        found[self.levels[self.length] :] = True
+        for level in range(self.length - 1, -1, -1):
+            nodes = np.arange(self.levels[level], self.levels[level + 1])
+            nodes = nodes[only[nodes]]
+            found[nodes] = found[self.first_child[nodes]]
+        return found
+
     def child(self, nodes: Int, tokens: Int) -> Int:
         """Find the node behind each (node, token), (n,); -1 where no identifier continues so. O(n log nodes)."""
         if len(self) == 1:
