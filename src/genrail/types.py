@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, overload, runtime_checkable
+from typing import Any, Literal, Protocol, overload, runtime_checkable
 
 from genrail.errors import QueryError
 
-__all__ = ["Hit", "Query", "Ranking", "Retriever"]
+__all__ = ["Hit", "NewItems", "Query", "Ranking", "Retriever"]
+
+NewItems = float | Literal["auto", "off"]
+"""What `Query.new_items` takes."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +24,11 @@ class Query:
         where: A filter over the catalogue's attributes, such as ``price < 100 AND in_stock``.
         exclude_seen: Leave the items of the history out of the answer.
         exclude: Further item ids that must not come out.
+        new_items: How items that came after the model was trained are mixed in, for engines that tell them apart:
+            ``auto`` as far as it costs the others little, ``off``, or a share of the hits from 0 to 1.
 
     Raises:
-        QueryError: Neither words nor a history.
+        QueryError: Neither words nor a history; or `new_items` is none of these.
 
     >>> Query("trail shoes", where="price < 100").text
     'trail shoes'
@@ -34,6 +39,7 @@ class Query:
     where: str | None = None
     exclude_seen: bool = True
     exclude: Sequence[str] = ()
+    new_items: NewItems = "auto"
 
     def __post_init__(self) -> None:
         if isinstance(self.history, str):
@@ -42,6 +48,10 @@ class Query:
         object.__setattr__(self, "exclude", tuple(str(item) for item in self.exclude))
         if not (self.text or "").strip() and not self.history:
             raise QueryError("the query is empty: give words, or a history of item ids, or both")
+        share = self.new_items
+        number = isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= 1
+        if share not in ("auto", "off") and not number:
+            raise QueryError(f"new_items is {share!r}; give 'auto', 'off', or a share from 0 to 1")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from genrail.constraints import Trie
 from genrail.decoding import BeamSettings, ExactSettings, beam_search, exact_search, score_sequences
 from genrail.errors import SettingsError, ShapeError
 from genrail.models.tiny_lm import NoiseModel, UniformModel
@@ -107,3 +108,35 @@ def test_k_and_subsets_are_checked():
         exact_search(UniformModel(VOCAB), [[1]], index, k=0)
     with pytest.raises(ShapeError, match="1 contexts but 2 subsets"):
         exact_search(UniformModel(VOCAB), [[1]], index, subsets=[None, None])
+
+
+@given(catalog=catalogs(), model=models, mask=masks, k=st.integers(1, 6), width=st.sampled_from([1, 3, 20]))
+@settings(deadline=None, max_examples=60)
+def test_a_beam_beforehand_changes_no_answer(make_index, catalog, model, mask, k, width):
+    index = make_index(catalog, VOCAB)
+    subsets = [index.subset(np.array(mask[: len(catalog)]))]
+    [plain] = quietly(exact_search, model, [[1]], index, subsets=subsets, k=k)
+    seeded = ExactSettings(rows_at_once=4096, width=width, beam_first=True)
+    [found] = quietly(exact_search, model, [[1]], index, seeded, subsets, k)
+    np.testing.assert_allclose(found.log_probabilities, plain.log_probabilities, atol=1e-6)
+    assert found.exact == plain.exact
+
+
+def test_after_a_beam_the_proof_takes_one_call_for_each_level():
+    class Counted(NoiseModel):
+        calls = 0
+
+        def prefill(self, contexts):
+            self.calls += 1
+            return super().prefill(contexts)
+
+        def step(self, state, parents, tokens):
+            self.calls += 1
+            return super().step(state, parents, tokens)
+
+    rng = np.random.default_rng(0)
+    index = Trie.from_matrix(rng.integers(0, 16, (2000, 4)), vocab_size=16)
+    model = Counted(16, seed=1)
+    [answer] = exact_search(model, [[1]], index, ExactSettings(rows_at_once=4096, beam_first=True), k=10)
+    assert answer.exact
+    assert model.calls <= 8

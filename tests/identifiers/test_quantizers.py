@@ -8,6 +8,7 @@ import pytest
 from genrail.errors import DamagedError, FormatError, IdentifierError, ShapeError
 from genrail.identifiers.product_quantization import ProductQuantization
 from genrail.identifiers.quantizer import Quantizer, load_quantizer
+from genrail.identifiers.random_hyperplanes import RandomHyperplanes
 from genrail.identifiers.residual_kmeans import ResidualKMeans
 from genrail.identifiers.rqvae import RQVAE
 
@@ -192,6 +193,11 @@ class TestProductQuantization(QuantizerContract):
 class TestProductQuantizationWithoutRotation(QuantizerContract):
     def make(self, levels=3, codes=8, seed=0):
         return ProductQuantization(levels, codes, seed, rotate=False)
+
+
+class TestRandomHyperplanes(QuantizerContract):
+    def make(self, levels=3, codes=8, seed=0):
+        return RandomHyperplanes(levels, codes, seed)
 
 
 class TestRQVAE(QuantizerContract):

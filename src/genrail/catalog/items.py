@@ -331,6 +331,10 @@ class Catalog:
         """
         return Catalog(self._frame, self._without(ids), self._columns, self._report, self._lookup)
 
+    def only(self, mask: Mask) -> Catalog:
+        """Keep the live items that a mask over rows marks, and take the others out."""
+        return Catalog(self._frame, self._live & mask, self._columns, self._report, self._lookup)
+
     def update(self, items: Catalog | Sequence[Mapping[str, Any]] | pl.DataFrame) -> Catalog:
         """Replace items: the old rows are removed, the new ones appended, in one call.
 

@@ -3,7 +3,9 @@
 from genrail.decoding.answers import Decoded
 from genrail.decoding.beam_search import BeamSettings, beam_search
 from genrail.decoding.calibration import calibrate
+from genrail.decoding.diversity import diversify
 from genrail.decoding.exact import ExactSettings, exact_search
+from genrail.decoding.sampling import SampleSettings, sample_search
 from genrail.decoding.scoring import score_sequences
 from genrail.decoding.trace import DecodeTrace
 
@@ -12,8 +14,11 @@ __all__ = [
     "DecodeTrace",
     "Decoded",
     "ExactSettings",
+    "SampleSettings",
     "beam_search",
     "calibrate",
+    "diversify",
     "exact_search",
+    "sample_search",
     "score_sequences",
 ]

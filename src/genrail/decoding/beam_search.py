@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -70,6 +70,7 @@ def beam_search(
     settings: BeamSettings | None = None,
     subsets: Sequence[Subset | None] | None = None,
     k: int = 10,
+    before_step: Callable[[], None] | None = None,
 ) -> list[Decoded]:
     """Find the k most probable items of each query, writing identifiers token by token inside the index.
 
@@ -85,6 +86,7 @@ def beam_search(
         settings: Default `BeamSettings()`.
         subsets: Items allowed to each query, None for all; a query whose subset is empty costs no model call.
         k: Items wanted for each query, 1 or more.
+        before_step: Called before each step; what it raises ends the search, so that nobody works for callers who left.
 
     Returns:
         One answer per query, in order.
@@ -125,9 +127,14 @@ def beam_search(
     for first in range(0, len(asked), together):
         chunk = asked[first : first + together]
         search = _Search(model, index, replace(settings, width=width), [subsets[query] for query in chunk], k)
-        for query, answer in zip(chunk, search.run([contexts[query] for query in chunk]), strict=True):
+        found = search.run([contexts[query] for query in chunk], before_step or _go_on)
+        for query, answer in zip(chunk, found, strict=True):
             answers[query] = replace(answer, exhausted=allowed[query] < k)
     return answers
+
+
+def _go_on() -> None:
+    pass
 
 
 class _Search:
@@ -157,11 +164,13 @@ class _Search:
         self.tokens = np.zeros((queries, 1, 0), dtype=np.int64)  # (queries, width, depth): what each beam has written
         self.tails: list[list[Tail | None]] = [[None] for _ in range(queries)]
 
-    def run(self, contexts: Sequence[Any]) -> list[Decoded]:
+    def run(self, contexts: Sequence[Any], before_step: Callable[[], None]) -> list[Decoded]:
         """Search until every query is done."""
+        before_step()
         self.state, self.logits = self.model.prefill(contexts)
         self.rows = np.where(self.beams.alive, np.arange(len(contexts))[:, None], -1)  # row of the model, -1: none
         while self.beams.alive.any():
+            before_step()
             found = self._candidates()
             self._finish(found)
             picks = self._survivors(found)
@@ -193,7 +202,7 @@ class _Search:
             )
         else:
             found = empty_candidates(len(self.rows), count, self.beams.states.shape[2], self.beams.depth + 1)
-        if any(tail is not None for row in self.tails for tail in row):
+        if self.jumps and any(tail is not None for row in self.tails for tail in row):
             found = merge_tails(found, self.tails, self.beams.states, self.scores)
         return found
 
@@ -204,14 +213,19 @@ class _Search:
             inside = np.arange(done.shape[1]) < self.settings.width
             self._drop(found, done & ~inside)
             done &= inside
-        for query, place in np.argwhere(done):
+        for query in np.flatnonzero(done.any(axis=1)).tolist():
+            self._finish_query(found, query, np.flatnonzero(done[query]).tolist())
+
+    def _finish_query(self, found: Candidates, query: int, places: list[int]) -> None:
+        """Move complete candidates of one query to its pool, best first."""
+        subset = self.subsets[query] if self.subsets is not None else None
+        for place in places:
             log_probability = float(found.scores[query, place])
             score = log_probability / found.depth**self.settings.length_normalisation
             if not self.pools[query].admits(score):
-                continue
+                return  # nor the ones behind it: they have as many tokens, and are no better
             parent = found.parents[query, place]
             tokens = (*self.tokens[query, parent].tolist(), int(found.tokens[query, place]))
-            subset = self.subsets[query] if self.subsets is not None else None
             rows = self.index.items(found.states[query, place], subset)
             self.pools[query].add(score, log_probability, tokens, rows)
 
@@ -278,16 +292,20 @@ class _Search:
         self.scores = np.where(alive, np.take_along_axis(found.scores, at, axis=1), -np.inf)
         written = np.take_along_axis(self.tokens, parents[:, :, None], axis=1)
         self.tokens = np.concatenate([written, tokens[:, :, None]], axis=2)
-        self.tails = [
-            [self.tails[query][parent] if lives else None for parent, lives in zip(row, row_alive, strict=True)]
-            for query, (row, row_alive) in enumerate(zip(parents.tolist(), alive.tolist(), strict=True))
-        ]
-        forced = np.array([[tail is not None for tail in row] for row in self.tails])
+        forced = self._follow_tails(parents, alive) if self.jumps else np.zeros_like(alive)
         queries, beams = np.nonzero(alive & ~forced)
         rows = self.rows[queries, parents[queries, beams]]
         self.rows = np.full(picks.shape, -1, dtype=np.int64)
         if len(queries):
             self._forward(queries, beams, rows, tokens[queries, beams])
+
+    def _follow_tails(self, parents: Int, alive: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Hand the known ends of the parents down to the new beams, and tell which beams have one."""
+        self.tails = [
+            [self.tails[query][parent] if lives else None for parent, lives in zip(row, row_alive, strict=True)]
+            for query, (row, row_alive) in enumerate(zip(parents.tolist(), alive.tolist(), strict=True))
+        ]
+        return np.array([[tail is not None for tail in row] for row in self.tails])
 
     def _tails(self, queries: Int, beams: Int) -> list[Int]:
         """Find the tails worth reading now: each query fills the call up to its limit, best beams first."""

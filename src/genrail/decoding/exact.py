@@ -22,6 +22,8 @@ __all__ = ["ExactSettings", "exact_search"]
 
 Int = npt.NDArray[np.int64]
 
+SLACK = 1e-4  # relative; the same path scored in another batch differs by roundings only (promise 3: 1e-4)
+
 
 @dataclass(frozen=True)
 class ExactSettings:
@@ -31,6 +33,9 @@ class ExactSettings:
         budget: Prefixes that the model may read for each query, before the search gives up the proof.
         rows_at_once: Prefixes read in one call of the model. 1 reads the fewest; more use the machine better.
         width: Beam width of the search that fills the answer when the budget is spent with fewer than k items found.
+        beam_first: Search with a beam of `width` first. What cannot beat its k-th item is then never read, so with many
+            rows at once (thousands, for short identifiers of a small vocabulary) the proof needs one call of the model
+            for each level, as the beam did. The rows read stay about the same.
         meaning: Of the scores, see `BeamSettings`. Renormalised scores lose nothing to forbidden tokens, so their
             bounds are closer and the proof comes sooner.
     """
@@ -38,6 +43,7 @@ class ExactSettings:
     budget: int = 10_000
     rows_at_once: int = 16
     width: int = 20
+    beam_first: bool = False
     meaning: ScoreMeaning = "full_softmax"
 
     def __post_init__(self) -> None:
@@ -98,13 +104,22 @@ def exact_search(
         if allowed == 0:
             answers.append(Pool(k).decoded(exhausted=True, bound=-np.inf))
             continue
-        answer = _BestFirst(model, index, subset, settings, k).run(context)
+        beam = BeamSettings(width=settings.width, meaning=settings.meaning)
+        filled = beam_search(model, [context], index, beam, [subset], k)[0] if settings.beam_first else None
+        answer = _BestFirst(model, index, subset, settings, k, _floor(filled, k)).run(context)
         if len(answer) < min(k, allowed):  # the budget ended early: let a beam fill the answer
-            beam = BeamSettings(width=settings.width, meaning=settings.meaning)
-            [filled] = beam_search(model, [context], index, beam, [subset], k)
+            filled = filled or beam_search(model, [context], index, beam, [subset], k)[0]
             answer = replace(filled, bound=max(filled.bound, answer.bound))
         answers.append(replace(answer, exhausted=allowed < k))
     return answers
+
+
+def _floor(found: Decoded | None, k: int) -> float:
+    """Give the score below which nothing need be read: the k-th item found, less what rounding may move it."""
+    if found is None or len(found) < k:
+        return -np.inf
+    last = float(found.scores[k - 1])
+    return last - SLACK * max(1.0, abs(last)) if np.isfinite(last) else -np.inf
 
 
 @dataclass
@@ -166,6 +181,7 @@ class _BestFirst:
     subset: Subset | None
     settings: ExactSettings
     k: int
+    floor: float = -np.inf
     heap: list[tuple[float, int, _Node]] = field(default_factory=list)
     order: Any = field(default_factory=count)
 
@@ -186,6 +202,9 @@ class _BestFirst:
     def _bound(self) -> float:
         return -self.heap[0][0] if self.heap else -np.inf
 
+    def _worth_reading(self) -> bool:
+        return self._bound() >= self.floor and self.pool.admits(self._bound())
+
     def _push(self, node: _Node) -> None:
         if node.left:
             heapq.heappush(self.heap, (-node.bound, next(self.order), node))
@@ -193,7 +212,7 @@ class _BestFirst:
     def _take(self, most: int) -> list[_Taken]:
         """Take the best children of all nodes, until `most` are to be read; finished ones go to the pool."""
         taken: list[_Taken] = []
-        while self.heap and len(taken) < most and self.pool.admits(self._bound()):
+        while self.heap and len(taken) < most and self._worth_reading():
             _, _, node = heapq.heappop(self.heap)
             child = _Taken(node, node.next)
             node.next += 1

@@ -20,7 +20,7 @@ from genrail.constraints.index import Beams, Candidates, ScoreMeaning, Subset
 from genrail.constraints.trie import Trie
 from genrail.errors import SettingsError, ShapeError
 
-__all__ = ["TorchBeams", "TorchCandidates", "TorchIndex", "TorchSubsets"]
+__all__ = ["TorchBeams", "TorchCandidates", "TorchIndex", "TorchLanes", "TorchSubsets"]
 
 _LOWEST = torch.finfo(torch.float64).min  # a real candidate of score -inf still comes before padding
 
@@ -69,7 +69,7 @@ class TorchSubsets(NamedTuple):
     which: Tensor  # int64, (queries,)
 
 
-class _Lanes(NamedTuple):
+class TorchLanes(NamedTuple):
     """The children of every beam, side by side: (queries, width, lanes)."""
 
     tokens: Tensor
@@ -210,7 +210,41 @@ class TorchIndex:
         states = candidates.states.gather(1, at[:, :, None].expand(-1, -1, 4))
         return TorchBeams(torch.where(alive[:, :, None], states, 0), alive, candidates.depth)
 
+    @property
+    def longest(self) -> int:
+        """Count the tokens of the longest identifier."""
+        return self._trie.max_length
+
+    def children(self, beams: TorchBeams) -> tuple[TorchLanes, Tensor]:
+        """Lay the children of every beam side by side.
+
+        Returns:
+            The lanes, and which of them lead to a live item, (queries, width, lanes).
+        """
+        lanes = self._children(beams)
+        return lanes, lanes.real & self._allowed(self._everything, lanes)
+
+    def follow(self, beams: TorchBeams, lanes: TorchLanes, chosen: Tensor) -> TorchBeams:
+        """Move every beam to one of its children; a beam that chooses none is dead.
+
+        Args:
+            beams: Before.
+            lanes: Their children.
+            chosen: At most one lane of each beam, (queries, width, lanes).
+        """
+        place = chosen.int().argmax(dim=2, keepdim=True)
+        lo, hi, edge = (lane.gather(2, place)[:, :, 0] for lane in (lanes.lo, lanes.hi, lanes.edges))
+        alive = chosen.any(dim=2)
+        states = self._state(lo, hi, edge, beams.depth + 1)
+        return TorchBeams(torch.where(alive[:, :, None], states, 0), alive, beams.depth + 1)
+
     # Own matters --------------------------------------------------------------------------------------------
+
+    def _state(self, lo: Tensor, hi: Tensor, edge: Tensor, depth: int) -> Tensor:
+        """Put together the state behind a child: its ranks, and where its own children are if it is heavy."""
+        c0, c1 = self._read(self._first, edge), self._read(self._first, edge + 1)
+        heavy = (edge >= 0) & (c1 > c0)
+        return torch.stack([lo, hi, torch.where(heavy, c0, -1), torch.where(heavy, c1, depth)], dim=2)
 
     def _check(self, beams: TorchBeams, logits: Tensor, scores: Tensor, rows: Tensor | None) -> Tensor:
         """Check shapes and give each beam's row of logits."""
@@ -234,7 +268,7 @@ class TorchIndex:
         value = tensor[index.clamp(0, tensor.numel() - 1)].long()
         return value if mask < 0 else value & mask
 
-    def _children(self, beams: TorchBeams) -> _Lanes:
+    def _children(self, beams: TorchBeams) -> TorchLanes:
         """Lay the children of every beam side by side: its edges, or the runs of equal tokens in its few rows."""
         lo, hi, c0, c1 = (beams.states[:, :, part, None] for part in range(4))
         width = self._widths[min(beams.depth, len(self._widths) - 1)]
@@ -249,7 +283,7 @@ class TorchIndex:
         first = inside & ((lane == 0) | (tokens != tokens.roll(1, dims=2)))
         end = torch.where(first, rank, hi).flip(2).cummin(dim=2).values.flip(2)  # first child at or behind each lane
         end = torch.cat([end[:, :, 1:], hi], dim=2)
-        return _Lanes(
+        return TorchLanes(
             torch.where(heavy, self._read(self._tok, edge), tokens).clamp(0, self.vocab_size - 1),
             torch.where(heavy, start, rank),
             torch.where(heavy, after, end),
@@ -265,7 +299,7 @@ class TorchIndex:
         begin = self._read(self._off, lo)
         return self._read(self._rows, self._read(self._off, rank) + depth), self._read(self._off, lo + 1) - begin
 
-    def _allowed(self, subsets: TorchSubsets | None, lanes: _Lanes) -> Tensor:
+    def _allowed(self, subsets: TorchSubsets | None, lanes: TorchLanes) -> Tensor:
         """Say of each child whether an allowed item is below it."""
         if subsets is None:
             return torch.ones_like(lanes.real)
@@ -274,7 +308,7 @@ class TorchIndex:
         return _before(subsets, which, lanes.hi) > _before(subsets, which, lanes.lo)
 
     def _best(
-        self, beams: TorchBeams, lanes: _Lanes, total: Tensor, real: Tensor, count: int, nans: Tensor
+        self, beams: TorchBeams, lanes: TorchLanes, total: Tensor, real: Tensor, count: int, nans: Tensor
     ) -> TorchCandidates:
         """Sort out the best of each query; children lie in the order of parent and token, which breaks ties."""
         queries, _, width = lanes.tokens.shape
@@ -286,10 +320,8 @@ class TorchIndex:
         lo, hi, edge, tokens = (
             lane.reshape(queries, -1).gather(1, places) for lane in (lanes.lo, lanes.hi, lanes.edges, lanes.tokens)
         )
-        c0, c1 = self._read(self._first, edge), self._read(self._first, edge + 1)
-        heavy = (edge >= 0) & (c1 > c0)
         depth = beams.depth + 1
-        states = torch.stack([lo, hi, torch.where(heavy, c0, -1), torch.where(heavy, c1, depth)], dim=2)
+        states = self._state(lo, hi, edge, depth)
         end_token = self._trie.end_token
         complete = tokens == end_token if end_token is not None else torch.full_like(found, depth == self._trie.length)
         return TorchCandidates(

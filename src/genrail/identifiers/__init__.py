@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from genrail.identifiers.product_quantization import ProductQuantization as ProductQuantization
     from genrail.identifiers.quality import IdentifierReport as IdentifierReport
+    from genrail.identifiers.random_hyperplanes import RandomHyperplanes as RandomHyperplanes
     from genrail.identifiers.residual_kmeans import ResidualKMeans as ResidualKMeans
     from genrail.identifiers.rqvae import RQVAE as RQVAE
     from genrail.identifiers.semantic_ids import SemanticIds as SemanticIds
@@ -19,6 +20,7 @@ _HOME = {
     "RQVAE": "genrail.identifiers.rqvae",
     "IdentifierReport": "genrail.identifiers.quality",
     "IdentifierTable": "genrail.identifiers.table",
+    "RandomHyperplanes": "genrail.identifiers.random_hyperplanes",
     "ResidualKMeans": "genrail.identifiers.residual_kmeans",
     "SemanticIds": "genrail.identifiers.semantic_ids",
     "Titles": "genrail.identifiers.titles",
@@ -29,6 +31,7 @@ __all__ = [
     "IdentifierReport",
     "IdentifierTable",
     "ProductQuantization",
+    "RandomHyperplanes",
     "ResidualKMeans",
     "SemanticIds",
     "Titles",

@@ -24,6 +24,7 @@ _KINDS = {
     "genrail.residual_kmeans": ("genrail.identifiers.residual_kmeans", "ResidualKMeans"),
     "genrail.rqvae": ("genrail.identifiers.rqvae", "RQVAE"),
     "genrail.product_quantization": ("genrail.identifiers.product_quantization", "ProductQuantization"),
+    "genrail.random_hyperplanes": ("genrail.identifiers.random_hyperplanes", "RandomHyperplanes"),
 }
 
 

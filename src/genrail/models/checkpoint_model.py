@@ -21,6 +21,8 @@ Int = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
+ROWS_TOGETHER = 16  # rows of logits copied at once: 10 MB of a vocabulary of 152,000
+
 
 class CheckpointModel:
     """Hold the weights and the tokenizer of one checkpoint.
@@ -121,6 +123,9 @@ def tail_log_probabilities(logits: torch.Tensor, tokens: torch.Tensor) -> Float6
     Raises:
         LogitsError: A logit is +inf.
     """
+    if len(logits) > ROWS_TOGETHER:  # the copies below would be as large as the logits
+        pairs = zip(torch.split(logits, ROWS_TOGETHER), torch.split(tokens, ROWS_TOGETHER), strict=True)
+        return np.concatenate([tail_log_probabilities(*pair) for pair in pairs])
     logits = logits.detach().float()
     logits = torch.where(torch.isnan(logits), -torch.inf, logits)
     total = torch.logsumexp(logits, dim=-1)

@@ -83,6 +83,7 @@ class Prompts:
         chat: Use the tokenizer's chat template; default: when it has one.
         seq2seq: The model is an encoder-decoder: what the tokenizer sets behind a text (the end token) stays.
         chat_settings: Handed to the chat template. Models that think aloud must not.
+        facts: What is known of the catalogue; stands behind the system text, as data.
 
     Raises:
         SettingsError: chat=True without a chat template, or max_history below 1.
@@ -97,6 +98,7 @@ class Prompts:
         chat: bool | None = None,
         seq2seq: bool = False,
         chat_settings: dict[str, Any] | None = None,
+        facts: str = "",
     ) -> None:
         if max_history < 1:
             raise SettingsError(f"max_history is {max_history}; give 1 or more")
@@ -106,6 +108,7 @@ class Prompts:
         self.tokenizer = tokenizer
         self.template = template or PromptTemplate()
         self.max_history = max_history
+        self._facts = facts.strip()
         self.chat = has_template if chat is None else chat
         self._chat_settings = {"enable_thinking": False} if chat_settings is None else chat_settings
         before, behind = _frame(tokenizer)
@@ -151,17 +154,22 @@ class Prompts:
         slots = _Slots(self.template.line)
         turns = [(slots.fill(*shown), slots.mark(title)) for shown, title in self._examples]
         asked = slots.fill(*request)
-        text = self._chat_text(turns, asked) if self.chat else self._plain_layout(turns, asked)
+        text = self._chat_text(slots, turns, asked) if self.chat else self._plain_layout(slots, turns, asked)
         return [*self._before, *self._encode(text, slots), *self._behind]
 
-    def _chat_text(self, turns: list[tuple[str, str]], asked: str) -> str:
-        messages = [{"role": "system", "content": self.template.system}] if self.template.system else []
+    def _system(self, slots: _Slots) -> str:
+        facts = slots.mark(self._facts) if self._facts else ""
+        return "\n".join(part for part in (self.template.system, facts) if part)
+
+    def _chat_text(self, slots: _Slots, turns: list[tuple[str, str]], asked: str) -> str:
+        system = self._system(slots)
+        messages = [{"role": "system", "content": system}] if system else []
         for shown, title in turns:
             messages += [{"role": "user", "content": shown}, {"role": "assistant", "content": title}]
         messages.append({"role": "user", "content": asked})
         text = self._apply(messages)
-        if self.template.system and self.template.system not in text:  # some templates know no system role
-            messages[1]["content"] = f"{self.template.system}\n\n{messages[1]['content']}"
+        if system and system not in text:  # some templates know no system role
+            messages[1]["content"] = f"{system}\n\n{messages[1]['content']}"
             text = self._apply(messages[1:])
         return text
 
@@ -176,11 +184,12 @@ class Prompts:
             return ""  # "system role not supported": the caller moves it into the first message
         return str(text)
 
-    def _plain_layout(self, turns: list[tuple[str, str]], asked: str) -> str:
+    def _plain_layout(self, slots: _Slots, turns: list[tuple[str, str]], asked: str) -> str:
         answer = self.template.answer
         shown = "".join(f"{request}\n{answer}{title}\n\n" for request, title in turns)
-        system = f"{self.template.system}\n\n" if self.template.system else ""
-        return f"{system}{shown}{asked}\n{answer}"
+        system = self._system(slots)
+        before = f"{system}\n\n" if system else ""
+        return f"{before}{shown}{asked}\n{answer}"
 
     def _encode(self, text: str, slots: _Slots) -> list[int]:
         """Encode the template's parts with control tokens and the user's parts without."""

@@ -15,15 +15,21 @@ from genrail.catalog import Catalog, Interactions
 from genrail.constraints import warm_up
 from genrail.constraints.segments import LiveTrie
 from genrail.constraints.trie import Trie
+from genrail.decoding.several import SeveralIndex
 from genrail.errors import CatalogError, MissingPackageError, SettingsError
 from genrail.identifiers import IdentifierTable
+from genrail.identifiers.several import SeveralIdentifiers
 from genrail.retrieval.edition import Edition
 from genrail.retrieval.lanes import NativeLane, Progress, load_encoder
+from genrail.retrieval.new_items import Memory
 from genrail.rng import generator
 
 if TYPE_CHECKING:
+    from genrail.decoding import BeamSettings
     from genrail.models.text_encoder import Encoder
-    from genrail.retrieval.language_model_lane import LanguageModelLane
+    from genrail.retrieval.calibrating_new_items import CalibrationSettings
+    from genrail.retrieval.language_model_lane import LanguageModelLane, LanguageModelSettings
+    from genrail.retrieval.new_item_scores import Calibration
     from genrail.training.native import TrainingReport
     from genrail.training.pairs import QueryPairs
 
@@ -77,7 +83,8 @@ def build_native_edition(
     vectors = found.encode(catalog.texts(), lambda done, total: progress("text vectors", done, total))
     progress("identifiers", 0, 1)
     codes = settings.codebook(int(catalog.live.sum()))
-    described = vectors if interactions is None else _with_copurchase(vectors, interactions, catalog, settings)
+    memory = None if interactions is None else _memory(None, interactions, catalog, settings)
+    described = vectors if memory is None else np.concatenate([vectors, memory.together], axis=1)
     identifiers = SemanticIds.fit(described[catalog.live], settings.levels, codes, settings.seed)
     order = generator(settings.seed, "de-duplicating codes").permutation(len(catalog))
     table = identifiers.assign(described, order=order)
@@ -85,54 +92,63 @@ def build_native_edition(
     model = NativeModel.create(
         NativeSettings(), table.matrix(), vectors, settings.seed, vocab_size=max(table.vocab_size, codes)
     )
-    lane = NativeLane(found, identifiers, model, settings.hold_out)
+    lane = NativeLane(found, identifiers, model, settings.hold_out, memory)
     edition = Edition(catalog, table, _index(catalog, table, progress), lane)
     _train(edition, interactions, None, settings, progress)
     return edition
 
 
-def _with_copurchase(
-    vectors: Vectors, interactions: Interactions, catalog: Catalog, settings: BuildSettings
-) -> Vectors:
-    """Put what was taken together beside the texts, so that identifiers know both."""
-    from genrail.training.copurchase import copurchase_vectors, with_copurchase
+def _memory(before: Memory | None, interactions: Interactions, catalog: Catalog, settings: BuildSettings) -> Memory:
+    """Remember which items training histories hold, and which are taken together."""
+    from genrail.training.copurchase import copurchase_vectors
 
-    rows, offsets = _sequences(interactions, catalog, hold_out=True)
-    together = copurchase_vectors(rows, offsets, len(catalog), COPURCHASE_DIMENSIONS, seed=settings.seed)
-    return with_copurchase(vectors, together, COPURCHASE_DIMENSIONS)
+    if before is None:
+        rows, offsets = _sequences(interactions, catalog, hold_out=True)
+        together = copurchase_vectors(rows, offsets, len(catalog), COPURCHASE_DIMENSIONS, seed=settings.seed)
+        before = Memory(np.zeros(len(catalog), dtype=np.bool_), together)
+    return before.taught(_sequences(interactions, catalog, settings.hold_out)[0])
 
 
-def build_language_model_edition(catalog: Catalog, model: Any, progress: Progress) -> Edition:
+def build_language_model_edition(
+    catalog: Catalog, model: Any, settings: LanguageModelSettings | None, progress: Progress
+) -> Edition:
     """Load a language model and let it write titles; see `Engine.build`."""
     _require_torch()
     if not catalog.live.any():
         raise CatalogError("the catalogue has no items; read one with at least one row")
-    lane = _language_model_lane(model)
+    lane = _language_model_lane(model, settings, catalog)
     progress("titles", 0, len(catalog))
-    table = lane.identify(catalog)
+    table = lane.identify(catalog, progress)
     progress("titles", len(catalog), len(catalog))
     return Edition(catalog, table, _index(catalog, table, progress), lane)
 
 
-def _language_model_lane(model: Any) -> LanguageModelLane:
+def _language_model_lane(model: Any, settings: LanguageModelSettings | None, catalog: Catalog) -> LanguageModelLane:
     from genrail.models.checkpoints import load_checkpoint
-    from genrail.retrieval.language_model_lane import LanguageModelLane
+    from genrail.retrieval.language_model_lane import LanguageModelLane, LanguageModelSettings, catalog_facts
+
+    settings = settings or LanguageModelSettings()
+    facts = catalog_facts(catalog, settings.catalog_facts)
 
     if not isinstance(model, str | Path):
         if not hasattr(model, "prefill") or not hasattr(model, "tokenizer"):
             raise SettingsError(
                 f"{model!r} is no language model; give a name, a folder, or what load_checkpoint returns"
             )
-        return LanguageModelLane(model)
-    return LanguageModelLane(load_checkpoint(model), None if Path(model).exists() else str(model))
+        return LanguageModelLane(model, None, settings, facts)
+    return LanguageModelLane(load_checkpoint(model), None if Path(model).exists() else str(model), settings, facts)
 
 
-def _index(catalog: Catalog, table: IdentifierTable, progress: Progress) -> LiveTrie:
+def _index(
+    catalog: Catalog, table: IdentifierTable | SeveralIdentifiers, progress: Progress
+) -> LiveTrie | SeveralIndex:
     """Build the index of the live rows; the kernels are compiled here once per machine, where people see it."""
     progress("constraint kernels", 0, 1)
     warm_up(vocab_size=table.vocab_size)
     progress("constraint kernels", 1, 1)
-    index = LiveTrie(Trie.from_flat(table.tokens, table.offsets, table.vocab_size, table.end_token))
+    flat = table.flat if isinstance(table, SeveralIdentifiers) else table
+    trie = LiveTrie(Trie.from_flat(flat.tokens, flat.offsets, flat.vocab_size, flat.end_token))
+    index = SeveralIndex(trie, table.owners) if isinstance(table, SeveralIdentifiers) else trie
     gone = np.flatnonzero(~catalog.live)
     return index.remove(gone) if len(gone) else index
 
@@ -149,7 +165,9 @@ def train_edition(
     lane = edition.lane
     if not isinstance(lane, NativeLane):
         raise SettingsError(f"only the native lane is trained here; this engine writes titles with {lane.name}")
-    copied = replace(lane, model=copy.deepcopy(lane.model), held_out=lane.held_out and settings.hold_out)
+    memory = lane.memory if interactions is None else _memory(lane.memory, interactions, edition.catalog, settings)
+    held_out = lane.held_out and settings.hold_out
+    copied = replace(lane, model=copy.deepcopy(lane.model), held_out=held_out, memory=memory)
     after = Edition(edition.catalog, edition.table, edition.index, copied)
     given = _judged_pairs(lane.encoder, edition.catalog, queries, qrels)
     return after, _train(after, interactions, given, settings, progress)
@@ -189,6 +207,27 @@ def _train(
         seed=settings.seed,
         progress=lambda now: progress("training", round(now.seconds), round(now.seconds + now.seconds_left)),
     )
+
+
+def calibrated_edition(
+    edition: Edition,
+    interactions: Interactions,
+    settings: CalibrationSettings,
+    beam: BeamSettings,
+    hold_out: bool,
+    progress: Progress,
+) -> tuple[Edition, Calibration]:
+    """Calibrate new items; see `Engine.calibrate_new_items`."""
+    from genrail.retrieval.calibrating_new_items import calibrate, recalibrated
+
+    found = calibrate(
+        edition,
+        *_sequences(interactions, edition.catalog, hold_out),
+        beam,
+        settings,
+        lambda now: progress("calibration", round(now.seconds), round(now.seconds + now.seconds_left)),
+    )
+    return recalibrated(edition, found), found
 
 
 def _sequences(interactions: Interactions, catalog: Catalog, hold_out: bool) -> tuple[Rows, Rows]:

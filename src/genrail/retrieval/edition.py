@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,11 +13,14 @@ from genrail.catalog import Catalog
 from genrail.catalog.amending import amend
 from genrail.constraints.segments import LiveTrie
 from genrail.constraints.trie import Trie
+from genrail.decoding.several import SeveralIndex
 from genrail.identifiers import IdentifierTable
+from genrail.identifiers.several import SeveralIdentifiers, spelled
 from genrail.retrieval.requests import FilterCache
 
 if TYPE_CHECKING:
     from genrail.retrieval.lanes import Lane
+    from genrail.retrieval.new_items import Newcomers
 
 __all__ = ["Edition", "Revision"]
 
@@ -50,13 +54,20 @@ class Edition:
     """
 
     catalog: Catalog
-    table: IdentifierTable
-    index: LiveTrie
+    table: IdentifierTable | SeveralIdentifiers
+    index: LiveTrie | SeveralIndex
     lane: Lane
     filters: FilterCache = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "filters", FilterCache(self.catalog, self.index))
+
+    @cached_property
+    def newcomers(self) -> Newcomers | None:
+        """Give the live items that came after the model was trained; None where there are none."""
+        from genrail.retrieval.new_items import newcomers
+
+        return newcomers(self)
 
     def with_items(self, catalog: Catalog, rows: range, reading: dict[str, Any], gone: Sequence[int] = ()) -> Edition:
         """Make the edition with new rows; this one stays as it is.
@@ -69,7 +80,7 @@ class Edition:
         """
         lane, table = self.lane.extend(catalog, rows, self.table, reading)
         index = self.index.remove(gone) if len(gone) else self.index
-        index = index.add([table.sequence(row).tolist() for row in rows])
+        index = index.add(spelled(table, rows))
         return Edition(catalog, table, index, lane)
 
     def without_items(self, item_ids: Sequence[str]) -> Edition:
@@ -80,6 +91,19 @@ class Edition:
         """
         catalog = self.catalog.remove(item_ids)
         return replace(self, catalog=catalog, index=self.index.remove(self.catalog.rows(item_ids)))
+
+    def only(self, where: str) -> Edition:
+        """Make the edition in which there is nothing but the items that a filter allows; this one stays as it is.
+
+        Raises:
+            FilterError: The filter cannot be evaluated.
+
+        Cost: one pass over the columns that the filter names, and a copy of the index's bitmap.
+        """
+        mask = self.catalog.where(where)
+        gone = np.flatnonzero(self.catalog.live & ~mask)
+        index = self.index.remove(gone) if len(gone) else self.index
+        return Edition(self.catalog.only(mask), self.table, index, self.lane)
 
     def revise(self, items: Catalog | Iterable[Mapping[str, Any]]) -> Revision:
         """Work out what an update does: which items keep their rows, and which move because their text changed.
@@ -115,10 +139,10 @@ class Edition:
         """
         rows = range(len(before.catalog), len(self.catalog))
         gone = np.flatnonzero(before.catalog.live & ~self.catalog.live[: rows.start])
-        index = LiveTrie(compacted)
-        index = index.remove(gone) if len(gone) else index
+        merged = before.index.rebuilt(compacted) if isinstance(before.index, SeveralIndex) else LiveTrie(compacted)
+        index = merged.remove(gone) if len(gone) else merged
         if rows:
-            index = index.add([self.table.sequence(row).tolist() for row in rows])
+            index = index.add(spelled(self.table, rows))
             index = index.remove(rows.start + np.flatnonzero(~self.catalog.live[rows.start :]))
         return replace(self, index=index)
 

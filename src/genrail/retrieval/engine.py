@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrail.catalog import Catalog
-from genrail.decoding import BeamSettings, Decoded, beam_search
+from genrail.decoding import BeamSettings, Decoded
 from genrail.errors import QueryError
+from genrail.identifiers.several import spelled
+from genrail.retrieval.decoders import Decoder
 from genrail.retrieval.edition import Edition
 from genrail.retrieval.gate import Gate
+from genrail.retrieval.new_items import decode_with_new_items
 from genrail.retrieval.requests import Request, resolve
 from genrail.retrieval.updates import LiveEdition, MergeSettings, silent
-from genrail.types import Hit, Query, Ranking
+from genrail.types import Hit, NewItems, Query, Ranking
 
 if TYPE_CHECKING:
     from genrail.catalog import Interactions
     from genrail.models.text_encoder import Encoder
+    from genrail.retrieval.calibrating_new_items import CalibrationSettings
+    from genrail.retrieval.language_model_lane import LanguageModelSettings
+    from genrail.retrieval.new_item_scores import Calibration
     from genrail.training.native import TrainingReport
 
 __all__ = ["Edition", "Engine", "Progress"]
@@ -53,6 +58,7 @@ class Engine(LiveEdition):
         *,
         interactions: Interactions | None = None,
         model: Any = None,
+        language_model: LanguageModelSettings | None = None,
         encoder: Any = None,
         levels: int = 3,
         codes: int | None = None,
@@ -72,6 +78,7 @@ class Engine(LiveEdition):
             catalog: The items.
             interactions: Who took what, in order.
             model: None for the native lane; else the name or folder of a causal or seq2seq checkpoint, or a loaded one.
+            language_model: With `model`: prompt, examples, catalogue facts, and how many identifiers an item has.
             encoder: Text encoder of the native lane: None for all-MiniLM-L6-v2, a name or folder of any
                 sentence-transformers model, "hashing" for the tiny one without weights, or an object with `encode`.
             levels: Codes of a Semantic ID before the one that tells duplicates apart.
@@ -97,7 +104,7 @@ class Engine(LiveEdition):
             settings = BuildSettings(levels, codes, pseudo_queries, hold_out, max_seconds, seed)
             edition = build_native_edition(catalog, interactions, encoder, settings, report)
         else:
-            edition = build_language_model_edition(catalog, model, report)
+            edition = build_language_model_edition(catalog, model, language_model, report)
         return cls(edition, beam)
 
     def train(
@@ -133,6 +140,40 @@ class Engine(LiveEdition):
                 self._edition, interactions, queries, qrels, settings, progress or silent
             )
         return report
+
+    def calibrate_new_items(
+        self,
+        interactions: Interactions,
+        settings: CalibrationSettings | None = None,
+        *,
+        hold_out: bool = True,
+        progress: Progress | None = None,
+    ) -> Calibration:
+        """Learn from your own interactions how new items compare with others; requests then see it.
+
+        A second model is trained without some items, see `genrail.retrieval.calibrating_new_items`. The calibration is
+        saved with the engine; an engine loaded with ``live=True`` keeps it in its folder once it is saved or merged.
+
+        Args:
+            interactions: Who took what, in order.
+            settings: How many items and users, and what known items may lose.
+            hold_out: Leave each user's last event out, so that `genrail evaluate` stays honest.
+            progress: Called with (stage, done, total).
+
+        Raises:
+            SettingsError: The model was not trained on histories, or there are too few events or items.
+
+        Cost: that of training once more, and two decodes for each user.
+        """
+        from genrail.retrieval.building import calibrated_edition
+        from genrail.retrieval.calibrating_new_items import CalibrationSettings
+
+        chosen = settings or CalibrationSettings()
+        with self._writing:
+            self._edition, calibration = calibrated_edition(
+                self._edition, interactions, chosen, self._beam, hold_out, progress or silent
+            )
+        return calibration
 
     # --- what a user asks -------------------------------------------------------------------------------------------
 
@@ -173,6 +214,8 @@ class Engine(LiveEdition):
         where: str | None = None,
         exclude_seen: bool = True,
         explain: bool = False,
+        decoder: Decoder | None = None,
+        new_items: NewItems = "auto",
     ) -> Ranking:
         """Find the k best items for words, a past, or both.
 
@@ -183,13 +226,17 @@ class Engine(LiveEdition):
             where: Filter over attributes; k allowed items come back whenever they exist.
             exclude_seen: Leave the items of the history out.
             explain: Fill `Hit.explanation` and `Ranking.trace`.
+            decoder: Another way to find items than the engine's beam: `ExactSettings`, `SampleSettings`, `Calibrated`,
+                `Diverse`, or other `BeamSettings`.
+            new_items: How items added since the training are mixed in: ``auto`` (for a history without words, as far as
+                it costs the others little), ``off``, or a share of the k hits. See `calibrate_new_items`.
 
         Raises:
             QueryError: Nothing was asked, or k is out of range.
             FilterError: The filter cannot be read.
         """
-        query = Query(text, history, where=where, exclude_seen=exclude_seen)
-        return self.search_batch([query], k, explain=explain)[0]
+        query = Query(text, history, where=where, exclude_seen=exclude_seen, new_items=new_items)
+        return self.search_batch([query], k, explain=explain, decoder=decoder)[0]
 
     def recommend(
         self,
@@ -199,11 +246,16 @@ class Engine(LiveEdition):
         where: str | None = None,
         exclude_seen: bool = True,
         explain: bool = False,
+        decoder: Decoder | None = None,
+        new_items: NewItems = "auto",
     ) -> Ranking:
         """Recommend k items to somebody with this past; see `search`."""
-        return self.search(None, history=history, k=k, where=where, exclude_seen=exclude_seen, explain=explain)
+        query = Query(None, history, where=where, exclude_seen=exclude_seen, new_items=new_items)
+        return self.search_batch([query], k, explain=explain, decoder=decoder)[0]
 
-    def search_batch(self, queries: Sequence[Query], k: int = 10, *, explain: bool = False) -> list[Ranking]:
+    def search_batch(
+        self, queries: Sequence[Query], k: int = 10, *, explain: bool = False, decoder: Decoder | None = None
+    ) -> list[Ranking]:
         """Answer several queries in one decode; the answers are those of one at a time.
 
         Raises:
@@ -214,22 +266,18 @@ class Engine(LiveEdition):
             raise QueryError(f"k is {k}; give a number from 1 to {MAX_K}")
         edition = self._edition
         requests = [resolve(query, edition.catalog, edition.index, edition.filters) for query in queries]
-        decoded = self._decode(edition, requests, k, explain)
+        decoded = self._decode(edition, requests, k, explain, decoder)
         return [
             self._ranking(edition, request, answer, explain) for request, answer in zip(requests, decoded, strict=True)
         ]
 
-    def _decode(self, edition: Edition, requests: list[Request], k: int, explain: bool) -> list[Decoded]:
+    def _decode(
+        self, edition: Edition, requests: list[Request], k: int, explain: bool, decoder: Decoder | None
+    ) -> list[Decoded]:
         if not requests:
             return []
-        return beam_search(
-            edition.lane.model,
-            edition.lane.contexts(requests, edition.catalog),
-            edition.index,
-            replace(self._beam, trace=explain),
-            [request.subset for request in requests],
-            k,
-        )
+        contexts = edition.lane.contexts(requests, edition.catalog)
+        return decode_with_new_items(edition, requests, contexts, decoder or self._beam, k, trace=explain)
 
     def _ranking(self, edition: Edition, request: Request, answer: Decoded, explain: bool) -> Ranking:
         self.gate.check(answer.rows, request.allowed)
@@ -241,7 +289,7 @@ class Engine(LiveEdition):
                 rank=rank,
                 log_probability=float(log_probability),
                 attributes=edition.catalog.attributes(row),
-                explanation={"identifier": edition.table.sequence(row).tolist()} if explain else None,
+                explanation={"identifier": list(answer.tokens[rank - 1])} if explain else None,
             )
             for rank, (row, score, log_probability) in enumerate(
                 zip(answer.rows.tolist(), answer.scores.tolist(), answer.log_probabilities.tolist(), strict=True),
@@ -275,6 +323,24 @@ class Engine(LiveEdition):
         engine = cls(edition, beam, merging)
         engine._journal, engine._encoder = (journal if live else None), encoder
         return engine
+
+    def follow(self, item_id: str, ranking: Ranking) -> str:
+        """Say how far an item came in a search that was made with ``explain=True``.
+
+        Returns:
+            One sentence, such as ``lost at step 3, rank 14 of beam 10``. Of an item with several identifiers it tells
+            of one that was finished, or else of its title.
+
+        Raises:
+            QueryError: The ranking has no trace, or the item is not in the catalogue.
+        """
+        if ranking.trace is None:
+            raise QueryError("this ranking has no trace; search with explain=True")
+        row = self._edition.catalog.row(item_id)
+        [spelled_row] = spelled(self._edition.table, [row])
+        sequences = spelled_row if isinstance(spelled_row[0], list) else [spelled_row]
+        stories: list[str] = [ranking.trace.follow(sequence) for sequence in sequences]
+        return next((story for story in stories if story.startswith("finished")), stories[0])
 
     def spell(self, prefix: Sequence[int]) -> str:
         """Say what the beginning of an identifier stands for: its text, or an item below it."""

@@ -10,12 +10,13 @@ from genrail import storage
 from genrail.catalog import Catalog
 from genrail.constraints.segments import LiveTrie
 from genrail.decoding import BeamSettings
+from genrail.decoding.several import SeveralIndex
 from genrail.errors import FingerprintError, FormatError, StorageError
-from genrail.identifiers import IdentifierTable
+from genrail.identifiers.several import SeveralIdentifiers, load_identifiers
 from genrail.retrieval.edition import Edition
 from genrail.retrieval.lanes import Lane, NativeLane
 
-__all__ = ["KIND", "earlier_version", "follow", "load", "read_version", "roll_back", "save"]
+__all__ = ["KIND", "earlier_version", "follow", "load", "read_version", "refreshed", "roll_back", "save"]
 
 KIND = "engine"
 
@@ -71,6 +72,16 @@ def load(folder: Path, encoder: Any = None) -> tuple[Edition, BeamSettings, stor
     return edition, BeamSettings(**version.details["beam"]), journal
 
 
+def refreshed(edition: Edition, journal: storage.Journal, encoder: Any = None) -> tuple[Edition, storage.Journal]:
+    """Apply what other processes logged since; or read the version that has gone live instead, after checking it."""
+    version, folder = journal.version, journal.version.folder
+    if storage.live_version(folder) != version.number:
+        return read_version(storage.open_version(folder, kind=KIND), encoder)
+    for record in journal.refresh():
+        edition = _changed(edition, record)
+    return edition, journal
+
+
 def earlier_version(folder: Path) -> int:
     """Find the version that was published before the live one.
 
@@ -101,7 +112,7 @@ def read_version(version: storage.Version, encoder: Any) -> tuple[Edition, stora
     """Put the parts of a checked version together."""
     details, path = version.details, version.path
     catalog = Catalog.load(path / "catalog")
-    table = IdentifierTable.load(path / "identifiers")
+    table = load_identifiers(path / "identifiers")
     for name, expected, found in (
         ("catalogue", details["catalog"], catalog.fingerprint),
         ("identifiers", details["identifiers"], table.fingerprint),
@@ -109,7 +120,9 @@ def read_version(version: storage.Version, encoder: Any) -> tuple[Edition, stora
         if expected != found:
             raise FingerprintError(f"the {name} in {path} is {found}, the manifest says {expected}; restore the folder")
     lane = _lane(path, details, encoder)
-    edition = Edition(catalog, table, LiveTrie.load(path / "trie"), lane)
+    trie = LiveTrie.load(path / "trie")
+    index = SeveralIndex(trie, table.owners) if isinstance(table, SeveralIdentifiers) else trie
+    edition = Edition(catalog, table, index, lane)
     journal = storage.open_journal(version)
     return _replayed(edition, journal), journal
 

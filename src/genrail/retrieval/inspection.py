@@ -10,6 +10,7 @@ import polars as pl
 
 from genrail.catalog import Catalog
 from genrail.identifiers.quality import IdentifierReport, measure
+from genrail.identifiers.several import SeveralIdentifiers
 from genrail.retrieval.engine import Engine
 from genrail.retrieval.lanes import NativeLane
 
@@ -26,16 +27,15 @@ def measure_identifiers(engine: Engine) -> IdentifierReport:
     """
     edition = engine.edition
     vectors = item_vectors(edition.lane) if isinstance(edition.lane, NativeLane) else None
-    return measure(
-        edition.table, live=edition.catalog.live, vectors=vectors, attributes=_grouping_attributes(edition.catalog)
-    )
+    table = edition.table.leading if isinstance(edition.table, SeveralIdentifiers) else edition.table
+    return measure(table, live=edition.catalog.live, vectors=vectors, attributes=_grouping_attributes(edition.catalog))
 
 
 def item_vectors(lane: NativeLane) -> npt.NDArray[np.float32]:
     """Give the text vector of every row, as the native model keeps it, shape (rows, dimensions)."""
-    table = lane.model.table
-    vectors: npt.NDArray[np.float32] = lane.model.network.slot_vectors.numpy()[table.slot[table.leaf]]
-    return vectors
+    from genrail.models import native_warm_start
+
+    return native_warm_start.item_vectors(lane.model)
 
 
 def _grouping_attributes(catalog: Catalog) -> dict[str, list[Any]]:

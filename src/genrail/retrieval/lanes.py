@@ -7,10 +7,14 @@ titles.
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +22,8 @@ import numpy.typing as npt
 from genrail.catalog import Catalog
 from genrail.errors import FingerprintError, SettingsError
 from genrail.identifiers import IdentifierTable
+from genrail.identifiers.several import SeveralIdentifiers
+from genrail.retrieval.new_items import Memory
 from genrail.retrieval.requests import Request
 
 if TYPE_CHECKING:
@@ -64,15 +70,15 @@ class Lane(Protocol):
         ...
 
     def extend(
-        self, catalog: Catalog, rows: range, table: IdentifierTable, reading: dict[str, Any]
-    ) -> tuple[Lane, IdentifierTable]:
+        self, catalog: Catalog, rows: range, table: Any, reading: dict[str, Any]
+    ) -> tuple[Lane, IdentifierTable | SeveralIdentifiers]:
         """Give the new rows identifiers, without retraining; identifiers of earlier rows stay.
 
         The same rows and reading give the same lane and table, so a logged change can be applied again.
         """
         ...
 
-    def spell(self, prefix: Sequence[int], catalog: Catalog, table: IdentifierTable) -> str:
+    def spell(self, prefix: Sequence[int], catalog: Catalog, table: Any) -> str:
         """Say what a prefix stands for, to people."""
         ...
 
@@ -114,6 +120,7 @@ def load_encoder(encoder: Any, max_tokens: int | None = None) -> Encoder:
 
 
 HASHING = "hashing"
+TURN = 32  # texts that are encoded before another thread may: a fifth of a second of one core with MiniLM
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,7 @@ class NativeLane:
     identifiers: SemanticIds
     model: NativeModel
     held_out: bool = True  # were each user's last two events kept out of training
+    memory: Memory | None = None  # of what training histories held; None where there was no training on histories
 
     name = "native"
 
@@ -148,11 +156,18 @@ class NativeLane:
         """Give the new rows codes from the frozen codebooks, and the model nodes for them."""
         flat = np.frombuffer(base64.b64decode(reading["vectors"]), dtype="<f4").astype(np.float32)
         vectors = flat.reshape(len(rows), self.encoder.dimensions)
-        # Identifiers may know who was taken with whom; nobody has taken the new ones, so that part is zero.
+        # Identifiers may know who was taken with whom; for the new ones that is guessed from like texts, or zero.
         described = np.pad(vectors, ((0, 0), (0, self.identifiers.dimensions - vectors.shape[1])))
+        memory, like = (None, None) if self.memory is None else self.memory.grown(self.model, vectors)
+        if memory is not None and described.shape[1] == vectors.shape[1] + memory.together.shape[1]:
+            described[:, vectors.shape[1] :] = memory.together[rows.start :]
         grown = self.identifiers.extend(table, described, vocab_size=self.model.vocab_size)
         model = self.model.add_items(grown.matrix()[rows.start :], vectors)
-        return NativeLane(self.encoder, self.identifiers, model, self.held_out), grown
+        if like is not None:
+            from genrail.models.native_warm_start import warm_start
+
+            model = warm_start(model, self.model, *like)
+        return NativeLane(self.encoder, self.identifiers, model, self.held_out, memory), grown
 
     def spell(self, prefix: Sequence[int], catalog: Catalog, table: IdentifierTable) -> str:
         """Name an item below the prefix: codes mean nothing to people."""
@@ -164,6 +179,8 @@ class NativeLane:
         (folder / "model").mkdir()
         self.identifiers.save(folder / "identifiers")
         self.model.save(folder / "model")
+        if self.memory is not None:
+            self.memory.save(folder / "model")
 
     def details(self) -> dict[str, Any]:
         """Name the text encoder and fingerprint the codebooks."""
@@ -177,6 +194,7 @@ class NativeLane:
             },
             "codebooks": self.identifiers.fingerprint,
             "held_out": self.held_out,
+            "memory": self.memory is not None,
         }
 
     @classmethod
@@ -192,7 +210,8 @@ class NativeLane:
                 f"{details['codebooks']}; restore the folder or build the engine again"
             )
         named = LazyEncoder(details["encoder"], encoder)
-        return cls(named, identifiers, NativeModel.load(folder / "model"), bool(details["held_out"]))
+        memory = Memory.load(folder / "model") if details.get("memory") else None  # saved by earlier versions: none
+        return cls(named, identifiers, NativeModel.load(folder / "model"), bool(details["held_out"]), memory)
 
     def describe(self) -> dict[str, Any]:
         """Tell encoder, identifiers and model."""
@@ -201,6 +220,10 @@ class NativeLane:
             "identifiers": f"{self.identifiers.levels} x {self.identifiers.codes} codes, one to tell duplicates apart",
             **{f"model {key}": value for key, value in self.model.describe().items()},
         }
+
+
+_ENCODING = Lock()  # tokenizers are not made for several threads
+_IN_USE: WeakValueDictionary[str, Encoder] = WeakValueDictionary()  # by fingerprint: versions of an engine share one
 
 
 class LazyEncoder:
@@ -219,7 +242,33 @@ class LazyEncoder:
         self._loaded: Encoder | None = None
 
     def encode(self, texts: Sequence[str], progress: Any = None) -> npt.NDArray[np.float32]:
-        """Load the encoder if need be, and encode."""
+        """Load the encoder if need be, and encode; requests get their turn while many new items are encoded."""
+        if len(texts) <= TURN:
+            with _ENCODING:
+                return self._encode(texts, progress)
+        parts = []
+        for first in range(0, len(texts), TURN):
+            with _ENCODING:
+                parts.append(self._encode(texts[first : first + TURN], None))
+            if progress is not None:
+                progress(min(first + TURN, len(texts)), len(texts))
+            time.sleep(0.0001)  # a lock is not fair: whoever waits takes it now
+        return np.concatenate(parts)
+
+    def cuts(self, text: str) -> bool:
+        """Tell whether the encoder reads only the beginning of a text; False where it does not say."""
+        model = getattr(self._loaded, "model", None)
+        if self.max_tokens is None or model is None or len(text) < self.max_tokens:  # a token has a character or more
+            return False
+        from genrail.models.plain_text import plain_tokens
+
+        with _ENCODING:
+            tokens = len(plain_tokens(model.tokenizer, [text])[0])
+            return tokens > self.max_tokens - int(model.tokenizer.num_special_tokens_to_add())
+
+    def _encode(self, texts: Sequence[str], progress: Any) -> npt.NDArray[np.float32]:
+        if self._loaded is None and self._given is None:
+            self._loaded = _IN_USE.get(self.fingerprint)  # another version of the engine has it
         if self._loaded is None:
             found = load_encoder(self._given if self._given is not None else self.name, self.max_tokens)
             if found.fingerprint != self.fingerprint:
@@ -228,4 +277,6 @@ class LazyEncoder:
                     f"here is {found.fingerprint}; install the same weights or build the engine again"
                 )
             self._loaded = found
+            with suppress(TypeError):  # given by the user, of a kind that cannot be referred to weakly
+                _IN_USE[self.fingerprint] = found
         return self._loaded.encode(texts, progress)

@@ -16,8 +16,9 @@ from genrail.catalog import Catalog
 from genrail.catalog.filters import Junction, Node, Not, parse
 from genrail.constraints.index import ConstraintIndex, Subset
 from genrail.constraints.segments import LiveSubset, LiveTrie
+from genrail.decoding.several import SeveralIndex, SeveralSubset
 from genrail.errors import QueryError
-from genrail.types import Query
+from genrail.types import NewItems, Query
 
 __all__ = ["FilterCache", "Request", "resolve"]
 
@@ -28,7 +29,7 @@ MAX_FILTER_BYTES = 256 * 2**20  # of one edition: some twenty filters over 10^7 
 MAX_SHARED_PARTS = 16  # a longer AND or OR is one pass: its parts would push everything else out of the cache
 
 
-Allowed = tuple[npt.NDArray[np.bool_], LiveSubset]  # a mask over rows, and the index's subset for it
+Allowed = tuple[npt.NDArray[np.bool_], LiveSubset | SeveralSubset]  # a mask over rows, and the index's subset for it
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Request:
         allowed: Mask over catalogue rows, made from the catalogue alone: what the last gate checks answers against.
         subset: The same set, compiled by the index; None allows every live item.
         warnings: What the caller should know.
+        new_items: See `Query.new_items`.
     """
 
     text: str | None
@@ -48,6 +50,7 @@ class Request:
     allowed: npt.NDArray[np.bool_]
     subset: Subset | None
     warnings: tuple[str, ...]
+    new_items: NewItems = "auto"
 
 
 class FilterCache:
@@ -73,7 +76,7 @@ class FilterCache:
     def __init__(
         self,
         catalog: Catalog,
-        index: LiveTrie,
+        index: LiveTrie | SeveralIndex,
         entries: int = MAX_FILTERS_KEPT,
         nbytes: int = MAX_FILTER_BYTES,
     ) -> None:
@@ -163,7 +166,7 @@ def _parts(node: Node) -> int:
     return sum(map(_parts, node.parts)) if isinstance(node, Junction) else 1
 
 
-def resolve(query: Query, catalog: Catalog, index: ConstraintIndex, filters: FilterCache) -> Request:
+def resolve(query: Query, catalog: Catalog, index: ConstraintIndex | SeveralIndex, filters: FilterCache) -> Request:
     """Turn a query into a request against one edition of the catalogue.
 
     Raises:
@@ -194,7 +197,7 @@ def resolve(query: Query, catalog: Catalog, index: ConstraintIndex, filters: Fil
         subset = index.without(excluded, subset)
         allowed = allowed.copy()
         allowed[excluded] = False
-    return Request(text, history, allowed, subset, warnings)
+    return Request(text, history, allowed, subset, warnings, query.new_items)
 
 
 def _known(item_ids: Sequence[str], catalog: Catalog) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from genrail.catalog import Catalog
 from genrail.constraints.segments import LiveTrie
 from genrail.decoding import BeamSettings
+from genrail.decoding.several import SeveralIndex
 from genrail.errors import SettingsError
 from genrail.retrieval.edition import Edition
 
@@ -52,13 +53,13 @@ class MergeSettings:
         if not (self.share >= 0 and self.at_least >= 0):
             raise SettingsError(f"share is {self.share} and at_least {self.at_least}; give 0 or more")
 
-    def due(self, index: LiveTrie) -> bool:
+    def due(self, index: LiveTrie | SeveralIndex) -> bool:
         """Tell whether an index has gathered enough changes."""
         changes = pending(index)
         return changes > self.at_least and changes > self.share * len(index)
 
 
-def pending(index: LiveTrie) -> int:
+def pending(index: LiveTrie | SeveralIndex) -> int:
     """Count what a merge would tidy up: items of the new segment, and removed ones of both.
 
     >>> from genrail.constraints import Trie
@@ -235,6 +236,39 @@ class LiveEdition:
         if self._published is not None:
             self._edition, self._journal = follow(self._edition, self._published)
             self._published = None
+
+    @property
+    def beam(self) -> BeamSettings:
+        """Give how the engine searches."""
+        return self._beam
+
+    def standing(self) -> tuple[Edition, Version | None, int]:
+        """Tell what is live: the edition, the version of the folder that it follows, and the changes logged since.
+
+        Waits for a change that is being made.
+        """
+        with self._writing:
+            if self._journal is None:
+                return self._edition, None, 0
+            return self._edition, self._journal.version, len(self._journal)
+
+    def refresh(self) -> None:
+        """Take over what other processes logged or published in the folder that this engine follows.
+
+        Raises:
+            SettingsError: The engine was not loaded with ``live=True``.
+            StorageError: What went live is not whole; the engine stays as it is.
+        """
+        from genrail.retrieval.folder import refreshed
+
+        with self._writing:
+            if self._journal is None:
+                raise SettingsError("this engine follows no folder; open it with genrail.load(folder, live=True)")
+            before = self._journal
+            self._edition, self._journal = refreshed(self._edition, before, self._encoder)
+            if self._journal is not before:
+                self._published = None
+                self._line += 1
 
     def rollback(self, number: int | None = None) -> int:
         """Go back to an earlier version of the folder that this engine follows, with the changes logged on it.

@@ -1,0 +1,127 @@
+"""Let a language model write free-text identifiers of an item, shown a few examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from genrail.errors import SettingsError
+from genrail.models.language_model import LanguageModel
+from genrail.models.log_softmax import log_softmax
+from genrail.models.plain_text import control_tokens
+from genrail.models.prompts import Example, Prompts, PromptTemplate
+from genrail.rng import generator
+
+__all__ = ["WRITING", "WriterSettings", "write_identifiers"]
+
+WRITING = PromptTemplate(
+    system="You name products. Answer with the few words by which a shopper would look for one, and nothing else.",
+    search="A product: {query}\nHow would a shopper call it?",
+    answer="Words:\n",
+)
+
+EXAMPLES = (
+    Example("waterproof trail shoe for women", "Salomon XA Pro 3D V9 GTX W, black"),
+    Example("gentle shampoo for dry hair", "Herbal Repair Argan Oil Moisturising Shampoo 13.5 oz"),
+    Example("small lamp for a child's room", "Lumio Moon LED Night Light with Dimmer, USB"),
+)
+
+
+@dataclass(frozen=True)
+class WriterSettings:
+    """Say how identifiers are written.
+
+    Args:
+        count: How many for each item, besides its title; 10 in the source.
+        max_tokens: Longest identifier, its end not counted; 15 in the source.
+        temperature: Of the draw; different identifiers come from different draws.
+        tries: Draws for each identifier wanted; empty and repeated ones are dropped.
+        seed: The same seed and text give the same identifiers.
+
+    Source: Few-Shot GR (Askari et al. 2024, Generative Retrieval with Few-shot Indexing).
+    """
+
+    count: int = 10
+    max_tokens: int = 15
+    temperature: float = 1.0
+    tries: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("count", "max_tokens", "tries"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} is {getattr(self, name)}; give 1 or more")
+        if not 0 < self.temperature < np.inf:
+            raise SettingsError(f"temperature is {self.temperature}; give a number above 0")
+
+
+def write_identifiers(
+    model: LanguageModel[Any, Any],
+    tokenizer: Any,
+    text: str,
+    settings: WriterSettings | None = None,
+    examples: Sequence[Example] = EXAMPLES,
+    seq2seq: bool = False,
+) -> list[str]:
+    """Write identifiers of one item.
+
+    The model is shown examples (``query``: a product's text, ``title``: what somebody would call it) and then the text;
+    the answers are drawn freely, without a constraint, and end at a line break or the end token. Control tokens are
+    never drawn.
+
+    Args:
+        model: A `LanguageModel` that reads prompts of token ids.
+        tokenizer: Its own.
+        text: What is known of the item.
+        settings: Default `WriterSettings()`.
+        examples: What the model is shown.
+        seq2seq: The model is an encoder-decoder.
+
+    Returns:
+        At most `settings.count` different texts, none of them empty; fewer where the model repeats itself.
+
+    Cost: one reading of the prompt, and one model call for each token.
+    """
+    settings = settings or WriterSettings()
+    shown = [Example(one.title, one.query) for one in examples]
+    prompts = Prompts(tokenizer, WRITING, shown, seq2seq=seq2seq)
+    end = tokenizer.eos_token_id
+    rows = settings.count * settings.tries
+    allowed = np.ones(model.vocab_size, dtype=np.bool_)
+    allowed[len(tokenizer) :] = False  # padded heads have no such token
+    allowed[[token for token in control_tokens(tokenizer) if token < len(allowed) and token != end]] = False
+    rng = generator(settings.seed, "write identifiers", text)
+    state, first = model.prefill([prompts.render(text)])
+    parents, logits = np.zeros(rows, dtype=np.int64), np.repeat(first, rows, axis=0)
+    written: list[list[int]] = [[] for _ in range(rows)]
+    still = np.arange(rows)
+    for depth in range(settings.max_tokens):
+        drawn = _draw(log_softmax(logits), allowed, settings.temperature, rng)
+        goes_on = drawn != end
+        for row, token in zip(still[goes_on].tolist(), drawn[goes_on].tolist(), strict=True):
+            written[row].append(token)
+        still, parents, drawn = still[goes_on], parents[goes_on], drawn[goes_on]
+        if not len(still) or depth == settings.max_tokens - 1:
+            break
+        state, logits = model.step(state, parents, drawn)
+        parents = np.arange(len(still))
+    texts = (_first_line(tokenizer, tokens) for tokens in written)
+    return list(dict.fromkeys(one for one in texts if one))[: settings.count]
+
+
+def _draw(
+    table: npt.NDArray[np.float64], allowed: npt.NDArray[np.bool_], temperature: float, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Draw one token for each row, by the Gumbel-max trick."""
+    scores = np.where(allowed, table / temperature, -np.inf)
+    drawn: npt.NDArray[np.int64] = np.argmax(scores + rng.gumbel(size=scores.shape), axis=1)
+    return drawn
+
+
+def _first_line(tokenizer: Any, tokens: list[int]) -> str:
+    lines = str(tokenizer.decode(tokens, skip_special_tokens=True)).strip().splitlines()
+    return lines[0].strip() if lines else ""
