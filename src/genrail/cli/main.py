@@ -13,7 +13,10 @@ from genrail.cli.demo import demo
 from genrail.cli.doctor import doctor
 from genrail.cli.evaluate import evaluate
 from genrail.cli.inspect import inspect
+from genrail.cli.mcp import mcp
 from genrail.cli.search import recommend, search
+from genrail.cli.serve import keys, serve
+from genrail.cli.snapshot import restore, snapshot
 from genrail.cli.train import train
 from genrail.cli.update import add, merge, remove, rollback, update
 
@@ -55,12 +58,17 @@ for verb in (
     remove,
     merge,
     rollback,
+    serve,
+    mcp,
+    snapshot,
+    restore,
     evaluate,
     compare,
     inspect,
     doctor,
 ):
     app.command()(verb)
+app.add_typer(keys, name="keys")
 
 
 def run() -> None:

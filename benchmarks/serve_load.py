@@ -1,0 +1,121 @@
+"""Load for a server on this machine: a small HTTP client that costs little, and the shapes in which requests arrive."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Connection", "Sent", "closed_loop", "open_loop", "percentile", "post"]
+
+
+@dataclass
+class Sent:
+    """Hold the fate of one request: HTTP status (0 for none), seconds from when it was due, and the answer's bytes."""
+
+    status: int
+    seconds: float
+    body: bytes = field(repr=False, default=b"")
+    headers: bytes = field(repr=False, default=b"")
+
+    @property
+    def page(self) -> dict[str, Any]:
+        """Parse the answer."""
+        found: dict[str, Any] = json.loads(self.body)
+        return found
+
+
+def post(path: str, page: Any, key: str | None = None) -> bytes:
+    """Write a request once, so that sending it costs nothing."""
+    body = json.dumps(page).encode()
+    token = f"X-API-Key: {key}\r\n" if key else ""
+    head = f"POST {path} HTTP/1.1\r\nHost: load\r\n{token}Content-Type: application/json\r\nContent-Length: {len(body)}"
+    return head.encode() + b"\r\n\r\n" + body
+
+
+class Connection:
+    """Keep one connection to the server."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def send(self, request: bytes, due: float | None = None) -> Sent:
+        """Send one request and read its answer."""
+        began = time.perf_counter() if due is None else due
+        try:
+            if self._writer is None:
+                self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+            assert self._reader is not None
+            self._writer.write(request)
+            head = await self._reader.readuntil(b"\r\n\r\n")
+            lower = head.lower()
+            at = lower.index(b"content-length:") + 15
+            body = await self._reader.readexactly(int(lower[at : lower.index(b"\r", at)]))
+        except (OSError, asyncio.IncompleteReadError):
+            self.close()
+            return Sent(0, time.perf_counter() - began)
+        return Sent(int(head[9:12]), time.perf_counter() - began, body, head)
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._writer is not None:
+            self._writer.close()
+        self._reader = self._writer = None
+
+
+async def closed_loop(port: int, make: Callable[[], bytes], connections: int, seconds: float) -> list[Sent]:
+    """Let so many clients each send the next request as soon as the last is answered."""
+    ends = time.perf_counter() + seconds
+    found: list[Sent] = []
+
+    async def client() -> None:
+        line = Connection(port)
+        while time.perf_counter() < ends:
+            found.append(await line.send(make()))
+        line.close()
+
+    await asyncio.gather(*(client() for _ in range(connections)))
+    return found
+
+
+async def open_loop(
+    port: int, make: Callable[[], bytes], per_second: float, seconds: float, connections: int = 256
+) -> list[Sent]:
+    """Send at a constant rate whatever comes back; a request's time runs from when it was due.
+
+    A request for which no connection is free when it is due waits, and its time with it; it is not left out.
+    """
+    free: asyncio.Queue[Connection] = asyncio.Queue()
+    for _ in range(connections):
+        free.put_nowait(Connection(port))
+    found: list[Sent] = []
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def one(due: float) -> None:
+        line = await free.get()
+        found.append(await line.send(make(), due))
+        free.put_nowait(line)
+
+    began = time.perf_counter()
+    for number in range(round(per_second * seconds)):
+        due = began + number / per_second
+        if (wait := due - time.perf_counter()) > 0.001:
+            await asyncio.sleep(wait)
+        task = asyncio.create_task(one(due))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+    await asyncio.gather(*tasks)
+    while not free.empty():
+        free.get_nowait().close()
+    return found
+
+
+def percentile(values: list[float], percent: float) -> float:
+    """Give a percentile; NaN of nothing."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else float("nan")

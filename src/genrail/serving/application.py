@@ -1,0 +1,121 @@
+"""The HTTP application: routes, errors as problems, and the life of the service."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+import genrail
+from genrail.errors import GenrailError
+from genrail.serving.changes import change_routes
+from genrail.serving.door import Door, caller
+from genrail.serving.errors import Refusal, problem
+from genrail.serving.health import health_routes
+from genrail.serving.keys import Keys
+from genrail.serving.questions import question_routes
+from genrail.serving.rerank_routes import rerank_routes
+from genrail.serving.schemas import Problem
+from genrail.serving.service import Service
+from genrail.serving.settings import ServeSettings
+
+__all__ = ["create_application"]
+
+_log = logging.getLogger("genrail.serving")
+
+
+def create_application(
+    service: Service,
+    settings: ServeSettings | None = None,
+    keys: Keys | Callable[[], Keys] | None = None,
+    open_paths: frozenset[str] = frozenset(),
+) -> FastAPI:
+    """Make the application; its lifespan starts and stops the service.
+
+    Args:
+        service: Answers and changes an engine.
+        settings: Those of the service, unless given.
+        keys: Who may use it, or what gives the keys as they are now; None lets everybody do everything, for loopback.
+        open_paths: Paths that need no key, such as those of a static page.
+
+    >>> from fastapi.testclient import TestClient
+    >>> from genrail import Catalog, Engine
+    >>> shop = Catalog.from_items([{"sku": f"s{n}", "name": f"boot {n}", "price": 10 * n} for n in range(20)])
+    >>> engine = Engine.build(shop, encoder="hashing", max_seconds=1)
+    >>> with TestClient(create_application(Service.of(engine))) as client:
+    ...     answer = client.post("/v1/search", json={"query": "boot", "where": "price < 30", "k": 5}).json()
+    >>> sorted(hit["id"] for hit in answer["hits"]), answer["exhausted"]
+    (['s0', 's1', 's2'], True)
+    """
+    settings = settings or service.settings
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        try:
+            await service.start()
+        except GenrailError as error:
+            app.state.failure = error
+            raise
+        app.state.when_ready()
+        yield
+        await service.stop()
+
+    app = FastAPI(
+        title="genrail",
+        summary="Generative retrieval on rails: search and recommendation over HTTP.",
+        version=genrail.__version__,
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's pages load scripts from elsewhere
+        redoc_url=None,
+        telemetry=None,
+        responses={"4XX": {"model": Problem, "content": {"application/problem+json": {}}}},
+    )
+    app.state.service = service
+    app.state.failure = None  # why the service did not start
+    app.state.when_ready = lambda: None
+    app.include_router(question_routes(service, settings))
+    app.include_router(rerank_routes(service, settings))
+    app.include_router(change_routes(service, settings))
+    app.include_router(health_routes(service))
+    _tell_problems(app)
+    given = keys if callable(keys) else (lambda: keys or Keys())
+    app.add_middleware(Door, service=service, keys=given, open_paths=open_paths)
+    return app
+
+
+def _tell_problems(app: FastAPI) -> None:
+    @app.exception_handler(Refusal)
+    async def refused(request: Request, refusal: Refusal) -> Response:
+        request.app.state.service.metrics.refusals.labels(refusal.reason).inc()
+        return problem(refusal, caller(request).request_id)
+
+    @app.exception_handler(HTTPException)
+    async def unusual(request: Request, error: HTTPException) -> Response:
+        refusal = getattr(error, "refusal", None) or Refusal(error.status_code, _detail(request, error))
+        request.app.state.service.metrics.refusals.labels(refusal.reason).inc()
+        return problem(refusal, caller(request).request_id)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        # What was sent is not sent back: it may be large, secret, or no text at all.
+        found = [{"where": ".".join(map(str, one["loc"])), "what": one["msg"]} for one in error.errors()[:20]]
+        status = 400 if any(one["type"] == "json_invalid" for one in error.errors()) else 422
+        first = found[0] if found else {"where": "body", "what": "not as described"}
+        refusal = Refusal(status, f"{first['where']}: {first['what']}; see /openapi.json", "invalid")
+        request.app.state.service.metrics.refusals.labels("invalid").inc()
+        return problem(refusal, caller(request).request_id, {"errors": found})
+
+
+def _detail(request: Request, error: HTTPException) -> str:
+    known: dict[int, Any] = {
+        404: "there is no such path; see /openapi.json",
+        405: f"{request.method} is not possible here; see /openapi.json",
+        400: "the body cannot be read; send JSON",
+    }
+    return str(known.get(error.status_code, error.detail))

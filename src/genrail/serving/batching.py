@@ -1,0 +1,271 @@
+"""Gather questions that arrive together into one decode, within a bounded queue and a deadline for each."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from genrail.serving.errors import Refusal, refusal_of
+from genrail.serving.metrics import Metrics
+from genrail.serving.settings import ServeSettings
+
+__all__ = ["Backend", "Batch", "Batcher", "Kind"]
+
+Page = dict[str, Any]
+_log = logging.getLogger("genrail.serving")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Say which questions can share a decode: those with as many hits, of one tenant, explained alike."""
+
+    k: int
+    tenant: str | None = None
+    explain: str | None = None  # JSON
+
+
+@dataclass(eq=False)
+class Waiting:
+    """Hold a question and the place for its answer."""
+
+    question: Page
+    answer: asyncio.Future[Page]
+
+
+@dataclass(eq=False)
+class Batch:
+    """Hold the questions of one decode, and tell when nobody waits for any of them."""
+
+    kind: Kind
+    waiting: list[Waiting]
+    _left: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def page(self) -> Page:
+        """Write the batch as plain values."""
+        return {
+            "questions": [one.question for one in self.waiting],
+            "k": self.kind.k,
+            "tenant": self.kind.tenant,
+            "explain": None if self.kind.explain is None else json.loads(self.kind.explain),
+        }
+
+    def when_left(self, call: Callable[[], None]) -> None:
+        """Call back once all clients have left or been refused."""
+        self._left.append(call)
+        for one in self.waiting:
+            one.answer.add_done_callback(lambda _: self._check())
+
+    def _check(self) -> None:
+        if self._left and all(one.answer.done() for one in self.waiting):
+            calls, self._left = self._left, []
+            for call in calls:
+                call()
+
+    def decided(self) -> None:
+        """Forget who wanted to hear: the answers are there."""
+        self._left = []
+
+
+class Backend(Protocol):
+    """Answer batches: in threads of this process, or in worker processes."""
+
+    @property
+    def parallel(self) -> int:
+        """Say how many batches may be worked on at the same time."""
+        ...
+
+    @property
+    def trouble(self) -> str | None:
+        """Say why nothing can be answered at the moment; None when it can."""
+        ...
+
+    async def start(self) -> None:
+        """Get ready; returns when the engine answers.
+
+        Raises:
+            GenrailError: The engine cannot be opened.
+        """
+        ...
+
+    async def answer(self, batch: Batch) -> Page:
+        """Answer a batch.
+
+        Raises:
+            Refusal: The worker died, or everybody left.
+        """
+        ...
+
+    async def call(self, name: str, page: Page) -> Page:
+        """Ask for something else: `item`, `rerank`, `describe`, `check_disk`, `change`."""
+        ...
+
+    async def close(self) -> None:
+        """Stop."""
+        ...
+
+
+class Batcher:
+    """Queue questions and hand them to a backend, as many at once as wait for it.
+
+    There is no waiting for company: while one batch is decoded the next gathers, so a lone question loses no time and a
+    crowd is decoded together.
+
+    Args:
+        backend: Answers batches.
+        settings: Sizes and deadlines.
+        metrics: Counted here: depth of the queue, size of batches.
+    """
+
+    def __init__(self, backend: Backend, settings: ServeSettings, metrics: Metrics) -> None:
+        self._backend = backend
+        self._settings = settings
+        self._metrics = metrics
+        self._queues: OrderedDict[Kind, deque[Waiting]] = OrderedDict()
+        self._depth = 0
+        self._arrived = asyncio.Event()
+        self._runners: list[asyncio.Task[None]] = []
+        self._batch_seconds = 0.02  # of the last batches, for Retry-After
+        self._busy = 0
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._runners = [asyncio.create_task(self._run()) for _ in range(self._backend.parallel)]
+
+    async def close(self) -> None:
+        """Stop; whoever waits is told."""
+        for runner in self._runners:
+            runner.cancel()
+        await asyncio.gather(*self._runners, return_exceptions=True)
+        for queue in self._queues.values():
+            for one in queue:
+                self._refuse(one, Refusal(503, "the server is stopping; ask again in a moment", "stopping", 1))
+
+    async def drain(self) -> None:
+        """Wait until everything that was accepted is answered."""
+        while self._depth or self._busy:
+            await asyncio.sleep(0.01)
+
+    @property
+    def depth(self) -> int:
+        """Count the questions that wait."""
+        return self._depth
+
+    @property
+    def full(self) -> Refusal | None:
+        """Give the refusal that the next question would get because of the queue, or None."""
+        if self._depth < self._settings.queue:
+            return None
+        batches = self._depth / self._settings.batch / max(1, self._backend.parallel)
+        wait = max(1, math.ceil(batches * self._batch_seconds))
+        return Refusal(
+            503, f"{self._depth} questions are waiting, as many as may; ask again in {wait} s", "queue", wait
+        )
+
+    async def ask(self, question: Page, kind: Kind, seconds: float) -> Page:
+        """Answer one question.
+
+        Args:
+            question: See `genrail.serving.host`.
+            kind: What it can be decoded with.
+            seconds: Deadline.
+
+        Raises:
+            Refusal: The queue is full, the deadline is over, the worker died, or the engine refuses the question.
+
+        When the caller is cancelled, the question leaves the queue, or its decode is stopped at the next step if all
+        others of the batch have left too.
+        """
+        if (full := self.full) is not None:
+            raise full
+        if self._backend.trouble is not None:
+            raise Refusal(503, f"{self._backend.trouble}; ask again in a moment", "unavailable", 1)
+        waiting = Waiting(question, asyncio.get_running_loop().create_future())
+        self._queues.setdefault(kind, deque()).append(waiting)
+        self._moved(+1)
+        self._arrived.set()
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await waiting.answer
+        except TimeoutError:
+            raise Refusal(
+                504, f"not answered within {seconds * 1000:.0f} ms; ask for less, or give it more time", "deadline", 1
+            ) from None
+        finally:
+            waiting.answer.cancel()
+            self._forget(kind, waiting)
+        if "error" in answer:
+            raise refusal_of(answer["error"])
+        return answer
+
+    def _moved(self, by: int) -> None:
+        self._depth += by
+        self._metrics.queue_depth.set(self._depth)
+
+    def _forget(self, kind: Kind, waiting: Waiting) -> None:
+        queue = self._queues.get(kind)
+        if queue is not None and waiting in queue:
+            queue.remove(waiting)
+            self._moved(-1)
+            if not queue:
+                del self._queues[kind]
+
+    async def _run(self) -> None:
+        while True:
+            await self._arrived.wait()
+            batch = self._take()
+            if batch is None:
+                self._arrived.clear()
+                continue
+            self._busy += 1
+            try:
+                await self._answer(batch)
+            finally:
+                self._busy -= 1
+
+    def _take(self) -> Batch | None:
+        """Take the kind whose turn it is; what is left of it goes to the end, so that no kind starves."""
+        while self._queues:
+            kind, queue = self._queues.popitem(last=False)
+            most = max(1, min(self._settings.batch, self._settings.limits.batch_hits // kind.k))
+            taken = [queue.popleft() for _ in range(min(most, len(queue)))]
+            if queue:
+                self._queues[kind] = queue
+            self._moved(-len(taken))
+            wanted = [one for one in taken if not one.answer.done()]
+            if wanted:
+                return Batch(kind, wanted)
+        return None
+
+    async def _answer(self, batch: Batch) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self._metrics.batch_size.observe(len(batch.waiting))
+        try:
+            page = await self._backend.answer(batch)
+        except Exception as error:
+            if not isinstance(error, Refusal):
+                _log.exception("a batch failed")
+                error = Refusal(500, "the server made a mistake; its log says more", "error")
+            for one in batch.waiting:
+                self._refuse(one, error)
+            return
+        finally:
+            batch.decided()
+        self._batch_seconds += 0.1 * (loop.time() - began - self._batch_seconds)
+        self._metrics.decode_seconds.observe(loop.time() - began)
+        names = {name: page[name] for name in ("index_version", "model_version")}
+        for one, answer in zip(batch.waiting, page["answers"], strict=True):
+            if not one.answer.done():
+                one.answer.set_result(answer | names)
+
+    @staticmethod
+    def _refuse(one: Waiting, refusal: Refusal) -> None:
+        if not one.answer.done():
+            one.answer.set_exception(refusal)

@@ -1,0 +1,105 @@
+"""Problems as they go over the wire (RFC 9457), and which error becomes which."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.responses import Response
+
+from genrail.errors import GenrailError
+
+__all__ = ["Refusal", "problem", "refusal_of"]
+
+PROBLEM = "application/problem+json"
+TITLES = {
+    400: "Bad request",
+    401: "No key, or an unknown one",
+    403: "This key may not do that",
+    404: "Not found",
+    405: "Method not allowed",
+    408: "The request came too slowly",
+    409: "The engine has moved on",
+    413: "The request is too large",
+    415: "The body is not JSON",
+    422: "The request cannot be answered",
+    429: "Too many requests",
+    499: "The client has left",
+    500: "An error of the server",
+    503: "Not now",
+    504: "Too late",
+    507: "The change cannot be stored",
+}
+# By the name of the error, since errors come from another process as text.
+STATUS = {
+    "ItemUnknown": 404,
+    "QueryError": 422,
+    "FilterError": 422,
+    "CatalogError": 422,
+    "SettingsError": 422,
+    "IdentifierError": 422,
+    "DamagedError": 409,
+    "FormatError": 409,
+    "FingerprintError": 409,
+    "LockedError": 503,
+    "StorageError": 409,
+    "DiskError": 507,
+}
+
+
+class Refusal(GenrailError):
+    """Say that a request is not answered.
+
+    Args:
+        status: Of HTTP.
+        detail: One sentence: what, where, and the way out.
+        reason: One word for the metrics.
+        retry_after: Seconds after which it is worth to ask again.
+    """
+
+    def __init__(self, status: int, detail: str, reason: str = "request", retry_after: int | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.reason = reason
+        self.retry_after = retry_after
+
+    def to_dict(self, request_id: str) -> dict[str, Any]:
+        """Write the problem as plain values."""
+        return {
+            "type": "about:blank",
+            "title": TITLES.get(self.status, "Error"),
+            "status": self.status,
+            "detail": self.detail,
+            "request_id": request_id,
+        }
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Say when to come again."""
+        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
+
+def problem(refusal: Refusal, request_id: str, more: Mapping[str, Any] | None = None) -> Response:
+    """Make the answer that tells a problem."""
+    page = {**refusal.to_dict(request_id), **(more or {})}
+    # Whatever a client sent may be quoted here, so anything that is not UTF-8 is written as an escape.
+    body = json.dumps(page, ensure_ascii=True).encode()
+    headers = {"X-Request-Id": request_id, **refusal.headers}
+    if refusal.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return Response(body, refusal.status, headers, media_type=PROBLEM)
+
+
+def refusal_of(error: Mapping[str, str]) -> Refusal:
+    """Turn what an engine refused, as (kind, message), into what the client is told.
+
+    >>> refusal_of({"kind": "FilterError", "message": "no such field"}).status
+    422
+    """
+    status = STATUS.get(error["kind"], 500)
+    if status == 500:
+        detail = f"{error['message']} ({error['kind']}); nothing was changed, the log of the server says more"
+        return Refusal(500, detail, "error")
+    return Refusal(status, error["message"], "request", 1 if status == 503 else None)

@@ -1,0 +1,63 @@
+"""Send plain values between processes: four bytes of length, then JSON; no pickle, so nothing sent can run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from socket import socket
+from threading import Lock
+from typing import Any
+
+__all__ = ["Line", "pack", "read_frame"]
+
+LENGTH = struct.Struct(">I")
+Page = dict[str, Any]
+
+
+def pack(page: Page) -> bytes:
+    r"""Write one frame.
+
+    >>> pack({"id": 1})
+    b'\x00\x00\x00\x08{"id":1}'
+    """
+    data = json.dumps(page, separators=(",", ":")).encode()
+    return LENGTH.pack(len(data)) + data
+
+
+async def read_frame(reader: asyncio.StreamReader) -> Page:
+    """Read one frame.
+
+    Raises:
+        IncompleteReadError: The other side is gone.
+    """
+    [length] = LENGTH.unpack(await reader.readexactly(LENGTH.size))
+    page: Page = json.loads(await reader.readexactly(length))
+    return page
+
+
+class Line:
+    """Read and write frames on a socket that blocks; several threads may write."""
+
+    def __init__(self, connection: socket) -> None:
+        self._connection = connection
+        self._stream = connection.makefile("rb")
+        self._lock = Lock()
+
+    def send(self, page: Page) -> None:
+        """Write one frame."""
+        data = pack(page)
+        with self._lock:
+            self._connection.sendall(data)
+
+    def receive(self) -> Page | None:
+        """Read one frame; None when the other side is gone."""
+        head = self._stream.read(LENGTH.size)
+        if len(head) < LENGTH.size:
+            return None
+        [length] = LENGTH.unpack(head)
+        data = self._stream.read(length)
+        if len(data) < length:
+            return None
+        page: Page = json.loads(data)
+        return page

@@ -1,0 +1,367 @@
+"""Hold an engine for a server: plain values in, plain values out, in this process or another.
+
+A question is a dictionary with `text`, `history`, `where`, `exclude_seen` and perhaps `similar` (an item id). Answers
+to one batch come from one edition, whose version they carry.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, time
+from hashlib import sha256
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from genrail import storage
+from genrail.errors import GenrailError, QueryError, StorageError
+from genrail.retrieval.asking import answer_each
+from genrail.retrieval.edition import Edition
+from genrail.retrieval.engine import Engine
+from genrail.serving.explaining import explain
+from genrail.serving.reranking import rerank
+from genrail.types import Hit, Query, Ranking
+
+__all__ = ["Host", "ItemUnknown", "Standing", "error_of", "plain_value"]
+
+VIEWS_KEPT = 64  # tenants whose view of an edition is remembered; a view costs a copy of the index's bitmap
+Page = dict[str, Any]
+
+
+class ItemUnknown(QueryError):
+    """Say that there is no such item, or not for this caller: the two look alike."""
+
+
+@dataclass
+class Standing:
+    """Hold what is live: an edition, its names, and how tenants see it.
+
+    Args:
+        edition: All items.
+        index_version: Published version and the changes since, such as 3.17.
+        model_version: Of the model's files.
+        folder: Where the engine lies, or None.
+    """
+
+    edition: Edition
+    index_version: str
+    model_version: str
+    folder: Path | None
+    views: OrderedDict[str, Edition] = field(default_factory=OrderedDict)
+    _lock: Lock = field(default_factory=Lock)
+
+    def view(self, tenant: str | None) -> Edition:
+        """Give the edition as a tenant sees it: nothing else exists there."""
+        if tenant is None:
+            return self.edition
+        with self._lock:
+            found = self.views.get(tenant)
+            if found is None:
+                found = self.views[tenant] = self.edition.only(tenant)
+                while len(self.views) > VIEWS_KEPT:
+                    self.views.popitem(last=False)
+            return found
+
+    @property
+    def names(self) -> Page:
+        """Give what every answer carries."""
+        return {"index_version": self.index_version, "model_version": self.model_version}
+
+
+class Host:
+    """Answer questions from an engine and change it.
+
+    `answer`, `item` and `rerank` are called from one thread, `change` from another; a change shows between two batches.
+
+    Args:
+        engine: Loaded with ``live=True`` if changes are to last.
+        beam_width: Beams; None for the engine's own.
+    """
+
+    def __init__(self, engine: Engine, beam_width: int | None = None) -> None:
+        self.engine = engine
+        self._beam = engine.beam if beam_width is None else replace(engine.beam, width=beam_width)
+        self._changes = 0
+        self._lock = Lock()
+        self.standing = self._stand()
+
+    def _stand(self) -> Standing:
+        edition, version, changes = self.engine.standing()
+        number, folder = (0, None) if version is None else (version.number, version.folder)
+        names = f"{number}.{self._changes if version is None else changes}", _model_version(edition, version)
+        standing = Standing(edition, *names, folder)
+        before = getattr(self, "standing", None)
+        if before is not None and edition.lane is not before.edition.lane:
+            self.warm_up(standing)  # so that no question waits for what is lazy
+        return standing
+
+    def warm_up(self, standing: Standing | None = None) -> None:
+        """Ask for one item by its own id, and for words if the engine reads words: what is lazy is loaded here."""
+        edition = (standing or self.standing).edition
+        if not edition.catalog.live.any():
+            return
+        row = int(edition.catalog.live.argmax())
+        item_id, title = edition.catalog.item_ids[row], edition.catalog.titles[row]
+        queries = [Query(history=[item_id], exclude_seen=False), Query(title)]
+        for query in queries:
+            for answer in answer_each(edition, self.engine.gate, [query], 1, self._beam):
+                if isinstance(answer, GenrailError):
+                    raise answer
+
+    # --- questions --------------------------------------------------------------------------------------------------
+
+    def answer(self, batch: Page, before_step: Callable[[], None] | None = None) -> Page:
+        """Answer the questions of one batch in one decode.
+
+        Args:
+            batch: `questions`, `k`, `tenant` (a filter or None), and perhaps `explain`.
+            before_step: Called before each step; what it raises ends the decode.
+
+        Returns:
+            `answers`, each with hits or an `error`, and the versions.
+        """
+        standing = self.standing
+        edition = standing.view(batch["tenant"])
+        # A tenant's scores are shares of what the tenant may see, so that nobody else's items can move them.
+        meaning = self._beam.meaning if batch["tenant"] is None else "renormalised"
+        beam = replace(self._beam, meaning=meaning, trace=batch.get("explain") is not None)
+        asked = [_query(question, edition) for question in batch["questions"]]
+        queries = [query for query in asked if isinstance(query, Query)]
+        answers = iter(self._answer(edition, queries, batch["k"], beam, before_step))
+        found = [next(answers) if isinstance(one, Query) else one for one in asked]
+        pages = [_page(answer, beam.trace) for answer in found]
+        if batch.get("explain") is not None:
+            for question, answer, page in zip(batch["questions"], found, pages, strict=True):
+                if isinstance(answer, Ranking):
+                    page.update(explain(edition, answer, question, batch["explain"]))
+        return {"answers": pages, **standing.names}
+
+    def _answer(
+        self, edition: Edition, queries: Sequence[Query], k: int, beam: Any, before_step: Callable[[], None] | None
+    ) -> list[Ranking | GenrailError]:
+        gate = self.engine.gate
+        try:
+            return answer_each(edition, gate, queries, k, beam, before_step)
+        except Exception as error:
+            if before_step is not None:
+                before_step()  # nobody waits any more: this is no failure
+            if len(queries) == 1:
+                return [error if isinstance(error, GenrailError) else GenrailError(f"{type(error).__name__}: {error}")]
+            # One of them spoils the decode: each for itself, so that the others get their answers.
+            return [answer for query in queries for answer in self._answer(edition, [query], k, beam, before_step)]
+
+    def item(self, page: Page) -> Page:
+        """Give one item: `item_id`, `tenant`."""
+        standing = self.standing
+        edition = standing.view(page["tenant"])
+        row = _row(edition, page["item_id"])
+        return {
+            "id": edition.catalog.item_ids[row],
+            "title": edition.catalog.titles[row],
+            "metadata": plain_value(edition.catalog.attributes(row)),
+            **standing.names,
+        }
+
+    def rerank(self, page: Page) -> Page:
+        """Score texts for a query: `query`, `documents`."""
+        standing = self.standing
+        return {**rerank(standing.edition.lane, page["query"], page["documents"]), **standing.names}
+
+    # --- changes ----------------------------------------------------------------------------------------------------
+
+    def change(self, page: Page) -> Page:
+        """Change the engine; when this returns, the change is on the disk and the next batch sees it.
+
+        Args:
+            page: `verb` (add, update, remove, publish, rollback, reload) and its `items`, `ids` or `version`.
+        """
+        with self._lock:
+            try:
+                changed = _VERBS[page["verb"]](self.engine, page)
+            finally:
+                # A change that failed halfway was still logged or not; what is live is asked, not guessed.
+                self._changes += 1
+                self.standing = self._stand()
+            if page["verb"] in _SWAPS:
+                _give_back_memory()
+            return self.state() | {"changed": changed}
+
+    def settle(self) -> None:
+        """Take over what the engine did by itself, such as a merge."""
+        if self.engine.edition is not self.standing.edition and self._lock.acquire(blocking=False):
+            try:
+                self.standing = self._stand()
+            finally:
+                self._lock.release()
+
+    def state(self) -> Page:
+        """Tell what is live."""
+        standing = self.standing
+        return {
+            "items": len(standing.edition.index),
+            "gate_checked": self.engine.gate.checked,
+            "gate_violations": self.engine.gate.violations,
+            **standing.names,
+        }
+
+    def describe(self) -> Page:
+        """Tell what is live, what the engine is, and which versions there are."""
+        folder = self.standing.folder
+        versions = [] if folder is None else storage.versions(folder)
+        catalog = self.standing.edition.catalog
+        names = {"id_column": catalog.columns.item_id, "title_column": catalog.columns.title}
+        return self.state() | {
+            "versions": versions,
+            "engine": plain_value(self.engine.describe() | names | {"attributes": catalog.attribute_names}),
+        }
+
+    def check_disk(self) -> str:
+        """Compare the engine on disk with its manifest, by names and sizes; "ok", or what is wrong."""
+        folder = self.standing.folder
+        if folder is None:
+            return "ok"
+        try:
+            version = storage.open_version(folder, verify="sizes")
+            storage.open_journal(version)
+        except StorageError as error:
+            return str(error)
+        mine = self.standing.index_version.split(".")[0]
+        if str(version.number) != mine:
+            return f"version {version.number} is live on disk, this server answers from {mine}; POST /v1/index/reload"
+        return "ok"
+
+
+def _add(engine: Engine, page: Page) -> int:
+    engine.add(page["items"])
+    return len(page["items"])
+
+
+def _update(engine: Engine, page: Page) -> int:
+    engine.update(page["items"])
+    return len(page["items"])
+
+
+def _remove(engine: Engine, page: Page) -> int:
+    engine.remove(page["ids"])
+    return len(page["ids"])
+
+
+def _publish(engine: Engine, page: Page) -> int:
+    engine.merge()
+    return 0
+
+
+def _rollback(engine: Engine, page: Page) -> int:
+    engine.rollback(page.get("version"))
+    return 0
+
+
+def _reload(engine: Engine, page: Page) -> int:
+    engine.refresh()
+    return 0
+
+
+_VERBS: dict[str, Callable[[Engine, Page], int]] = {
+    "add": _add,
+    "update": _update,
+    "remove": _remove,
+    "publish": _publish,
+    "rollback": _rollback,
+    "reload": _reload,
+}
+
+
+_SWAPS = frozenset({"publish", "rollback", "reload"})
+
+
+def _give_back_memory() -> None:
+    """Free the version that went, whole: the C library would keep its pages for itself."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def error_of(error: BaseException) -> Page:
+    """Write an error as plain values."""
+    kind = type(error).__name__
+    if isinstance(error, StorageError) and isinstance(error.__cause__, OSError):
+        kind = "DiskError"
+    return {"kind": kind, "message": str(error)}
+
+
+def plain_value(value: Any) -> Any:
+    """Turn a value into what JSON can hold: NaN and infinities become null, times become ISO 8601.
+
+    >>> plain_value({"price": float("nan"), "since": date(2026, 1, 2), "tags": ("a",)})
+    {'price': None, 'since': '2026-01-02', 'tags': ['a']}
+    """
+    if isinstance(value, str | int | bool) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain_value(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_value(each) for each in value]
+    if isinstance(value, date | datetime | time):
+        return value.isoformat()
+    return str(value)
+
+
+def _model_version(edition: Edition, version: storage.Version | None) -> str:
+    if version is None:
+        return "memory"
+    files = {name: entry.sha256 for name, entry in version.files.items() if name.startswith("model")}
+    page = json.dumps([files, edition.lane.details()], sort_keys=True, default=str)
+    return sha256(page.encode()).hexdigest()[:12]
+
+
+def _row(edition: Edition, item_id: str) -> int:
+    row = int(edition.catalog.rows([item_id])[0])
+    if row < 0:
+        raise ItemUnknown(f"no item has the id {item_id!r}; ids are those of the catalogue")
+    return row
+
+
+def _query(question: Page, edition: Edition) -> Query | GenrailError:
+    try:
+        if question.get("similar") is not None:
+            _row(edition, question["similar"])
+            return Query(None, [question["similar"]], where=question.get("where"))
+        return Query(
+            question.get("text"),
+            question.get("history") or (),
+            where=question.get("where") or None,
+            exclude_seen=question.get("exclude_seen", True),
+        )
+    except GenrailError as error:
+        return error
+
+
+def _page(answer: Ranking | GenrailError, explained: bool) -> Page:
+    if isinstance(answer, GenrailError):
+        return {"error": error_of(answer)}
+    return {
+        "hits": [_hit(hit, explained) for hit in answer],
+        "exhausted": answer.exhausted,
+        "warnings": list(answer.warnings),
+    }
+
+
+def _hit(hit: Hit, explained: bool) -> Page:
+    page = {
+        "id": hit.item_id,
+        "title": hit.title,
+        "score": plain_value(hit.score),
+        "rank": hit.rank,
+        "metadata": plain_value(hit.attributes),
+    }
+    if explained and hit.explanation is not None:
+        page["log_probability"] = plain_value(hit.log_probability)
+        page["identifier"] = hit.explanation["identifier"]
+    return page

@@ -1,0 +1,139 @@
+"""The routes that ask: search, recommend, similar, explain, many at once, and single items."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Path, Request
+from starlette.responses import Response
+
+from genrail.serving.door import Caller, caller
+from genrail.serving.errors import Refusal
+from genrail.serving.limits import check_question, within
+from genrail.serving.logs import about_text
+from genrail.serving.schemas import (
+    ExplainRequest,
+    Explanation,
+    Item,
+    MultiSearchAnswer,
+    MultiSearchRequest,
+    RecommendRequest,
+    SearchAnswer,
+    SearchRequest,
+    SimilarRequest,
+)
+from genrail.serving.service import Service
+from genrail.serving.settings import ServeSettings
+
+__all__ = ["answered", "json_answer", "question_routes", "unless_left"]
+
+Page = dict[str, Any]
+T = TypeVar("T")
+
+
+async def unless_left(request: Request, answer: Awaitable[T]) -> T:
+    """Wait for an answer, and give it up when the client hangs up.
+
+    Raises:
+        Refusal: 499; nobody reads it.
+    """
+    task = asyncio.ensure_future(answer)
+    leaving = asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise Refusal(499, "the client has left", "left")
+    finally:
+        leaving.cancel()
+        task.cancel()
+
+
+def json_answer(page: Page | list[Page]) -> Response:
+    """Write a page as it is: its shape is known, so nothing is validated on the way out."""
+    return Response(json.dumps(page, separators=(",", ":")).encode(), media_type="application/json")
+
+
+def answered(page: Page, who: Caller, began: float) -> Page:
+    """Add what every answer carries."""
+    who.page["index_version"] = page.get("index_version")
+    return page | {"took_ms": round((time.perf_counter() - began) * 1000, 3), "request_id": who.request_id}
+
+
+def _question(body: SearchRequest | RecommendRequest) -> Page:
+    return {
+        "text": getattr(body, "query", None),
+        "history": body.history,
+        "where": body.where,
+        "exclude_seen": not body.include_seen,
+    }
+
+
+def question_routes(service: Service, settings: ServeSettings) -> APIRouter:
+    """Make the routes that ask."""
+    routes = APIRouter(tags=["questions"])
+    limits = settings.limits
+
+    async def ask(request: Request, question: Page, k: int, timeout_ms: int | None, **more: Any) -> Page:
+        began, who = time.perf_counter(), caller(request)
+        check_question(limits, question, k)
+        who.page.update(about_text(question.get("text"), settings.log_queries), k=k)
+        asked = service.ask(question, k, tenant=who.tenant, timeout_ms=timeout_ms, **more)
+        return answered(await unless_left(request, asked), who, began)
+
+    @routes.post("/v1/search", response_model=SearchAnswer)
+    async def search(request: Request, body: SearchRequest) -> Response:
+        """Find the best items for words, a past, or both."""
+        return json_answer(await ask(request, _question(body), body.k, body.timeout_ms))
+
+    @routes.post("/v1/recommend", response_model=SearchAnswer)
+    async def recommend(request: Request, body: RecommendRequest) -> Response:
+        """Recommend items to somebody with this past."""
+        return json_answer(await ask(request, _question(body), body.k, body.timeout_ms))
+
+    @routes.post("/v1/similar", response_model=SearchAnswer)
+    async def similar(request: Request, body: SimilarRequest) -> Response:
+        """Recommend items to somebody who took this one."""
+        question = {"similar": body.id, "where": body.where}
+        return json_answer(await ask(request, question, body.k, body.timeout_ms))
+
+    @routes.post("/v1/explain", response_model=Explanation)
+    async def explain(request: Request, body: ExplainRequest) -> Response:
+        """Search, and show the steps of the decode and how far one item came."""
+        question = _question(body) | {"item_id": body.item_id}
+        wanted = {"beams": body.beams, "children": body.children}
+        return json_answer(await ask(request, question, body.k, body.timeout_ms, explain=wanted))
+
+    @routes.post("/v1/multi-search", response_model=MultiSearchAnswer)
+    async def multi_search(request: Request, body: MultiSearchRequest) -> Response:
+        """Answer several searches together; one that cannot be answered gives its problem, the others their hits."""
+        began, who = time.perf_counter(), caller(request)
+        within("the number of requests", len(body.requests), limits.batch)
+        within("the number of hits of all requests", sum(one.k for one in body.requests), limits.batch_hits)
+        for one in body.requests:
+            check_question(limits, _question(one), one.k)
+
+        async def each(one: SearchRequest) -> Page:
+            try:
+                return await service.ask(_question(one), one.k, tenant=who.tenant, timeout_ms=one.timeout_ms)
+            except Refusal as refusal:
+                return refusal.to_dict(who.request_id)
+
+        results = await unless_left(request, asyncio.gather(*map(each, body.requests)))
+        return json_answer(answered({"results": list(results)}, who, began))
+
+    _add_items(routes, service)
+    return routes
+
+
+def _add_items(routes: APIRouter, service: Service) -> None:
+    @routes.get("/v1/items/{item_id:path}", response_model=Item)
+    async def item(request: Request, item_id: Annotated[str, Path(max_length=1024)]) -> Response:
+        """Give one item."""
+        who = caller(request)
+        page = await service.call("item", {"item_id": item_id, "tenant": who.tenant})
+        return json_answer(page | {"request_id": who.request_id})

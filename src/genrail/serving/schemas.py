@@ -1,0 +1,237 @@
+"""What goes over the wire: requests are checked here, answers are described here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+__all__ = [
+    "ChangeAnswer",
+    "Explanation",
+    "ExplainRequest",
+    "HitBody",
+    "IndexState",
+    "Item",
+    "ItemIds",
+    "Items",
+    "MultiSearchAnswer",
+    "MultiSearchRequest",
+    "Problem",
+    "RecommendRequest",
+    "RollbackRequest",
+    "SearchAnswer",
+    "SearchRequest",
+    "SimilarRequest",
+    "Words",
+]
+
+
+def _well_formed(text: str) -> str:
+    """Refuse half of a surrogate pair: JSON can spell it, no encoder can read it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("this is no text: it holds half a surrogate pair") from None
+    return text
+
+
+Words = Annotated[str, AfterValidator(_well_formed)]
+Where = Annotated[Words | None, Field(description="A filter over attributes.", examples=["price < 100 AND in_stock"])]
+ItemId = Annotated[Words, Field(min_length=1, max_length=1024)]
+Timeout = Annotated[
+    int | None,
+    Field(ge=1, le=3_600_000, description="Give up after so many milliseconds; the server's limit holds too."),
+]
+Hits = Annotated[int, Field(ge=1, description="How many hits, up to the server's limit (1,000).")]
+
+
+class Request(BaseModel):
+    """Refuse what is not known: a misspelt field is an error, not silence."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class SearchRequest(Request):
+    """Words, a past, or both."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"query": "waterproof trail shoe", "where": "price < 100", "k": 5}]}
+    )
+
+    query: Words | None = None
+    history: list[ItemId] = Field(default_factory=list, description="Item ids, oldest first.")
+    k: Hits = 10
+    where: Where = None
+    include_seen: bool = Field(False, description="Let items of the history come out again.")
+    timeout_ms: Timeout = None
+
+
+class RecommendRequest(Request):
+    """What somebody liked before."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"history": ["sku-12", "sku-80"], "k": 5}]})
+
+    history: list[ItemId] = Field(min_length=1, description="Item ids, oldest first.")
+    k: Hits = 10
+    where: Where = None
+    include_seen: bool = False
+    timeout_ms: Timeout = None
+
+
+class SimilarRequest(Request):
+    """An item whose kind is wanted."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"id": "sku-12", "k": 5}]})
+
+    id: ItemId
+    k: Hits = 10
+    where: Where = None
+    timeout_ms: Timeout = None
+
+
+class ExplainRequest(SearchRequest):
+    """A search whose steps are wanted, and perhaps the fate of one item."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"query": "waterproof trail shoe", "k": 5, "item_id": "sku-12"}]}
+    )
+
+    item_id: ItemId | None = Field(None, description="Say how far this item came, and why.")
+    beams: int = Field(3, ge=1, le=20, description="Beams of each step that are shown.")
+    children: int = Field(5, ge=1, le=20, description="Continuations of each beam that are shown.")
+
+
+class MultiSearchRequest(Request):
+    """Several searches, answered together."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"requests": [{"query": "boots"}, {"query": "hat"}]}]})
+
+    requests: list[SearchRequest] = Field(min_length=1)
+
+
+class HitBody(BaseModel):
+    """One item of an answer."""
+
+    id: str
+    title: str
+    score: float = Field(description="What the order follows, higher first: the log-probability of the identifier.")
+    rank: int = Field(description="1 for the first.")
+    metadata: dict[str, Any] = Field(description="The item's attributes.")
+    log_probability: float | None = Field(None, description="In explanations.")
+    identifier: list[int] | None = Field(None, description="In explanations: the tokens that the model wrote.")
+
+
+class SearchAnswer(BaseModel):
+    """Hits, best first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "hits": [
+                        {"id": "sku-7", "title": "Trail boot", "score": -3.2, "rank": 1, "metadata": {"price": 89}}
+                    ],
+                    "exhausted": False,
+                    "warnings": [],
+                    "took_ms": 12.5,
+                    "index_version": "3.17",
+                    "model_version": "5f1d0a9c22be",
+                    "request_id": "0b9e6f1c2d3a4b5c",
+                }
+            ]
+        }
+    )
+
+    hits: list[HitBody]
+    exhausted: bool = Field(description="True when fewer than k items are allowed, so that nothing more could come.")
+    warnings: list[str] = Field(description="Whatever was left out or could not be used.")
+    took_ms: float
+    index_version: str = Field(description="Published version, and the changes since: 3.17.")
+    model_version: str
+    request_id: str
+
+
+class MultiSearchAnswer(BaseModel):
+    """One answer or problem for each search, in order."""
+
+    results: list[dict[str, Any]]
+    took_ms: float
+    request_id: str
+
+
+class Explanation(SearchAnswer):
+    """An answer with the steps that led to it."""
+
+    trace: dict[str, Any] = Field(
+        description="steps: beams with prefix, probability, removed_mass, children (token, probability, items, kept, "
+        "spelling); kept and died prefixes."
+    )
+    item: dict[str, Any] | None = Field(None, description="id, title, identifier, rank or null, and its story.")
+
+
+class Item(BaseModel):
+    """One item of the catalogue."""
+
+    id: str
+    title: str
+    metadata: dict[str, Any]
+    index_version: str
+    model_version: str
+    request_id: str
+
+
+class Items(Request):
+    """Items to add or change: the catalogue's id and title columns, and attributes."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [{"sku": "n1", "name": "Clog", "price": 30}]}]})
+
+    items: list[dict[str, Any]] = Field(min_length=1)
+
+
+class ItemIds(Request):
+    """Items to remove."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"ids": ["sku-7"]}]})
+
+    ids: list[ItemId] = Field(min_length=1)
+
+
+class RollbackRequest(Request):
+    """A version to go back to."""
+
+    version: int | None = Field(None, ge=1, description="By default the one before the live one.")
+
+
+class ChangeAnswer(BaseModel):
+    """What is live now; the change is on the disk."""
+
+    changed: int = Field(description="Items of the change.")
+    items: int = Field(description="Items that can be found now.")
+    index_version: str
+    model_version: str
+    took_ms: float
+    request_id: str
+
+
+class IndexState(BaseModel):
+    """What the server holds."""
+
+    items: int
+    index_version: str
+    model_version: str
+    versions: list[int]
+    engine: dict[str, Any]
+    disk: str = Field(description='"ok", or what is wrong with the engine on disk.')
+    request_id: str
+
+
+class Problem(BaseModel):
+    """RFC 9457: what went wrong, and the way out."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    request_id: str
+    errors: list[dict[str, Any]] | None = None

@@ -1,0 +1,94 @@
+"""What a server is told when it starts, and the limits that every request is held to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+from genrail.errors import SettingsError
+
+__all__ = ["Limits", "ServeSettings"]
+
+MEBIBYTE = 2**20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Say how large a request may be; a larger one is refused with the limit in the message, never cut.
+
+    Args:
+        body_bytes: Of a question.
+        change_body_bytes: Of a change to the catalogue.
+        query_characters: Of the words.
+        history: Item ids of a past. The model reads the last of them and the answer says so.
+        k: Hits.
+        batch: Questions of one request.
+        batch_hits: Hits that the questions of one request ask for together.
+        filter_characters: Of a filter.
+        filter_values: Values listed in a filter.
+        title_characters: Of a title that is added.
+        item_bytes: Of an item that is added, as JSON.
+        items: Items of one change.
+        documents: Texts of one rerank request.
+        document_characters: Of each.
+    """
+
+    body_bytes: int = MEBIBYTE
+    change_body_bytes: int = 64 * MEBIBYTE
+    query_characters: int = 2048
+    history: int = 1000
+    k: int = 1000
+    batch: int = 64
+    batch_hits: int = 4096
+    filter_characters: int = 262_144  # 10,000 ids of 24 characters
+    filter_values: int = 10_000
+    title_characters: int = 1024
+    item_bytes: int = 65_536
+    items: int = 10_000
+    documents: int = 1000
+    document_characters: int = 8192
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, [each.name for each in fields(self)])
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """Say how a server works.
+
+    Args:
+        deadline_seconds: A request that is not answered by then is refused with 504, and its decode is stopped.
+        queue: Questions that may wait; further ones are refused at once with 503.
+        batch: Questions that go into one decode at most.
+        drain_seconds: How long a server that is told to stop works on what it has accepted.
+        rate_per_second: Requests that each key may make on average; 0 for no limit. A key's own rate goes before it.
+        burst: Requests that a key may make at once, as a multiple of its rate.
+        slow_seconds: A client that sends its body slower than this, in all, is cut off with 408.
+        log_queries: Write the words of queries to the log; otherwise only their length and a hash.
+        check_seconds: How often the engine on disk is compared with its manifest (names and sizes); 0 for never.
+        beam_width: Beams of a decode; None leaves what the engine was saved with.
+        limits: How large requests may be.
+    """
+
+    deadline_seconds: float = 5.0
+    queue: int = 64
+    batch: int = 32
+    drain_seconds: float = 10.0
+    rate_per_second: float = 0.0
+    burst: float = 2.0
+    slow_seconds: float = 10.0
+    log_queries: bool = False
+    check_seconds: float = 10.0
+    beam_width: int | None = None
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, ["queue", "batch", "burst"])
+        _at_least(self, 0.001, ["deadline_seconds", "slow_seconds"])
+        _at_least(self, 0, ["drain_seconds", "rate_per_second", "check_seconds"])
+
+
+def _at_least(settings: object, least: float, names: list[str]) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        if not value >= least:
+            raise SettingsError(f"{name} is {value}; give {least} or more")

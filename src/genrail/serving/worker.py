@@ -1,0 +1,134 @@
+"""The process that holds the model. If it dies, the server lives on and starts another.
+
+Started by `genrail.serving.workers` as ``python -m genrail.serving.worker`` with a socket; ends when the socket closes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from socket import socket
+from threading import Thread
+from typing import Any
+
+from genrail.errors import GenrailError
+from genrail.serving.frames import Line
+from genrail.serving.host import Host, error_of
+from genrail.serving.logs import log_to
+from genrail.serving.threads import Left
+
+__all__ = ["main"]
+
+Page = dict[str, Any]
+SWITCH_SECONDS = 0.0002
+FAILED = 4  # exit code: the engine cannot be opened
+
+
+class Worker:
+    """Answer frames: decodes one after the other in the main thread, the rest beside it."""
+
+    def __init__(self, line: Line, host: Host) -> None:
+        self._line = line
+        self._host = host
+        self._decodes: SimpleQueue[Page] = SimpleQueue()
+        self._left: set[int] = set()
+        self._changing = ThreadPoolExecutor(1, "change")
+        self._asking = ThreadPoolExecutor(2, "ask")
+
+    def run(self) -> None:
+        """Work until the server closes the line."""
+        Thread(target=self._read, daemon=True).start()
+        while True:
+            page = self._decodes.get()
+            number: int = page["id"]
+
+            def before_step(number: int = number) -> None:
+                if number in self._left:
+                    raise Left("nobody waits for this answer")
+
+            if page["name"] == "rerank":  # uses the text encoder, as decodes do
+                self._reply(number, partial(self._host.rerank, page["page"]))
+            else:
+                self._reply(number, partial(self._host.answer, page["page"], before_step))
+            self._left.discard(number)
+
+    def _reply(self, number: int, call: Callable[[], Page]) -> None:
+        try:
+            self._line.send({"id": number, "page": call()})
+        except OSError:
+            os._exit(0)  # the server is gone
+        except Left:
+            self._line.send({"id": number, "left": True})
+        except GenrailError as error:
+            self._line.send({"id": number, "error": error_of(error)})
+        except Exception as error:
+            self._line.send({"id": number, "error": {"kind": type(error).__name__, "message": str(error)}})
+
+    def _read(self) -> None:
+        calls: dict[str, tuple[ThreadPoolExecutor, Callable[[Page], Page]]] = {
+            "change": (self._changing, self._host.change),
+            "item": (self._asking, self._host.item),
+            "describe": (self._asking, lambda _: self._host.describe()),
+            "state": (self._asking, lambda _: self._host.state()),
+            "check_disk": (self._asking, lambda _: {"disk": self._host.check_disk()}),
+        }
+        while (frame := self._line.receive()) is not None:
+            name, number = frame["name"], frame["id"]
+            if name == "left":
+                self._left.add(number)
+            elif name in calls:
+                self._host.settle()
+                pool, call = calls[name]
+                pool.submit(self._reply, number, partial(call, frame["page"]))
+            else:
+                self._decodes.put(frame)
+        os._exit(0)
+
+
+def main(words: list[str] | None = None) -> None:
+    """Open an engine and answer frames about it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--socket", type=int, required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--beam-width", type=int, default=0)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--follower", action="store_true")
+    given = parser.parse_args(words)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides when its workers end
+    # A decode takes the interpreter back a hundred times; while a version is read beside it, each time would cost 5 ms.
+    sys.setswitchinterval(SWITCH_SECONDS)
+    log_to()
+    line = Line(socket(fileno=given.socket))
+    try:
+        host = _open(given)
+    except Exception as error:
+        line.send({"failed": error_of(error)})
+        sys.exit(FAILED)
+    line.send({"ready": host.state()})
+    Worker(line, host).run()
+
+
+def _open(given: argparse.Namespace) -> Host:
+    from genrail.retrieval import Engine, MergeSettings
+
+    try:
+        import torch
+
+        torch.set_num_threads(given.threads)
+    except ImportError:
+        pass  # the engine says what is missing
+    merging = MergeSettings(automatic=not given.follower)
+    host = Host(Engine.load(given.folder, live=True, merging=merging), given.beam_width or None)
+    host.warm_up()
+    return host
+
+
+if __name__ == "__main__":
+    main()
