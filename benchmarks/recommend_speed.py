@@ -130,6 +130,11 @@ def by_generate(model: TigerModel, asked: Sequence[list[int]], beam: int) -> Cal
     return act
 
 
+def in_turn(acts: Sequence[Callable[[], Any]]) -> Callable[[], Any]:
+    """Make one act of several."""
+    return lambda: [act() for act in acts]
+
+
 def turn_by_turn(acts: dict[str, Callable[[], Any]], turns: int) -> dict[str, float]:
     """Time every act once per turn; median seconds. The first turn, which warms up, does not count."""
     times: dict[str, list[float]] = {name: [] for name in acts}
@@ -150,17 +155,18 @@ def answers(items: int, batches: Sequence[int], beams: Sequence[int], turns: int
     t5_trie = Trie.from_matrix(t5.tokens, t5.pad)
     rows = []
     for batch in batches:
-        asked = histories(items, batch, seed)
+        requests = 10 if batch == 1 else 1  # one after the other in a turn
+        asked = [histories(items, batch, seed + number) for number in range(requests)]
         for beam in beams:
             seconds = turn_by_turn(
                 {
-                    "native": by_native(model, trie, asked, beam),
-                    "TIGER lane": by_tiger(t5, t5_trie, asked, beam),
-                    "generate": by_generate(t5, asked, beam),
+                    "native": in_turn([by_native(model, trie, one, beam) for one in asked]),
+                    "TIGER lane": in_turn([by_tiger(t5, t5_trie, one, beam) for one in asked]),
+                    "generate": in_turn([by_generate(t5, one, beam) for one in asked]),
                 },
                 turns if batch == 1 else max(1, turns // 5),
             )
-            each = {name: value / batch for name, value in seconds.items()}
+            each = {name: value / batch / requests for name, value in seconds.items()}
             rows.append({"batch": batch, "beam": beam, "seconds per answer": each})
             print(
                 f"batch {batch:>3}, beam {beam}: "
@@ -178,9 +184,7 @@ def cost_curve(sizes: Sequence[int], turns: int, seed: int) -> list[dict[str, fl
     for items in sizes:
         model, trie = native(identifiers(items, seed), seed, dimensions=64)
         asked = histories(items, 20, seed)
-        acts[str(items)] = by_native(model, trie, asked[:1], 50)
-        single = [by_native(model, trie, [one], 50) for one in asked]
-        acts[str(items)] = lambda single=single: [act() for act in single]
+        acts[str(items)] = in_turn([by_native(model, trie, [one], 50) for one in asked])
     seconds = {name: value / 20 for name, value in turn_by_turn(acts, turns).items()}
     first = seconds[str(sizes[0])]
     for name, value in seconds.items():

@@ -159,6 +159,7 @@ class _Search:
         # A renormalised forced token has probability 1 (or none at all, where its logit is -inf): nothing to save.
         plain = settings.trace or settings.meaning == "renormalised" or not settings.jump_tails
         self.jumps = not plain and isinstance(index, TailIndex) and isinstance(model, TailModel)
+        self.each = np.arange(queries)[:, None]  # takes along the second axis, in a quarter of numpy's own time
         self.beams = index.start(queries)
         self.scores = np.zeros((queries, 1))
         self.tokens = np.zeros((queries, 1, 0), dtype=np.int64)  # (queries, width, depth): what each beam has written
@@ -285,12 +286,12 @@ class _Search:
     def _advance(self, found: Candidates, picks: Int) -> None:
         """Make the picked candidates the next beams, and run the model on those that are open."""
         at = np.maximum(picks, 0)
-        parents = np.maximum(np.take_along_axis(found.parents, at, axis=1), 0)
-        tokens = np.take_along_axis(found.tokens, at, axis=1)
+        parents = np.maximum(found.parents[self.each, at], 0)
+        tokens = found.tokens[self.each, at]
         alive = picks >= 0
         self.beams = self.index.advance(found, picks)
-        self.scores = np.where(alive, np.take_along_axis(found.scores, at, axis=1), -np.inf)
-        written = np.take_along_axis(self.tokens, parents[:, :, None], axis=1)
+        self.scores = np.where(alive, found.scores[self.each, at], -np.inf)
+        written = self.tokens[self.each, parents]
         self.tokens = np.concatenate([written, tokens[:, :, None]], axis=2)
         forced = self._follow_tails(parents, alive) if self.jumps else np.zeros_like(alive)
         queries, beams = np.nonzero(alive & ~forced)
