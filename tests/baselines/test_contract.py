@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from genrail.baselines import BM25, TFIDF, Content, Cooccurrence, Dense, ItemKNN, Popularity
+from genrail.baselines import BM25, TFIDF, Content, Cooccurrence, Dense, ItemKNN, LateInteraction, Popularity
 from genrail.evaluation import Training
 from tests.contracts.retriever import RetrieverContract
 
@@ -12,6 +12,13 @@ class Letters:
 
     def encode(self, texts):
         return np.array([[text.lower().count(chr(97 + letter)) + 0.01 for letter in range(26)] for text in texts])
+
+
+class Words:
+    """Encode each word by how often each letter occurs."""
+
+    def encode_tokens(self, texts, progress=None):
+        return (np.asarray(Letters().encode(text.split()), dtype=np.float32).reshape(-1, 26) for text in texts)
 
 
 def events(catalog, users=30):
@@ -34,6 +41,11 @@ class TestTFIDF(RetrieverContract):
 class TestDense(RetrieverContract):
     def make(self, catalog):
         return Dense(catalog, Letters())
+
+
+class TestLateInteraction(RetrieverContract):
+    def make(self, catalog):
+        return LateInteraction(catalog, Words())
 
 
 class TestContent(RetrieverContract):

@@ -101,9 +101,16 @@ def test_evaluate_measures_both_tasks(files):
 def test_compare_says_what_to_use_and_writes_a_page(files, tmp_path):
     page = tmp_path / "report.html"
     found = good("compare", files / "shop.genrail", "--queries", files / "queries.csv", "--qrels", files / "qrels.csv",
-                 "--report", page, "--json")  # fmt: skip
-    assert json.loads(found.stdout)["recommendation"]
+                 "--interactions", files / "events.csv", "--report", page, "--markdown", tmp_path / "r.md",
+                 "--json")  # fmt: skip
+    values = json.loads(found.stdout)
+    assert values["recommendation"]
+    assert {"BM25", "TF-IDF", "Dense", "Popularity", "Hybrid"} <= set(values["methods"])
+    assert values["costs"]["BM25"]["index_bytes"] > 0
+    assert {"Item-kNN", "Co-occurrence"} <= set(values["next item"]["methods"])
     assert "<html" in page.read_text()
+    assert "<html" in (tmp_path / "report-next-item.html").read_text()
+    assert "| BM25 |" in (tmp_path / "r.md").read_text()
 
 
 def test_inspect_shows_the_identifiers(files):

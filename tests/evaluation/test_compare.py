@@ -179,7 +179,7 @@ def test_the_report_escapes_what_others_wrote(page):
 
 
 def test_the_report_holds_its_parts(page):
-    assert page.count("<svg") == page.count("</svg>") == 2
+    assert page.count("<svg") == page.count("</svg>") == 3
     for part in ("Which method to use", "Largest wins", "Largest losses", "Quality against time", "crashing failed"):
         assert part in page
 

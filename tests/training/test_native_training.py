@@ -60,7 +60,7 @@ def test_the_loss_is_minus_the_models_log_probability():
         for token in CODES[item]:
             scores.append(logits[0][token] - np.logaddexp.reduce(logits[0].astype(np.float64)))
             state, logits = model.step(state, np.array([0]), np.array([token]))
-    assert float(loss.detach()) == pytest.approx(-sum(scores) / 3, abs=1e-5)
+    assert float(loss.detach()) == pytest.approx(-sum(scores) / 3, abs=1e-4)
 
 
 def test_it_learns_what_follows_what():

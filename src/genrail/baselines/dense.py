@@ -40,6 +40,7 @@ class Dense:
         catalog: The items; what is encoded is `catalog.texts()`.
         encoder: Any object with ``encode(texts) -> (texts, dimensions)``.
         vectors: The items' vectors where they are at hand, shape (rows, dimensions); then nothing is encoded.
+        query_encoder: Another encoder for queries, as two towers have; by default `encoder`.
         name: For tables.
         seed: Of the order between equal scores.
 
@@ -64,11 +65,13 @@ class Dense:
         encoder: Encodes,
         *,
         vectors: npt.NDArray[np.floating[Any]] | None = None,
+        query_encoder: Encodes | None = None,
         name: str = "Dense",
         seed: int = 0,
     ) -> None:
         self.catalog = catalog
         self.encoder = encoder
+        self.query_encoder = encoder if query_encoder is None else query_encoder
         self.name = name
         self.seed = seed
         given = encoder.encode(catalog.texts()) if vectors is None else vectors
@@ -93,7 +96,7 @@ class Dense:
         """Score all rows by cosine with each text, shape (rows,) each."""
         if not texts:
             return []
-        vectors = _unit(self.encoder.encode(list(texts)), len(texts), "queries")
+        vectors = _unit(self.query_encoder.encode(list(texts)), len(texts), "queries")
         if vectors.shape[1] != self.vectors.shape[1]:
             raise ShapeError(
                 f"the encoder gives {vectors.shape[1]} dimensions but the items have {self.vectors.shape[1]}; "
@@ -108,15 +111,24 @@ class Dense:
         scores: Vectors = self.vectors @ taste
         return scores
 
+    @property
+    def index_bytes(self) -> int:
+        """Count the bytes of the items' vectors."""
+        return int(self.vectors.nbytes)
+
     def save(self, folder: str | Path) -> None:
         """Write settings and vectors into a folder; the encoder is not saved, only its fingerprint if it has one."""
         settings = {"name": self.name, "seed": self.seed, "encoder": _fingerprint(self.encoder)}
+        if self.query_encoder is not self.encoder:
+            settings["query_encoder"] = _fingerprint(self.query_encoder)
         folder = save_settings(folder, "dense", self.catalog, settings)
         np.save(folder / "vectors.npy", self.vectors)
 
     @classmethod
-    def load(cls, folder: str | Path, catalog: Catalog, encoder: Encodes) -> Dense:
-        """Read what `save` wrote, with the encoder for the queries.
+    def load(
+        cls, folder: str | Path, catalog: Catalog, encoder: Encodes, query_encoder: Encodes | None = None
+    ) -> Dense:
+        """Read what `save` wrote, with the encoder of the items and, where it is another, that of the queries.
 
         Raises:
             DamagedError, FormatError, FingerprintError: A folder that is not whole, not ours, of another catalogue, or
@@ -124,9 +136,12 @@ class Dense:
         """
         settings = load_settings(folder, "dense", catalog)
         saved_with = settings.pop("encoder")
-        if saved_with != _fingerprint(encoder):
-            raise FingerprintError(f"{folder} was made with another encoder ({saved_with}); give that one")
-        return cls(catalog, encoder, vectors=load_array(Path(folder) / "vectors.npy"), **settings)
+        asked_with = settings.pop("query_encoder", saved_with)
+        for found, made_with in ((encoder, saved_with), (query_encoder or encoder, asked_with)):
+            if made_with != _fingerprint(found):
+                raise FingerprintError(f"{folder} was made with another encoder ({made_with}); give that one")
+        vectors = load_array(Path(folder) / "vectors.npy")
+        return cls(catalog, encoder, vectors=vectors, query_encoder=query_encoder, **settings)
 
 
 def _unit(vectors: Any, rows: int, what: str) -> Vectors:

@@ -1,4 +1,4 @@
-"""`genrail compare`: is the engine better than BM25 on your own data, and is the difference more than noise."""
+"""`genrail compare`: which method is best on this data, and is the difference more than noise."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from genrail.cli.console import errors_as_sentences, note, print_json, print_tab
 from genrail.cli.search import Debug, EngineFolder, Json
 
 if TYPE_CHECKING:
-    from genrail.retrieval import Engine
-    from genrail.types import Retriever
+    from genrail.cli.rivals import Found
 
 __all__ = ["compare"]
 
@@ -21,40 +20,54 @@ def compare(
     engine: EngineFolder,
     queries: Annotated[Path, typer.Option("--queries", help="Queries: id and text.")],
     qrels: Annotated[Path, typer.Option("--qrels", help="Which items are right for which query.")],
+    interactions: Annotated[
+        Path | None, typer.Option("--interactions", help="Who took what, in order: compares recommendations too.")
+    ] = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write a page with tables and pictures here.")] = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown here.")] = None,
     metric: Annotated[str, typer.Option("--metric", help="The metric that decides.")] = "nDCG@10",
-    seed: Annotated[int, typer.Option("--seed", help="Of resampling.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Of resampling and of the queries to choose on.")] = 0,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Compare an engine with BM25, TF-IDF and dense search, and say which to use."""
+    """Compare an engine with every classical method its catalogue allows, and say which to use."""
     with errors_as_sentences(debug):
-        from genrail.catalog import read_qrels, read_queries
-        from genrail.evaluation import compare as compare_retrievers
+        from genrail.catalog import Interactions, read_qrels, read_queries
+        from genrail.cli.rivals import compare_next_items, compare_search
         from genrail.retrieval import Engine
 
         asked, judged = read_queries(queries), read_qrels(qrels)
+        events = Interactions.read(interactions) if interactions is not None else None
         loaded = Engine.load(engine)
+        found = {}
         with stage_progress(quiet=json) as progress:
-            found = compare_retrievers(
-                _rivals(loaded), asked, judged, metric=metric, catalog=loaded.catalog, seed=seed, progress=progress
+            found["search"] = compare_search(
+                loaded, asked, judged, interactions=events, metric=metric, seed=seed, progress=progress
             )
-        if report is not None:
-            found.write_html(report)
-            note(f"wrote {report}")
+        if events is not None:
+            with stage_progress(quiet=json) as progress:
+                found["next item"] = compare_next_items(loaded, events, seed=seed, progress=progress)
+        _write(found, report, markdown)
         if json:
-            print_json(found.to_dict())
+            print_json({**_values(found["search"]), **{name: _values(one) for name, one in list(found.items())[1:]}})
             return
-        columns, rows = found.rows()
-        print_table(f"{len(asked)} queries", columns, rows)
-        note(found.recommendation)
+        for name, one in found.items():
+            columns, rows = one.comparison.rows()
+            print_table(f"{name}: {len(one.comparison.queries)} queries", columns, rows)
+            for sentence in (*one.choices, *[f"{who} failed: {why}" for who, why in one.comparison.failures.items()]):
+                note(sentence)
+            note(one.comparison.recommendation)
 
 
-def _rivals(engine: Engine) -> list[Retriever]:
-    """List the engine and the baselines that its catalogue allows; dense search shares the engine's text encoder."""
-    from genrail.baselines import BM25, TFIDF, Dense
+def _values(found: Found) -> dict[str, object]:
+    return {**found.comparison.to_dict(), "choices": list(found.choices)}
 
-    catalog = engine.catalog
-    methods: list[Retriever] = [engine, BM25(catalog), TFIDF(catalog)]
-    encoder = engine.encoder
-    return methods if encoder is None else [*methods, Dense(catalog, encoder)]
+
+def _write(found: dict[str, Found], report: Path | None, markdown: Path | None) -> None:
+    """Write a page and a Markdown file; the recommendations' ones beside those of search."""
+    for name, one in found.items():
+        for path, write in ((report, one.comparison.write_html), (markdown, one.comparison.write_markdown)):
+            if path is not None:
+                own = path if name == "search" else path.with_name(f"{path.stem}-{name.replace(' ', '-')}{path.suffix}")
+                write(own)
+                note(f"wrote {own}")

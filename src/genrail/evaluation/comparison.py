@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from genrail.errors import GenrailError, SettingsError
+from genrail.evaluation.building import BuildCost
+from genrail.evaluation.calibration import calibration
 from genrail.evaluation.evaluations import (
     LATENCY_SAMPLE,
     Evaluation,
@@ -22,6 +24,7 @@ from genrail.evaluation.evaluations import (
 from genrail.evaluation.metrics import DEFAULT_METRICS, Metric, parse_metrics
 from genrail.evaluation.runs import Qrels
 from genrail.evaluation.significance import Interval, PairedTest, bootstrap_interval, holm, paired_test
+from genrail.evaluation.slices import Slice, query_slices, slice_means
 from genrail.evaluation.tables import markdown_table, text_table
 from genrail.types import Query, Retriever
 
@@ -47,6 +50,8 @@ class Comparison:
         against_best: Each other method against the best, corrected by Holm over this family.
         against_cheapest: Each other method against the quickest, corrected by Holm over this family.
         titles: Titles of the items that the report shows; empty where no catalogue was known.
+        costs: What building each method took, by name, where it is known.
+        slices: Parts of the queries that are reported apart.
     """
 
     evaluations: Mapping[str, Evaluation]
@@ -58,6 +63,8 @@ class Comparison:
     against_best: Mapping[str, PairedTest]
     against_cheapest: Mapping[str, PairedTest]
     titles: Mapping[str, str]
+    costs: Mapping[str, BuildCost] = field(default_factory=dict)
+    slices: Sequence[Slice] = ()
 
     @property
     def best(self) -> str:
@@ -109,7 +116,35 @@ class Comparison:
 
     def to_markdown(self) -> str:
         """Lay the comparison out in Markdown."""
-        return "\n\n".join([markdown_table(*self.rows()), *self._sentences()]) + "\n"
+        tables = [self.rows(), self.cost_rows(), self.slice_rows()]
+        return "\n\n".join([*[markdown_table(*table) for table in tables if table[1]], *self._sentences()]) + "\n"
+
+    def cost_rows(self) -> tuple[list[str], list[list[str]]]:
+        """Lay out what each method costs: to build, to keep, to ask."""
+        items = max([evaluation.counts.catalog_size or 0 for evaluation in self.evaluations.values()])
+        header = ["method", "build s", "index MiB", "index bytes / item", "RAM bytes / item", "p95 ms", "queries / s"]
+        rows = []
+        for name, evaluation in self.evaluations.items():
+            cost = self.costs.get(name, BuildCost(None, None, None))
+            rows.append(
+                [
+                    name,
+                    "" if cost.seconds is None else f"{cost.seconds:.1f}",
+                    "" if cost.index_bytes is None else f"{cost.index_bytes / 2**20:.1f}",
+                    "" if cost.index_bytes is None or not items else f"{cost.index_bytes / items:.0f}",
+                    "" if cost.memory_bytes is None or not items else f"{cost.memory_bytes / items:.0f}",
+                    "" if evaluation.latency is None else f"{evaluation.latency.p95_milliseconds:.2f}",
+                    f"{evaluation.queries_per_second:.0f}",
+                ]
+            )
+        return header, rows
+
+    def slice_rows(self) -> tuple[list[str], list[list[str]]]:
+        """Lay out the deciding metric over parts of the queries."""
+        names = list(self.evaluations)
+        found = slice_means(self.evaluations, self.metric, self.slices)
+        rows = [[row["slice"], str(row["queries"]), *[f"{row['means'][name]:.4f}" for name in names]] for row in found]
+        return [f"{self.metric} over", "queries", *names], rows
 
     def _sentences(self) -> list[str]:
         notes = dict.fromkeys(note for evaluation in self.evaluations.values() for note in evaluation.notes)
@@ -134,12 +169,23 @@ class Comparison:
             "against_best": {name: test.to_dict() for name, test in self.against_best.items()},
             "against_cheapest": {name: test.to_dict() for name, test in self.against_cheapest.items()},
             "overlap": {first: dict(row) for first, row in self.overlap().items()},
+            "slices": slice_means(self.evaluations, self.metric, self.slices),
+            "costs": {name: cost.to_dict() for name, cost in self.costs.items()},
+            "calibration": {
+                name: calibration(evaluation.run, self.qrels).to_dict()
+                for name, evaluation in self.evaluations.items()
+                if evaluation.run is not None and evaluation.counts.hits
+            },
             "failures": dict(self.failures),
         }
 
     def write_json(self, path: str | Path) -> None:
         """Write `to_dict` as JSON."""
         Path(path).write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=1), encoding="utf-8")
+
+    def write_markdown(self, path: str | Path) -> None:
+        """Write `to_markdown`."""
+        Path(path).write_text(self.to_markdown(), encoding="utf-8")
 
     def write_html(self, path: str | Path) -> None:
         """Write a report in one file that loads nothing from anywhere."""
@@ -265,6 +311,7 @@ def compare_evaluations(
         against_best=_family(evaluations, blank.best, metric, seed),
         against_cheapest=_family(evaluations, blank.cheapest, metric, seed),
         titles=_titles(catalog),
+        slices=query_slices(queries),
     )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
+
+from genrail.evaluation.calibration import calibration
 
 if TYPE_CHECKING:
     from genrail.evaluation.comparison import Comparison
@@ -46,8 +48,11 @@ def html_report(comparison: Comparison) -> str:
         f'<p class="note">{explanation}</p>',
         f'<div class="scroll">{_table(header, rows)}</div>',
         f"<h2>{escape(comparison.metric)} with intervals</h2>{_bars(comparison)}",
-        f"<h2>Quality against time per query</h2>{_scatter(comparison)}",
+        *_trade_offs(comparison),
+        f'<h2>What it costs</h2><div class="scroll">{_table(*comparison.cost_rows())}</div>',
+        _slices(comparison),
         f"<h2>Answers</h2>{_answers(comparison)}",
+        _calibration(comparison),
         f"<h2>Share of the first ten items in common</h2>{_overlap(comparison)}",
         *[_changes(comparison, name) for name in comparison.against_best],
         _notes(comparison),
@@ -93,12 +98,30 @@ def _bars(comparison: Comparison) -> str:
     return _svg(left + width + 90, len(names) * step + 12, shapes, f"{comparison.metric} of each method")
 
 
-def _scatter(comparison: Comparison) -> str:
-    """Draw the deciding metric against milliseconds per query on a logarithmic axis."""
-    names = list(comparison.evaluations)
-    times = {name: math.log10(max(comparison.cost(name), 1e-4)) for name in names}
-    means = {name: comparison.evaluations[name].means[comparison.metric] for name in names}
-    first, last = math.floor(min(times.values())), math.ceil(max(times.values()))
+def _trade_offs(comparison: Comparison) -> list[str]:
+    """Draw the deciding metric and recall against time, and recall against memory where it is known."""
+    times = {name: comparison.cost(name) for name in comparison.evaluations}
+    parts = [f"<h2>Quality against time per query</h2>{_scatter(comparison, comparison.metric, times, 'ms')}"]
+    recall = next((metric for metric in comparison.evaluations[comparison.best].means if metric.startswith("R@")), None)
+    if recall is None:
+        return parts
+    parts.append(f"<h2>{escape(recall)} against time per query</h2>{_scatter(comparison, recall, times, 'ms')}")
+    sizes = {
+        name: cost.index_bytes / 2**20
+        for name, cost in comparison.costs.items()
+        if cost.index_bytes is not None and name in comparison.evaluations
+    }
+    if sizes:
+        parts.append(f"<h2>{escape(recall)} against memory</h2>{_scatter(comparison, recall, sizes, 'MiB')}")
+    return parts
+
+
+def _scatter(comparison: Comparison, metric: str, costs: Mapping[str, float], unit: str) -> str:
+    """Draw a metric against a cost on a logarithmic axis, for the methods whose cost is known."""
+    names = list(costs)
+    places = {name: math.log10(max(costs[name], 1e-4)) for name in names}
+    means = {name: comparison.evaluations[name].means[metric] for name in names}
+    first, last = math.floor(min(places.values())), math.ceil(max(places.values()))
     last = max(last, first + 1)
     low, high = min(means.values()), max(means.values())
     margin = max((high - low) * 0.15, 0.01)
@@ -109,14 +132,14 @@ def _scatter(comparison: Comparison) -> str:
         x = left + width * (power - first) / (last - first)
         shapes.append(
             f'<path d="M{x:.1f} {top}v{height}" stroke="#e4e4e4"/>'
-            f'<text x="{x:.1f}" y="{top + height + 18}" text-anchor="middle">{10.0**power:g} ms</text>'
+            f'<text x="{x:.1f}" y="{top + height + 18}" text-anchor="middle">{10.0**power:g} {unit}</text>'
         )
     for part in range(5):
         value = low + (high - low) * part / 4
         y = top + height - height * part / 4
         shapes.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.3f}</text>')
     for name in names:
-        x = left + width * (times[name] - first) / (last - first)
+        x = left + width * (places[name] - first) / (last - first)
         y = top + height - height * (means[name] - low) / (high - low)
         beyond = x > left + width * 0.7
         shapes.append(
@@ -124,7 +147,33 @@ def _scatter(comparison: Comparison) -> str:
             f'<text x="{x + (-10 if beyond else 10):.1f}" y="{y + 5:.1f}" '
             f'text-anchor="{"end" if beyond else "start"}">{escape(_short(name))}</text>'
         )
-    return _svg(left + width + 20, top + height + 30, shapes, "quality against time per query")
+    return _svg(left + width + 20, top + height + 30, shapes, f"{metric} against {unit}")
+
+
+def _slices(comparison: Comparison) -> str:
+    header, rows = comparison.slice_rows()
+    if not rows:
+        return ""
+    return f'<h2>Parts of the queries</h2><div class="scroll">{_table(header, rows)}</div>'
+
+
+def _calibration(comparison: Comparison) -> str:
+    """Show how often hits are right, from the lowest to the highest scores of each method."""
+    rows = []
+    for name, evaluation in comparison.evaluations.items():
+        if evaluation.run is not None and evaluation.counts.hits:
+            found = calibration(evaluation.run, comparison.qrels, bins=5)
+            shares = [_share(share) for share in found.right]
+            error = "" if found.expected_error is None else f"{found.expected_error:.3f}"
+            rows.append([name, *shares, *[""] * (5 - len(shares)), error])
+    if not rows:
+        return ""
+    header = ["right hits by score", "lowest fifth", "2nd", "3rd", "4th", "highest fifth", "calibration error"]
+    note = (
+        '<p class="note">Of the first ten hits of all judged queries. The error is the mean distance of score and '
+        "share, given where scores are between 0 and 1.</p>"
+    )
+    return f"<h2>Do scores mean something</h2>{_table(header, rows)}{note}"
 
 
 def _svg(width: float, height: float, shapes: Sequence[str], label: str) -> str:

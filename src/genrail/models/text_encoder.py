@@ -134,6 +134,11 @@ class TextEncoder:
         return int(model.get_embedding_dimension() if renamed else model.get_sentence_embedding_dimension())
 
     @property
+    def model(self) -> Any:
+        """Give the SentenceTransformer itself; whoever changes its weights makes a copy first."""
+        return self._model
+
+    @property
     def max_tokens(self) -> int:
         """Give where texts are cut, the model's own control tokens included."""
         return int(self._model.max_seq_length)

@@ -19,7 +19,7 @@ from genrail.evaluation.runs import Qrels, Run
 from genrail.ranking.weights import Shares, ascend
 from genrail.types import Hit, Query, Ranking, Retriever
 
-__all__ = ["Fusion", "FusionSettings"]
+__all__ = ["METHODS", "Fusion", "FusionSettings", "shares_of"]
 
 METHODS = ("reciprocal rank", "weighted", "scores")
 
@@ -117,7 +117,7 @@ class Fusion:
         for ranking in rankings:
             for hit in ranking:
                 hits.setdefault(hit.item_id, hit)
-        sums = _sums([_shares(ranking, self.settings) for ranking in rankings], self.weights)
+        sums = _sums([shares_of(ranking, self.settings) for ranking in rankings], self.weights)
         order = sorted(hits, key=lambda item: -sums[item])[:k]
         fused = tuple(
             replace(hits[item], score=sums[item], rank=rank, log_probability=None, explanation=None)
@@ -161,7 +161,10 @@ class Fusion:
         judgements = Qrels({query_id: grades for query_id, grades in judgements.items() if query_id in asked})
         grid = _simplex(len(self.retrievers), steps)
         parts = [
-            [_shares(ranking, self.settings) for ranking in one.search_batch(list(asked.values()), self.settings.depth)]
+            [
+                shares_of(ranking, self.settings)
+                for ranking in one.search_batch(list(asked.values()), self.settings.depth)
+            ]
             for one in self.retrievers
         ]
         found = []
@@ -199,7 +202,7 @@ class Fusion:
         for start in range(0, len(queries), batch_size):
             asked = queries[start : start + batch_size]
             for part, one in zip(parts, self.retrievers, strict=True):
-                part += [_shares(ranking, self.settings) for ranking in one.search_batch(asked, self.settings.depth)]
+                part += [shares_of(ranking, self.settings) for ranking in one.search_batch(asked, self.settings.depth)]
         weights, ndcg = ascend(Shares.of(parts, targets), cutoff)
         return Fusion(self.retrievers, weights.tolist(), self.settings, name=f"{self.name}, learnt weights"), ndcg
 
@@ -235,7 +238,7 @@ class Fusion:
         return cls(retrievers, weights, settings, name=name)
 
 
-def _shares(ranking: Ranking, settings: FusionSettings) -> dict[str, float]:
+def shares_of(ranking: Ranking, settings: FusionSettings) -> dict[str, float]:
     """Give what each item of one answer adds, before weights."""
     if settings.method == "reciprocal rank":
         return {hit.item_id: 1.0 / (settings.constant + hit.rank) for hit in ranking}

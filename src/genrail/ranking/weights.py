@@ -4,19 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import QueryError, ShapeError
 
-__all__ = ["Shares", "ascend"]
+__all__ = ["Measurable", "Shares", "ascend"]
 
 Float = npt.NDArray[np.float64]
 
 FACTORS = (0.0, 0.25, 0.5, 0.7, 0.85, 1.2, 1.4, 2.0, 4.0)  # what a weight is multiplied by in turn
 REVIVED = 0.1  # a weight of 0 is tried as this times the factor
 MOST_ROUNDS = 20
+
+
+class Measurable(Protocol):
+    """Tell how good weights are."""
+
+    @property
+    def values(self) -> npt.NDArray[np.float32]:
+        """Give what is weighted; the last axis counts the retrievers."""
+        ...
+
+    def ndcg(self, weights: Float, cutoff: int = 10) -> float:
+        """Average nDCG under some weights."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +82,7 @@ class Shares:
         return float(np.where(counted, 1.0 / np.log2(np.maximum(rank, 1) + 1.0), 0.0).mean())
 
 
-def ascend(shares: Shares, cutoff: int = 10) -> tuple[Float, float]:
+def ascend(shares: Measurable, cutoff: int = 10) -> tuple[Float, float]:
     """Climb to weights of a high nDCG, one weight at a time, from equal ones.
 
     Args:
@@ -80,7 +94,7 @@ def ascend(shares: Shares, cutoff: int = 10) -> tuple[Float, float]:
 
     Cost: about 9 x retrievers x rounds measurements; 5 to 10 rounds are usual.
     """
-    size = shares.values.shape[1]
+    size = shares.values.shape[-1]
     starts = [np.ones(size) / size, *np.eye(size)]
     weights = max(starts, key=lambda start: shares.ndcg(start, cutoff))
     best = shares.ndcg(weights, cutoff)

@@ -1,0 +1,88 @@
+"""Texts become one vector per token, for late interaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from genrail.errors import SettingsError
+from genrail.models.plain_text import plain_texts
+from genrail.models.text_encoder import TextEncoder
+
+__all__ = ["EncodesTokens", "TokenEncoder"]
+
+Float = npt.NDArray[np.float32]
+Progress = Callable[[int, int], None]
+BATCH = 32
+
+
+class EncodesTokens(Protocol):
+    """Turn each text into the vectors of its tokens."""
+
+    def encode_tokens(self, texts: Sequence[str], progress: Progress | None = None) -> Iterator[Float]:
+        """Give the vectors of each text in order, float32, (its tokens, dimensions); no token at all is allowed."""
+        ...
+
+
+class TokenEncoder:
+    """Give the last layer of a text encoder, before it is averaged to one vector.
+
+    Args:
+        encoder: Any `TextEncoder`; one that was trained for late interaction does best.
+        max_tokens: Longer texts are cut there, the model's own control tokens included; None for what the encoder says.
+
+    Raises:
+        SettingsError: max_tokens outside what the encoder reads.
+    """
+
+    def __init__(self, encoder: TextEncoder, max_tokens: int | None = None) -> None:
+        if max_tokens is not None and not 3 <= max_tokens <= encoder.max_tokens:
+            raise SettingsError(f"max_tokens is {max_tokens}; {encoder.name} reads 3 to {encoder.max_tokens} tokens")
+        self.encoder = encoder
+        self.max_tokens = max_tokens or encoder.max_tokens
+
+    @property
+    def name(self) -> str:
+        """Say what this is, for tables."""
+        return self.encoder.name
+
+    @property
+    def fingerprint(self) -> str:
+        """Identify weights and settings."""
+        return f"{self.encoder.fingerprint} tokens {self.max_tokens}"
+
+    def encode_tokens(self, texts: Sequence[str], progress: Progress | None = None) -> Iterator[Float]:
+        """Give the vectors of each text in order, float32, (its tokens, dimensions); control tokens are included.
+
+        Cost: that of `TextEncoder.encode`; texts are read some thousand at a time, longest first.
+        """
+        for first in range(0, len(texts), BATCH * BATCH):
+            part = texts[first : first + BATCH * BATCH]
+            yield from self._encode(part)
+            if progress is not None:
+                progress(first + len(part), len(texts))
+
+    def _encode(self, texts: Sequence[str]) -> list[Float]:
+        import torch
+
+        model = self.encoder.model
+        plain = plain_texts(model.tokenizer, list(texts))
+        order = sorted(range(len(plain)), key=lambda place: -len(plain[place]))
+        found: list[Float] = [np.zeros((0, 0), dtype=np.float32)] * len(plain)
+        for first in range(0, len(order), BATCH):
+            chosen = order[first : first + BATCH]
+            features = model.preprocess([plain[place] for place in chosen])
+            cut = {
+                name: value[:, : self.max_tokens].to(model.device)
+                for name, value in features.items()
+                if isinstance(value, torch.Tensor)
+            }
+            with torch.no_grad():
+                out = model[0]({**features, **cut})["token_embeddings"].cpu().numpy()
+            lengths = cut["attention_mask"].sum(dim=1).tolist()
+            for place, vectors, length in zip(chosen, out, lengths, strict=True):
+                found[place] = vectors[:length].astype(np.float32)
+        return found
