@@ -79,6 +79,12 @@ def test_an_explanation_tells_the_fate_of_an_item(server):
     assert found["rank"] == 1 and found["steps"] and found["story"]
 
 
+def test_an_item_outside_the_filter_of_a_search_is_told_to_be_so(server):
+    item_id = engine().catalog.item_ids[30]
+    found = page(server, "explain_result", item_id=item_id, query="shoe", where="price < 20")
+    assert found["rank"] is None and found["story"]
+
+
 @pytest.mark.parametrize(
     "arguments", [{"query": "boot", "k": 0}, {"query": "boot", "k": 51}, {"query": "x" * 2049}, {"query": " "}]
 )

@@ -123,9 +123,11 @@ class _Tools:
                 raise ToolError(str(error)) from error
         return ItemPage(id=page["id"], title=_short(page["title"]), attributes=_attributes(page["metadata"]))
 
-    def explain_result(self, item_id: ItemId, query: Words = "", history: Past = [], k: Count = 10) -> Explained:  # noqa: B006  # as above
-        """Say why an item came out of a search, or where it was lost; give the words or the history of that search."""
-        question = {"text": query or None, "history": history, "item_id": item_id}
+    def explain_result(
+        self, item_id: ItemId, query: Words = "", history: Past = [], k: Count = 10, where: Filter = None
+    ) -> Explained:  # noqa: B006  # as above
+        """Say why an item came out of a search, or where it was lost; give the words, history and filter of that search."""
+        question = {"text": query or None, "history": history, "item_id": item_id, "where": where}
         answer = self._ask(question, k, {"beams": 5, "children": 5})
         item = answer["item"]
         steps = [
