@@ -124,9 +124,14 @@ class _Tools:
         return ItemPage(id=page["id"], title=_short(page["title"]), attributes=_attributes(page["metadata"]))
 
     def explain_result(
-        self, item_id: ItemId, query: Words = "", history: Past = [], k: Count = 10, where: Filter = None
-    ) -> Explained:  # noqa: B006  # as above
-        """Say why an item came out of a search, or where it was lost; give the words, history and filter of that search."""
+        self,
+        item_id: ItemId,
+        query: Words = "",
+        history: Past = [],  # noqa: B006  # as above
+        k: Count = 10,
+        where: Filter = None,
+    ) -> Explained:
+        """Say why an item came out, or where it was lost; give words, history and filter of that search."""
         question = {"text": query or None, "history": history, "item_id": item_id, "where": where}
         answer = self._ask(question, k, {"beams": 5, "children": 5})
         item = answer["item"]
