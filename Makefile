@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all test-vllm check bench docs format clean
+.PHONY: help install demo test test-all test-vllm test-ray test-adapters check bench docs format clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,22 @@ test-vllm: ## Run the vLLM tests for real, on a CPU, in an environment of their 
 	VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=0 VLLM_ENABLE_V1_MULTIPROCESSING=0 HF_HUB_OFFLINE=1 \
 		VLLM_NO_USAGE_STATS=1 $(VLLM)/bin/python -m pytest -s -o filterwarnings=default --timeout 900 \
 		tests/decoding/test_vllm_engine.py tests/decoding/test_vllm_rails.py
+
+RAY := .venv-ray
+test-ray: ## Run the Ray tests for real, on this machine, in an environment of their own (2 GB)
+	$(PYTHON) -m venv $(RAY)
+	$(RAY)/bin/python -m pip install --quiet -c constraints.txt torch
+	$(RAY)/bin/python -m pip install --quiet -c constraints.txt -e '.[offline,ray]' ray==2.60.0 pytest pytest-timeout hypothesis httpx
+	RAY_USAGE_STATS_ENABLED=0 $(RAY)/bin/python -m pytest -o filterwarnings=default \
+		tests/retrieval/test_ray_build.py tests/serving/test_ray_deployment.py
+
+# LangChain's own tests bring plugins that would change every run of pytest, so they have an environment of their own.
+ADAPTERS := .venv-adapters
+test-adapters: ## Run LangChain's own tests of retrievers, in an environment of their own (2 GB)
+	$(PYTHON) -m venv $(ADAPTERS)
+	$(ADAPTERS)/bin/python -m pip install --quiet -c constraints.txt torch
+	$(ADAPTERS)/bin/python -m pip install --quiet -c constraints.txt -e '.[torch,offline,langchain]' langchain-tests pytest pytest-timeout hypothesis
+	$(ADAPTERS)/bin/python -m pytest -o asyncio_mode=auto -o filterwarnings=default tests/retrieval/adapters/test_langchain_standard.py
 
 check: $(READY) ## Lint, types, import contracts
 	$(BIN)/ruff format --check .

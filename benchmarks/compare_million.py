@@ -96,7 +96,7 @@ def main() -> None:
     encoder, costs = HashingEncoder(), dict[str, BuildCost]()
     methods = [
         built("BM25", lambda: BM25(catalog), costs),
-        built("Dense", lambda: Dense(catalog, encoder, name="Dense"), costs),
+        built("Dense", lambda: Dense(catalog, encoder, name="Dense", index="exact"), costs),
         built(
             "native",
             lambda: Engine.build(

@@ -1,4 +1,4 @@
-"""Measure a server on this machine: overhead, micro-batching, overload, hot swaps, deletes, tenants, fuzz.
+"""Measure a server on this machine: overhead, batching, overload, hot swaps, deletes, tenants, slow clients, fuzz.
 
     genrail demo --out demo-shop
     python benchmarks/serve.py demo-shop/shop.genrail
@@ -17,16 +17,12 @@ import json
 import os
 import platform
 import random
-import re
 import shutil
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,63 +31,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from serve_engine import beauty, fuzzed, histories, texts  # noqa: E402
-from serve_load import Connection, Sent, closed_loop, open_loop, percentile, post  # noqa: E402
+from serve_load import Connection, Sent, closed_loop, maker, milliseconds, open_loop, percentile, post  # noqa: E402
+from serve_long import slow, soak  # noqa: E402
+from serve_process import serving  # noqa: E402
 
 from genrail.retrieval import Engine  # noqa: E402
 from genrail.serving.keys import Key, create_key  # noqa: E402
 from genrail.types import Query  # noqa: E402
-
-SERVE = "from genrail.cli.main import run; run()"
-
-
-class Server:
-    """Hold a running `genrail serve`."""
-
-    def __init__(self, folder: Path, *words: str) -> None:
-        self.log = tempfile.NamedTemporaryFile("w+", suffix=".log", delete=False)  # noqa: SIM115
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, "serve", str(folder), "--port", "0", *words], stderr=self.log
-        )
-        while '"event": "serving"' not in (text := Path(self.log.name).read_text()):
-            if self.process.poll() is not None:
-                raise SystemExit(f"the server did not start:\n{text}")
-            time.sleep(0.1)
-        self.port = int(re.findall(r'"url": "http://127.0.0.1:(\d+)"', text)[0])
-
-    @property
-    def workers(self) -> list[int]:
-        """List the processes that hold the model."""
-        return list(map(int, subprocess.check_output(["pgrep", "-P", str(self.process.pid)], text=True).split()))
-
-    @property
-    def megabytes(self) -> float:
-        """Sum the resident memory of server and workers."""
-        pids = [self.process.pid, *self.workers]
-        sizes = [re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()) for pid in pids]
-        return sum(int(size[0]) for size in sizes) / 1024
-
-
-@contextmanager
-def serving(folder: Path, *words: str) -> Iterator[Server]:
-    """Start a server and stop it."""
-    server = Server(folder, *words)
-    try:
-        yield server
-    finally:
-        server.process.send_signal(signal.SIGTERM)
-        server.process.wait(30)
-
-
-def maker(bodies: list[Any], path: str = "/v1/search", key: str | None = None) -> Callable[[], bytes]:
-    """Give the requests one after the other, for ever."""
-    requests = [post(path, body, key) for body in bodies]
-    at = iter(range(10**9))
-    return lambda: requests[next(at) % len(requests)]
-
-
-def milliseconds(sent: list[Sent], percent: float) -> float:
-    """Give a percentile of the times of answers."""
-    return round(1000 * percentile([one.seconds for one in sent], percent), 2)
 
 
 def overhead(engine: Path, bodies: list[Any], count: int = 600) -> dict[str, Any]:
@@ -210,7 +156,7 @@ def swaps(engine: Path, bodies: list[Any], count: int = 20, seconds: float = 60)
         gone = set(loaded.catalog.item_ids[1::2])
         loaded.remove(sorted(gone))
         loaded.save(folder)
-        with serving(folder, "--queue", "256") as server:  # holds a second of the load
+        with serving(folder) as server:
             full = asyncio.run(closed_loop(server.port, maker(bodies), 32, 4))
             rate = min(200.0, sum(sent.status == 200 for sent in full) / 4 / 2)
             steady = asyncio.run(open_loop(server.port, maker(bodies), rate, 5))
@@ -361,7 +307,7 @@ def fuzz(engine: Path, bodies: list[Any], count: int = 20_000) -> dict[str, Any]
             "worker still the same": same, "first failures": failed[:3]}  # fmt: skip
 
 
-PARTS = (overhead, throughput, overload, swaps, deletes, tenants, fuzz)
+PARTS = (overhead, throughput, overload, swaps, deletes, tenants, slow, fuzz)
 
 
 def main() -> None:
@@ -371,6 +317,7 @@ def main() -> None:
     parser.add_argument("--build", type=Path, help="the data set Amazon Beauty, to build the engine from")
     parser.add_argument("--only", default=",".join(part.__name__ for part in PARTS))
     parser.add_argument("--text", action="store_true", help="ask with words instead of histories")
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="only this: a steady load for so long")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     if not given.engine.exists():
@@ -385,14 +332,15 @@ def main() -> None:
     print(f"engine: {len(engine):,} items, lane {engine.name}; seed {given.seed}\n")
     bodies = (texts if given.text else histories)(engine.catalog, random.Random(given.seed))
     del engine
-    for part in PARTS:
-        if part.__name__ in given.only.split(","):
-            began = time.perf_counter()
-            found = part(given.engine, bodies)
-            print(f"{part.__name__} ({time.perf_counter() - began:.0f} s, load {os.getloadavg()[0]:.1f})")
-            for name, value in found.items():
-                print(f"  {name}: {value}")
-            sys.stdout.flush()
+    parts = [part for part in PARTS if part.__name__ in given.only.split(",")]
+    for part in [partial(soak, minutes=given.soak)] if given.soak else parts:
+        began = time.perf_counter()
+        found = part(given.engine, bodies)
+        name = getattr(part, "__name__", "soak")
+        print(f"{name} ({time.perf_counter() - began:.0f} s, load {os.getloadavg()[0]:.1f})")
+        for line, value in found.items():
+            print(f"  {line}: {value}")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from genrail.evaluation.evaluations import as_queries
 from genrail.evaluation.significance import paired_test
 from genrail.evaluation.slices import Slice
 from genrail.evaluation.tables import text_table
-from genrail.evaluation.time_splits import text_overlap
+from genrail.evaluation.traps import text_overlap
 from genrail.models.text_encoder import TextEncoder
 from genrail.models.token_vectors import TokenEncoder
 from genrail.ranking.fusion import Fusion

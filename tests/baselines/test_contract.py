@@ -1,8 +1,10 @@
 """Every baseline keeps the contract of a retriever."""
 
 import numpy as np
+import pytest
 
 from genrail.baselines import BM25, TFIDF, Content, Cooccurrence, Dense, ItemKNN, LateInteraction, Popularity
+from genrail.baselines.approximate import CellSettings
 from genrail.evaluation import Training
 from tests.contracts.retriever import RetrieverContract
 
@@ -41,6 +43,14 @@ class TestTFIDF(RetrieverContract):
 class TestDense(RetrieverContract):
     def make(self, catalog):
         return Dense(catalog, Letters())
+
+
+class TestDenseInCells(RetrieverContract):
+    """Few cells and one probe, so that a search often finds too little and must score all that is allowed."""
+
+    def make(self, catalog):
+        pytest.importorskip("faiss", reason='needs the extra: pip install "genrail[ann]"')
+        return Dense(catalog, Letters(), index="approximate", cells=CellSettings(cells=4, probes=1))
 
 
 class TestLateInteraction(RetrieverContract):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -134,6 +135,16 @@ def test_overlap_of_answers():
 def test_wins_and_losses_name_the_queries():
     found = run(method("a", [1, 1, *[2] * 58]), method("b", [9, 2, *[2] * 56, 1, 1]))
     assert found.changes("a", "b") == (["q0", "q1"], ["q59", "q58"])
+
+
+def test_traps_and_choices_stand_in_every_form(tmp_path):
+    found = replace(run(method("a", GOOD)), traps=("3 events <repeat> others",), choices=("Chosen on q7.",))
+    assert "Trap: 3 events <repeat> others." in found.table() and "Trap: 3 events" in found.to_markdown()
+    assert "Chosen on q7." in found.to_markdown()
+    assert (found.to_dict()["traps"], found.to_dict()["choices"]) == (list(found.traps), list(found.choices))
+    found.write_html(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "Traps in this data" in page and "3 events &lt;repeat&gt; others" in page and "Chosen on q7." in page
 
 
 def test_table_markdown_and_json(tmp_path):

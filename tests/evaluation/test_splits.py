@@ -58,10 +58,32 @@ def test_numbers_in_order_of_first_appearance_are_reported():
     assert not clean.order_leaks
 
 
-def test_ties_in_time_are_passed_on():
-    assert any(
-        "7 events share user and time" in line for line in leave_last_out(flat([0, 1, 2]), ties=7).traps.sentences()
-    )
+@given(sequences, st.data())
+def test_ties_and_copies_equal_counting_by_hand(users, data):
+    timed = flat(*users)
+    moments = [
+        sorted(data.draw(st.lists(st.integers(0, 3), min_size=len(events), max_size=len(events)))) for events in users
+    ]
+    timed.times = np.array([moment for own in moments for moment in own], dtype=np.int64)
+    traps = leave_last_out(timed, items=10).traps
+    acts = [
+        (user, row, moment)
+        for user, events in enumerate(users)
+        for row, moment in zip(events, moments[user], strict=True)
+    ]
+    assert traps.ties == sum(own.count(moment) > 1 for own in moments for moment in own)
+    assert traps.duplicates == len(acts) - len(set(acts))
+    assert traps.target_tied == sum(own[-1] == own[-2] for own in moments if len(own) >= 3)
+
+
+def test_ties_and_copies_are_said_where_there_are_times():
+    timed = flat([0, 1, 1])
+    assert leave_last_out(timed).traps.ties is None
+    timed.times = np.array([1, 5, 5])
+    said = " ".join(leave_last_out(timed).traps.sentences())
+    assert "2 events share user and time" in said
+    assert "1 test targets are the last event by the order of the file alone" in said
+    assert "1 events are copies of another" in said
 
 
 def test_a_clean_split_says_nothing():

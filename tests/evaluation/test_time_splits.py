@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genrail.errors import SettingsError, ShapeError
-from genrail.evaluation.time_splits import cold_items, duplicate_events, k_core, split_at, text_overlap
+from genrail.evaluation.time_splits import cold_items, k_core, split_at
+from genrail.evaluation.traps import duplicate_events, query_traps, text_overlap
 
 EVENTS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 6), st.integers(0, 9)), min_size=1, max_size=40)
 
@@ -70,6 +71,17 @@ def test_traps_are_said():
     assert "2 of 2 test targets never occur in training" in notes
     assert duplicate_events(np.array([0, 0, 1]), np.array([1, 1, 1]), np.array([2, 2, 2])) == 1
     assert text_overlap({"t": "Red, shoes"}, {"a": "red shoes.", "b": "red shoe"}) == [("a", "t")]
+
+
+def test_texts_of_the_test_that_were_seen_before_are_said():
+    test = {"a": "red shoes", "b": "Red shoes!", "c": "blue"}
+    said = query_traps(test, {"v": "BLUE"}, {"t": "red, shoes"}, ["Shoes"])
+    assert [sentence.split(" (")[0] for sentence in said] == [
+        "1 test queries have the words of a query that settings were chosen on",
+        "2 test queries have the words of a query that a method was trained on",
+        "1 test queries have the words of another test query and count again",
+    ]
+    assert query_traps({"a": "red shoes"}, {"v": "blue"}, {}, ["Shoes"]) == ()
 
 
 def test_what_does_not_fit_is_refused():

@@ -218,7 +218,7 @@ def test_a_batch_is_no_larger_than_it_may_be(monkeypatch):
         _, first = together(http, 1)
         until(lambda: held.batches)
         answers, threads = together(http, 7)
-        until(lambda: http.app.state.service.waiting == 7)
+        until(lambda: http.app.state.service.waiting == 4)  # a whole batch lies ready at the decoder
         held.go.set()
         [thread.join() for thread in first + threads]
         assert held.batches == [1, 3, 3, 1]
@@ -279,3 +279,25 @@ def test_the_server_s_own_deadline_holds_too(monkeypatch):
         held = Held(monkeypatch, own)
         assert_problem(http.post("/v1/search", json={"query": "boot", "timeout_ms": 60_000}), 504, "50 ms")
         held.go.set()
+
+
+@pytest.mark.parametrize("beside", [-1, 0, 1])
+def test_more_may_wait_while_the_engine_is_changed_until_the_queue_has_run_down(monkeypatch, beside):
+    own = own_engine()
+    with client(own, dataclasses.replace(QUICK, queue=2, change_queue=6, batch=8)) as http:
+        service = http.app.state.service
+        held = Held(monkeypatch, own)
+        first, thread = together(http, 1)
+        until(lambda: held.batches)
+        http.portal.call(service._batcher.change, True)
+        waiting, threads = together(http, 6 + beside)
+        until(lambda: service.waiting + len(waiting) == 6 + beside)
+        http.portal.call(service._batcher.change, False)
+        refused = list(waiting)
+        assert len(refused) == max(0, beside)
+        held.go.set()
+        [one.join() for one in thread + threads]
+        assert sorted(answer.status_code for answer in first + waiting) == [200] * (7 + min(0, beside)) + [503] * len(
+            refused
+        )
+        assert service.waiting == 0

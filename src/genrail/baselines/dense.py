@@ -1,17 +1,21 @@
-"""Dense retrieval: one vector per item, exact search by inner product."""
+"""Dense retrieval: one vector per item; exact search by inner product, approximate among very many."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from genrail.baselines.answers import Answers, Request, recency_weights
+from genrail.baselines.approximate import Cells, CellSettings, wants_cells
 from genrail.baselines.content import Content
 from genrail.baselines.saved import load_array, load_settings, save_settings
-from genrail.errors import FingerprintError, ShapeError
+from genrail.errors import FingerprintError, MissingPackageError, ShapeError
 from genrail.types import Query, Ranking
 
 if TYPE_CHECKING:
@@ -31,7 +35,7 @@ class Encodes(Protocol):
 
 
 class Dense:
-    """Rank items by the cosine of their text's vector with the query's, over all items.
+    """Rank items by the cosine of their text's vector with the query's.
 
     A history is read as the vectors of its items; see `Content` for how later ones count more and how words and a
     history are added.
@@ -42,12 +46,19 @@ class Dense:
         vectors: The items' vectors where they are at hand, shape (rows, dimensions); then nothing is encoded.
         query_encoder: Another encoder for queries, as two towers have; by default `encoder`.
         name: For tables.
-        seed: Of the order between equal scores.
+        seed: Of the order between equal scores, and of the cells.
+        index: `exact` scores all items; `approximate` looks into the nearest cells (`Cells`) where words or a history
+            are asked for, not both; `auto` is approximate from 500,000 items on where faiss is installed (the extra
+            ``ann``). Filters hold either way, and k items come back whenever k are allowed.
+        cells: Of an approximate index.
 
     Raises:
         ShapeError: Another number of vectors than rows, or a vector that is not finite.
+        SettingsError: Another word for `index`.
+        MissingPackageError: `approximate` without faiss.
 
-    Cost: O(rows x dimensions) per query: 26 ms for 200,000 items of 384 dimensions on one core.
+    Cost: exact O(rows x dimensions) per query, 26 ms for 200,000 items of 384 dimensions on one core; approximate by
+    docs/results.md.
     Source: Karpukhin et al. 2020 (DPR); Reimers and Gurevych 2019 (Sentence-BERT).
 
     >>> from genrail.catalog import Catalog
@@ -68,6 +79,8 @@ class Dense:
         query_encoder: Encodes | None = None,
         name: str = "Dense",
         seed: int = 0,
+        index: str = "auto",
+        cells: CellSettings | None = None,
     ) -> None:
         self.catalog = catalog
         self.encoder = encoder
@@ -77,6 +90,8 @@ class Dense:
         given = encoder.encode(catalog.texts()) if vectors is None else vectors
         self.vectors = _unit(given, len(catalog), "catalogue rows")
         self._content = Content(self, seed=seed)
+        self._answers = Answers(catalog, seed)
+        self.cells = Cells.of(self.vectors, cells, seed) if wants_cells(index, len(catalog)) else None
 
     def search(self, text: str, k: int = 10, **query: Any) -> Ranking:
         """Rank the k best items for some words; further arguments are those of `Query`."""
@@ -90,20 +105,42 @@ class Dense:
             FilterError: A filter that does not parse or names an unknown field.
             ShapeError: The encoder's vectors have another width than the items'.
         """
-        return self._content.search_batch(queries, k=k)
+        if self.cells is None:
+            return self._content.search_batch(queries, k=k)
+        requests = self._answers.requests(queries, k)
+        return [
+            self._content.search_batch([query], k=k)[0]
+            if request.text and len(request.history)
+            else self._nearest(self.cells, request, k)
+            for query, request in zip(queries, requests, strict=True)
+        ]
+
+    def _nearest(self, cells: Cells, request: Request, k: int) -> Ranking:
+        """Rank by one vector: that of the words, or the weighted sum of the history's."""
+        if request.text:
+            [vector] = self._encoded([request.text])
+        else:
+            last = request.history[-self._content.history :]
+            vector = recency_weights(len(last), self._content.decay).astype(np.float32) @ self.vectors[last]
+        rows, scores = cells.best(vector, request.allowed, k)
+        order = np.lexsort((self._answers.precedence[rows], -scores))[:k]
+        return self._answers.listed(request, rows[order], scores[order].astype(np.float64), k)
 
     def text_scores(self, texts: Sequence[str]) -> list[Vectors]:
         """Score all rows by cosine with each text, shape (rows,) each."""
         if not texts:
             return []
+        # One product per query: a product for all at once rounds otherwise, and the order would depend on the batch.
+        return [self.vectors @ vector for vector in self._encoded(texts)]
+
+    def _encoded(self, texts: Sequence[str]) -> Vectors:
         vectors = _unit(self.query_encoder.encode(list(texts)), len(texts), "queries")
         if vectors.shape[1] != self.vectors.shape[1]:
             raise ShapeError(
                 f"the encoder gives {vectors.shape[1]} dimensions but the items have {self.vectors.shape[1]}; "
                 "use the encoder that made the items' vectors"
             )
-        # One product per query: a product for all at once rounds otherwise, and the order would depend on the batch.
-        return [self.vectors @ vector for vector in vectors]
+        return vectors
 
     def item_scores(self, rows: npt.NDArray[np.int64], weights: npt.NDArray[np.float64]) -> Vectors:
         """Score all rows by the weighted sum of cosines with some items, shape (rows,)."""
@@ -113,16 +150,20 @@ class Dense:
 
     @property
     def index_bytes(self) -> int:
-        """Count the bytes of the items' vectors."""
-        return int(self.vectors.nbytes)
+        """Count the bytes of the items' vectors, and of the cells where there are any."""
+        return int(self.vectors.nbytes) + (0 if self.cells is None else self.cells.index_bytes)
 
     def save(self, folder: str | Path) -> None:
         """Write settings and vectors into a folder; the encoder is not saved, only its fingerprint if it has one."""
-        settings = {"name": self.name, "seed": self.seed, "encoder": _fingerprint(self.encoder)}
+        settings: dict[str, Any] = {"name": self.name, "seed": self.seed, "encoder": _fingerprint(self.encoder)}
+        if self.cells is not None:
+            settings["cells"] = asdict(self.cells.settings)
         if self.query_encoder is not self.encoder:
             settings["query_encoder"] = _fingerprint(self.query_encoder)
         folder = save_settings(folder, "dense", self.catalog, settings)
         np.save(folder / "vectors.npy", self.vectors)
+        if self.cells is not None:
+            self.cells.save(folder)
 
     @classmethod
     def load(
@@ -141,7 +182,13 @@ class Dense:
             if made_with != _fingerprint(found):
                 raise FingerprintError(f"{folder} was made with another encoder ({made_with}); give that one")
         vectors = load_array(Path(folder) / "vectors.npy")
-        return cls(catalog, encoder, vectors=vectors, query_encoder=query_encoder, **settings)
+        cells = settings.pop("cells", None)
+        if cells is not None and find_spec("faiss") is None:
+            raise MissingPackageError("faiss-cpu", "ann", "This saved index")
+        made = cls(catalog, encoder, vectors=vectors, query_encoder=query_encoder, index="exact", **settings)
+        if cells is not None:
+            made.cells = Cells.load(Path(folder), made.vectors, CellSettings(**cells))
+        return made
 
 
 def _unit(vectors: Any, rows: int, what: str) -> Vectors:

@@ -108,7 +108,7 @@ class Catalog:
         accounts for every row.
 
         Args:
-            path: The file or BEIR folder.
+            path: The file or BEIR folder; or `irds:` with an id of ir_datasets, such as `irds:beir/scifact`.
             item_id: Column of the ids.
             title: Column of the titles.
             text: Further columns that a text encoder reads; by default all that hold words.

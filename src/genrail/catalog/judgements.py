@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from genrail.catalog.columns import ITEM_ID_NAMES, canonical, find_column, nearest
+from genrail.catalog.ir_collections import collection_id, judgements, topics
 from genrail.catalog.readers import Limits, Table, check_unfolded, read_table
 from genrail.errors import CatalogError
 
@@ -28,7 +29,8 @@ def read_queries(path: str | Path, *, format: str | None = None) -> dict[str, st
     """Read queries: id and words.
 
     Args:
-        path: CSV, TSV, JSON lines (each also .gz, .zst), Parquet; or a BEIR folder (its `queries.jsonl`).
+        path: CSV, TSV, JSON lines (each also .gz, .zst), Parquet; a BEIR folder (its `queries.jsonl`); or
+            `irds:` with an id of ir_datasets.
         format: As in `Catalog.read`; by default told by the name.
 
     Returns:
@@ -40,7 +42,8 @@ def read_queries(path: str | Path, *, format: str | None = None) -> dict[str, st
     path = Path(path)
     if path.is_dir():
         path = _inside(path, ("queries.jsonl", "queries.jsonl.gz"))
-    table = read_table(path, format=format)
+    collection = collection_id(path)
+    table = read_table(path, format=format) if collection is None else Table.of(topics(collection), str(path))
     frame, source = canonical(table.frame)[0], table.source
     _whole(table)
     id_name = find_column(frame.columns, None, QUERY_ID_NAMES, what="query id", argument="a column", source=source)
@@ -64,7 +67,8 @@ def read_qrels(path: str | Path, *, split: str = "test", format: str | None = No
 
     Args:
         path: CSV, TSV, JSON lines (each also .gz, .zst) or Parquet with a query, an item and, if graded, a relevance
-            column; TREC qrels (``query 0 item relevance``, suffix .qrels, .trec or .txt); or a BEIR folder.
+            column; TREC qrels (``query 0 item relevance``, suffix .qrels, .trec or .txt); a BEIR folder; or `irds:`
+            with an id of ir_datasets.
         split: Which file of a BEIR folder (`qrels/test.tsv`).
         format: As in `Catalog.read`, or "trec"; by default told by the name.
 
@@ -78,7 +82,9 @@ def read_qrels(path: str | Path, *, split: str = "test", format: str | None = No
     path = Path(path)
     if path.is_dir():
         path = _inside(path / "qrels", (f"{split}.tsv", f"{split}.tsv.gz"))
-    if format == "trec" or (format is None and path.suffix.lower() in _TREC_SUFFIXES):
+    if (collection := collection_id(path)) is not None:
+        table = Table.of(judgements(collection), str(path))
+    elif format == "trec" or (format is None and path.suffix.lower() in _TREC_SUFFIXES):
         table = _read_trec(path)
     else:
         table = read_table(path, format=format)

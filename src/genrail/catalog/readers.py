@@ -19,6 +19,7 @@ import numpy.typing as npt
 import polars as pl
 
 from genrail.catalog.columns import frame_of
+from genrail.catalog.ir_collections import collection_id, documents
 from genrail.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def read_table(
     or too few values is refused by row. The first line names the columns.
 
     Args:
-        path: The file; a folder is read as BEIR (its `corpus.jsonl`).
+        path: The file; a folder is read as BEIR (its `corpus.jsonl`), and `irds:` with an id by ir_datasets.
         format: One of `FORMATS`; by default told by the name.
         encoding: Of CSV, TSV and RecBole files.
         limits: What the file may unfold to.
@@ -140,6 +141,8 @@ def read_table(
     path = Path(path)
     limits = limits or Limits()
     limits = limits.lifted() if allow_large else limits
+    if (collection := collection_id(path)) is not None:
+        return Table.of(documents(collection, limits.rows), str(path))
     if not path.exists():
         raise CatalogError(f"{path}: no such file; give the path of a catalogue or interactions file")
     kind = format or format_of(path)

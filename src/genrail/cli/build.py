@@ -18,7 +18,7 @@ __all__ = ["build"]
 
 def build(
     catalog: Annotated[
-        Path, typer.Argument(metavar="CATALOG", help="CSV, TSV, JSONL (also gzip), Parquet or BEIR folder.")
+        Path, typer.Argument(metavar="CATALOG", help="CSV, TSV, JSONL (also gzip), Parquet, BEIR folder, or irds:ID.")
     ],
     out: Annotated[Path, typer.Option("--out", help="Engine folder to write.")] = Path("shop.genrail"),
     item_id: Annotated[str | None, typer.Option("--id", help="Column of the item ids (guessed otherwise).")] = None,
@@ -41,6 +41,11 @@ def build(
     ] = "last",
     max_seconds: Annotated[float | None, typer.Option("--max-seconds", help="Stop training after this long.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same engine.")] = 0,
+    ray: Annotated[bool, typer.Option("--ray", help="CATALOG is a folder of Parquet shards; build on Ray.")] = False,
+    workers: Annotated[int | None, typer.Option("--workers", help="With --ray: Ray workers at once (1).")] = None,
+    shards: Annotated[
+        Path | None, typer.Option("--shards", help="With --ray: folder of the plan and the outputs (OUT.shards).")
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -52,6 +57,13 @@ def build(
 
         check_target(out)
         columns = [name.strip() for name in text.split(",")] if text else None
+        _check_ray(ray, {"--workers": workers, "--shards": shards}, {"--model": model, "--interactions": interactions})
+        if ray:
+            place = shards or out.with_name(f"{out.name}.shards")
+            plan = {"item_id": item_id, "title": title, "text": columns, "encoder": encoder}
+            settings = {"levels": levels, "codes": codes, "seed": seed}
+            _build_on_ray(catalog, place, out, plan, settings, workers or 1, max_seconds, json)
+            return
         items = Catalog.read(catalog, item_id=item_id, title=title, text=columns)
         _show_catalog(items)
         events = (
@@ -77,6 +89,41 @@ def build(
             print_json({"engine": str(out), **engine.describe()})
         else:
             _show_engine(out, engine.describe())
+
+
+def _check_ray(ray: bool, only_with: dict[str, Any], never_with: dict[str, Any]) -> None:
+    from genrail.errors import SettingsError
+
+    for name, value in (never_with if ray else only_with).items():
+        if value is not None:
+            way_out = "genrail train ENGINE takes interactions afterwards" if ray else "give --ray, or leave it out"
+            raise SettingsError(f"{name} does not go {'with' if ray else 'without'} --ray; {way_out}")
+
+
+def _build_on_ray(
+    catalog: Path,
+    shards: Path,
+    out: Path,
+    columns: dict[str, Any],
+    settings: dict[str, Any],
+    workers: int,
+    max_seconds: float | None,
+    as_json: bool,
+) -> None:
+    from genrail.retrieval.ray_build import run_shards_on_ray, start_ray
+    from genrail.retrieval.shard_assembly import assemble
+    from genrail.retrieval.shard_plan import ShardSettings, plan_shards
+
+    start_ray(workers)
+    with stage_progress(quiet=as_json) as progress:
+        plan = plan_shards(catalog, shards, settings=ShardSettings(**settings), progress=progress, **columns)
+        run_shards_on_ray(plan, workers, progress)
+        engine = assemble(plan, max_seconds=max_seconds, progress=progress)
+    engine.save(out)
+    if as_json:
+        print_json({"engine": str(out), **engine.describe()})
+    else:
+        _show_engine(out, engine.describe())
 
 
 def _hold_out(holdout: str) -> bool:

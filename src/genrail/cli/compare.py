@@ -11,17 +11,20 @@ from genrail.cli.console import errors_as_sentences, note, print_json, print_tab
 from genrail.cli.search import Debug, EngineFolder, Json
 
 if TYPE_CHECKING:
-    from genrail.cli.rivals import Found
+    from genrail.evaluation import Comparison
 
 __all__ = ["compare"]
 
 
 def compare(
     engine: EngineFolder,
-    queries: Annotated[Path, typer.Option("--queries", help="Queries: id and text.")],
-    qrels: Annotated[Path, typer.Option("--qrels", help="Which items are right for which query.")],
+    queries: Annotated[Path, typer.Option("--queries", help="Queries: id and text; or irds:ID.")],
+    qrels: Annotated[Path, typer.Option("--qrels", help="Which items are right for which query; or irds:ID.")],
     interactions: Annotated[
         Path | None, typer.Option("--interactions", help="Who took what, in order: compares recommendations too.")
+    ] = None,
+    trained_on: Annotated[
+        Path | None, typer.Option("--trained-on", help="Queries the engine was trained on: those asked again are told.")
     ] = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write a page with tables and pictures here.")] = None,
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown here.")] = None,
@@ -38,35 +41,38 @@ def compare(
 
         asked, judged = read_queries(queries), read_qrels(qrels)
         events = Interactions.read(interactions) if interactions is not None else None
+        trained = read_queries(trained_on) if trained_on is not None else None
         loaded = Engine.load(engine)
         found = {}
         with stage_progress(quiet=json) as progress:
             found["search"] = compare_search(
-                loaded, asked, judged, interactions=events, metric=metric, seed=seed, progress=progress
+                loaded,
+                asked,
+                judged,
+                interactions=events,
+                metric=metric,
+                seed=seed,
+                trained=trained,
+                progress=progress,
             )
         if events is not None:
             with stage_progress(quiet=json) as progress:
                 found["next item"] = compare_next_items(loaded, events, seed=seed, progress=progress)
         _write(found, report, markdown)
         if json:
-            print_json({**_values(found["search"]), **{name: _values(one) for name, one in list(found.items())[1:]}})
+            print_json({**found.pop("search").to_dict(), **{name: one.to_dict() for name, one in found.items()}})
             return
         for name, one in found.items():
-            columns, rows = one.comparison.rows()
-            print_table(f"{name}: {len(one.comparison.queries)} queries", columns, rows)
-            for sentence in (*one.choices, *[f"{who} failed: {why}" for who, why in one.comparison.failures.items()]):
+            columns, rows = one.rows()
+            print_table(f"{name}: {len(one.queries)} queries", columns, rows)
+            for sentence in (*one.remarks(), one.recommendation):
                 note(sentence)
-            note(one.comparison.recommendation)
 
 
-def _values(found: Found) -> dict[str, object]:
-    return {**found.comparison.to_dict(), "choices": list(found.choices)}
-
-
-def _write(found: dict[str, Found], report: Path | None, markdown: Path | None) -> None:
+def _write(found: dict[str, Comparison], report: Path | None, markdown: Path | None) -> None:
     """Write a page and a Markdown file; the recommendations' ones beside those of search."""
     for name, one in found.items():
-        for path, write in ((report, one.comparison.write_html), (markdown, one.comparison.write_markdown)):
+        for path, write in ((report, one.write_html), (markdown, one.write_markdown)):
             if path is not None:
                 own = path if name == "search" else path.with_name(f"{path.stem}-{name.replace(' ', '-')}{path.suffix}")
                 write(own)

@@ -22,8 +22,10 @@ def evaluate(
     interactions: Annotated[
         Path | None, typer.Option("--interactions", help="Leave-last-out: each user's last item is the one to find.")
     ] = None,
-    queries: Annotated[Path | None, typer.Option("--queries", help="Queries: id and text.")] = None,
-    qrels: Annotated[Path | None, typer.Option("--qrels", help="Which items are right for which query.")] = None,
+    queries: Annotated[Path | None, typer.Option("--queries", help="Queries: id and text; or irds:ID.")] = None,
+    qrels: Annotated[
+        Path | None, typer.Option("--qrels", help="Which items are right for which query; or irds:ID.")
+    ] = None,
     users: Annotated[int | None, typer.Option("--users", help="Only so many users, drawn with the seed.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="For the draw of users.")] = 0,
     json: Json = False,

@@ -16,6 +16,7 @@ from genrail.cli.inspect import inspect
 from genrail.cli.mcp import mcp
 from genrail.cli.search import recommend, search
 from genrail.cli.serve import keys, serve
+from genrail.cli.shard import shard
 from genrail.cli.snapshot import restore, snapshot
 from genrail.cli.train import train
 from genrail.cli.update import add, merge, remove, rollback, update
@@ -69,6 +70,7 @@ for verb in (
 ):
     app.command()(verb)
 app.add_typer(keys, name="keys")
+app.add_typer(shard, name="shard")
 
 
 def run() -> None:

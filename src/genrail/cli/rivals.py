@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from genrail.evaluation.building import BuildCost, Candidate, build_all, folder_
 from genrail.evaluation.evaluations import as_queries, evaluate_next_item
 from genrail.evaluation.slices import by_popularity
 from genrail.evaluation.splits import leave_last_out
+from genrail.evaluation.traps import query_traps
 from genrail.rng import generator
 from genrail.types import Query, Retriever
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from genrail.models.text_encoder import Encoder
     from genrail.retrieval import Engine
 
-__all__ = ["Found", "compare_next_items", "compare_search", "split_queries"]
+__all__ = ["compare_next_items", "compare_search", "split_queries"]
 
 Progress = Callable[[str, int, int], None]
 Judgements = Mapping[str, Mapping[str, float]]
@@ -33,19 +34,6 @@ FEWEST = 30  # judged queries: with fewer a third says nothing, and all of them 
 BM25_SETTINGS = ((1.5, 0.75), (0.9, 0.4))  # Lucene's habit, and Anserini's for passages
 LATE_ITEMS = 20_000  # late interaction reads every token of the catalogue for each query
 USERS = 1000  # whose next item is asked for
-
-
-@dataclass(frozen=True)
-class Found:
-    """Hold a comparison and what was chosen before it.
-
-    Args:
-        comparison: On test queries alone.
-        choices: How settings were chosen, one sentence each.
-    """
-
-    comparison: Comparison
-    choices: tuple[str, ...]
 
 
 def split_queries(
@@ -69,11 +57,13 @@ def compare_search(
     interactions: Interactions | None = None,
     metric: str = "nDCG@10",
     seed: int = 0,
+    trained: Mapping[str, str] | None = None,
     progress: Progress,
-) -> Found:
+) -> Comparison:
     """Build every method that the catalogue allows, choose on validation queries, and compare on the others.
 
-    A method that crashes, whether it is built or asked, is reported; the others go on.
+    A method that crashes, whether it is built or asked, is reported; the others go on. `trained` are queries that the
+    engine was trained on, if they are known; those asked again are reported as a trap.
     """
     asked, qrels = as_queries(queries), Qrels(judgements)
     validation, test = split_queries(asked, qrels, seed)
@@ -90,11 +80,16 @@ def compare_search(
         list(methods.values()), test, qrels, metric=metric, catalog=engine.catalog, seed=seed, progress=progress
     )
     named = {method.name: costs[name] for name, method in methods.items() if name in costs}
-    comparison = replace(comparison, failures={**failures, **comparison.failures}, costs=named)
-    return Found(comparison, (_split_sentence(validation, test), *choices, sentence))
+    return replace(
+        comparison,
+        failures={**failures, **comparison.failures},
+        costs=named,
+        choices=(_split_sentence(validation, test), *choices, sentence),
+        traps=query_traps(_words(test), _words(validation), trained or {}, engine.catalog.titles),
+    )
 
 
-def compare_next_items(engine: Engine, interactions: Interactions, *, seed: int = 0, progress: Progress) -> Found:
+def compare_next_items(engine: Engine, interactions: Interactions, *, seed: int = 0, progress: Progress) -> Comparison:
     """Compare the methods that read histories on each user's last event, for some of the users."""
     from genrail.baselines import TFIDF, Content, Cooccurrence, Dense, ItemKNN, Popularity
 
@@ -122,8 +117,11 @@ def compare_next_items(engine: Engine, interactions: Interactions, *, seed: int 
     comparison = compare_evaluations(evaluations, asked, qrels, failures=failures, catalog=catalog, seed=seed)
     taken = np.bincount(split.train.rows, minlength=len(catalog)).tolist()
     slices = by_popularity({key: qrels.relevant(key) for key in asked}, dict(zip(catalog.item_ids, taken, strict=True)))
-    comparison = replace(comparison, costs=built.costs, slices=slices)
-    return Found(comparison, (f"{len(held_out)} users' last events are asked for.", *_traps(split.traps.sentences())))
+    traps = split.traps.sentences()
+    if engine.trained_on_everything:
+        traps.append(f"{engine.name} was trained on every event (--holdout none): its figures flatter it")
+    choices = (f"{len(held_out)} users' last events are asked for.",)
+    return replace(comparison, costs=built.costs, slices=slices, choices=choices, traps=tuple(traps))
 
 
 def _candidates(
@@ -214,5 +212,5 @@ def _as_search(held_out: HeldOut, catalog: Catalog) -> tuple[dict[str, Query], Q
     return asked, Qrels({str(index): {ids[held_out.targets[index]]: 1.0} for index in cases})
 
 
-def _traps(sentences: list[str]) -> list[str]:
-    return [f"Trap: {sentence}." for sentence in sentences]
+def _words(queries: Mapping[str, Query]) -> dict[str, str]:
+    return {query_id: query.text for query_id, query in queries.items() if query.text}

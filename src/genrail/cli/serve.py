@@ -29,10 +29,15 @@ def serve(
     keys: Annotated[Path | None, typer.Option("--keys", help="File made by `genrail keys create`.")] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond loopback without keys.")] = False,
     deadline: Annotated[float, typer.Option("--deadline", help="Seconds that a request may take.")] = 5.0,
+    connections: Annotated[int, typer.Option("--connections", help="Clients that may be connected.")] = 900,
+    slow: Annotated[float, typer.Option("--slow", help="Seconds that headers or a body may take to arrive.")] = 10.0,
     queue: Annotated[int, typer.Option("--queue", help="Requests that may wait; more are refused.")] = 64,
     batch: Annotated[int, typer.Option("--batch", help="Requests that are decoded together at most.")] = 32,
     rate: Annotated[float, typer.Option("--rate", help="Requests per second and key; 0 for no limit.")] = 0.0,
     beam_width: Annotated[int | None, typer.Option("--beam-width", help="Beams; more find more, slower.")] = None,
+    beside: Annotated[
+        Path | None, typer.Option("--beside", help="A second engine, to compare the answers in the page.")
+    ] = None,
     log_queries: Annotated[bool, typer.Option("--log-queries", help="Write the words of queries to the log.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -44,13 +49,24 @@ def serve(
         settings = ServeSettings(
             deadline_seconds=deadline,
             queue=queue,
+            connections=connections,
+            slow_seconds=slow,
             batch=batch,
             rate_per_second=rate,
             beam_width=beam_width,
             log_queries=log_queries,
+            name=engine.name,
         )
         code = run_server(
-            engine, settings, host=host, port=port, workers=workers, threads=threads, keys=keys, insecure=insecure
+            engine,
+            settings,
+            host=host,
+            port=port,
+            workers=workers,
+            threads=threads,
+            keys=keys,
+            insecure=insecure,
+            beside=beside,
         )
     raise typer.Exit(code)
 

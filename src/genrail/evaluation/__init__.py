@@ -5,7 +5,8 @@ from genrail.evaluation.evaluations import Evaluation, Latency, evaluate, evalua
 from genrail.evaluation.metrics import DEFAULT_METRICS, Measured, Metric, measure
 from genrail.evaluation.runs import Qrels, Run
 from genrail.evaluation.significance import PairedTest, bootstrap_interval, holm, paired_test, randomisation_test
-from genrail.evaluation.splits import HeldOut, Split, Training, Traps, leave_last_out
+from genrail.evaluation.splits import HeldOut, Split, Training, leave_last_out
+from genrail.evaluation.traps import Traps
 
 __all__ = [
     "DEFAULT_METRICS",

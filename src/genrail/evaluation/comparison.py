@@ -23,7 +23,7 @@ from genrail.evaluation.evaluations import (
 )
 from genrail.evaluation.metrics import DEFAULT_METRICS, Metric, parse_metrics
 from genrail.evaluation.runs import Qrels
-from genrail.evaluation.significance import Interval, PairedTest, bootstrap_interval, holm, paired_test
+from genrail.evaluation.significance import Interval, PairedTest, bootstrap_interval, paired_tests
 from genrail.evaluation.slices import Slice, query_slices, slice_means
 from genrail.evaluation.tables import markdown_table, text_table
 from genrail.types import Query, Retriever
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "compare", "compare_evaluations"]
 
 OVERLAP_DEPTH = 10
+INTERVALS = (
+    "p-values are of paired randomisation tests, corrected by Holm; the interval of a difference is a bootstrap "
+    "interval over queries at the same corrected level, so that both say the same."
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class Comparison:
         titles: Titles of the items that the report shows; empty where no catalogue was known.
         costs: What building each method took, by name, where it is known.
         slices: Parts of the queries that are reported apart.
+        choices: How settings were chosen before, one sentence each.
+        traps: What in the data may make the figures look better, or other, than they are, one clause each.
     """
 
     evaluations: Mapping[str, Evaluation]
@@ -65,6 +71,8 @@ class Comparison:
     titles: Mapping[str, str]
     costs: Mapping[str, BuildCost] = field(default_factory=dict)
     slices: Sequence[Slice] = ()
+    choices: tuple[str, ...] = ()
+    traps: tuple[str, ...] = ()
 
     @property
     def best(self) -> str:
@@ -112,12 +120,13 @@ class Comparison:
 
     def table(self) -> str:
         """Lay the comparison out for a terminal."""
-        return "\n".join([text_table(*self.rows()), "", *self._sentences()])
+        return "\n".join([text_table(*self.rows()), "", self.recommendation, *self.remarks()])
 
     def to_markdown(self) -> str:
         """Lay the comparison out in Markdown."""
         tables = [self.rows(), self.cost_rows(), self.slice_rows()]
-        return "\n\n".join([*[markdown_table(*table) for table in tables if table[1]], *self._sentences()]) + "\n"
+        shown = [markdown_table(*table) for table in tables if table[1]]
+        return "\n\n".join([*shown, INTERVALS, self.recommendation, *self.remarks()]) + "\n"
 
     def cost_rows(self) -> tuple[list[str], list[list[str]]]:
         """Lay out what each method costs: to build, to keep, to ask."""
@@ -146,10 +155,12 @@ class Comparison:
         rows = [[row["slice"], str(row["queries"]), *[f"{row['means'][name]:.4f}" for name in names]] for row in found]
         return [f"{self.metric} over", "queries", *names], rows
 
-    def _sentences(self) -> list[str]:
+    def remarks(self) -> list[str]:
+        """List what to know beside the table, one sentence each: choices, traps, notes, failures."""
         notes = dict.fromkeys(note for evaluation in self.evaluations.values() for note in evaluation.notes)
         return [
-            self.recommendation,
+            *self.choices,
+            *[f"Trap: {trap}." for trap in self.traps],
             *[f"Note: {note}." for note in notes],
             *[f"Failed: {name}: {message}" for name, message in self.failures.items()],
         ]
@@ -176,6 +187,8 @@ class Comparison:
                 for name, evaluation in self.evaluations.items()
                 if evaluation.run is not None and evaluation.counts.hits
             },
+            "choices": list(self.choices),
+            "traps": list(self.traps),
             "failures": dict(self.failures),
         }
 
@@ -317,14 +330,9 @@ def compare_evaluations(
 
 def _family(evaluations: Mapping[str, Evaluation], to: str, metric: str, seed: int) -> dict[str, PairedTest]:
     """Test every other method against one, with Holm's correction over these tests."""
-    reference = evaluations[to].measured.values[metric]
-    tests = {
-        name: paired_test(evaluation.measured.values[metric], reference, seed=seed)
-        for name, evaluation in evaluations.items()
-        if name != to
-    }
-    adjusted = holm([test.p for test in tests.values()])
-    return {name: replace(test, adjusted_p=p) for (name, test), p in zip(tests.items(), adjusted, strict=True)}
+    values = {name: evaluation.measured.values[metric] for name, evaluation in evaluations.items()}
+    reference = values.pop(to)
+    return paired_tests(values, reference, seed=seed)
 
 
 def _with_deciding(metrics: Sequence[str | Metric], metric: str, k: int) -> list[Metric]:

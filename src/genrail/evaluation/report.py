@@ -8,6 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from genrail.evaluation.calibration import calibration
+from genrail.evaluation.comparison import INTERVALS
 
 if TYPE_CHECKING:
     from genrail.evaluation.comparison import Comparison
@@ -17,6 +18,10 @@ __all__ = ["html_report"]
 
 SHOWN_HITS = 3
 SHOWN_QUERIES = 5
+BARS = (
+    '<p class="note">The lines are 95 % bootstrap intervals of each mean by itself. Whether two methods differ is told '
+    "by the table: methods answer the same queries, so that intervals which overlap may still hide a difference.</p>"
+)
 # Colours that differ in brightness too, for print and for colour-blind readers (Okabe and Ito 2008).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
@@ -39,15 +44,15 @@ def html_report(comparison: Comparison) -> str:
     header, rows = comparison.rows()
     counted = len(comparison.evaluations[comparison.best].measured.query_ids)
     explanation = (
-        f"{counted} of {len(comparison.queries)} queries count: they have a relevant item. Intervals are 95 % "
-        "bootstrap intervals over queries; p-values are of paired randomisation tests, corrected by Holm. "
+        f"{counted} of {len(comparison.queries)} queries count: they have a relevant item. {INTERVALS} "
         "\u201cNo difference shown\u201d is not \u201cequal\u201d: the interval says how large a difference may be."
     )
     parts = [
         f'<p class="answer">{escape(comparison.recommendation)}</p>',
         f'<p class="note">{explanation}</p>',
         f'<div class="scroll">{_table(header, rows)}</div>',
-        f"<h2>{escape(comparison.metric)} with intervals</h2>{_bars(comparison)}",
+        _list("Traps in this data", comparison.traps),
+        f"<h2>{escape(comparison.metric)} of each method</h2>{_bars(comparison)}{BARS}",
         *_trade_offs(comparison),
         f'<h2>What it costs</h2><div class="scroll">{_table(*comparison.cost_rows())}</div>',
         _slices(comparison),
@@ -55,7 +60,8 @@ def html_report(comparison: Comparison) -> str:
         _calibration(comparison),
         f"<h2>Share of the first ten items in common</h2>{_overlap(comparison)}",
         *[_changes(comparison, name) for name in comparison.against_best],
-        _notes(comparison),
+        _list("How settings were chosen", comparison.choices),
+        _list("Notes", _notes(comparison)),
     ]
     body = "\n".join(parts)
     return (
@@ -255,12 +261,15 @@ def _first_hits(comparison: Comparison, name: str, query_id: str) -> str:
     return "".join(lines)
 
 
-def _notes(comparison: Comparison) -> str:
+def _notes(comparison: Comparison) -> list[str]:
     notes = dict.fromkeys(note for evaluation in comparison.evaluations.values() for note in evaluation.notes)
-    lines = [*notes, *[f"{name} failed: {message}" for name, message in comparison.failures.items()]]
+    return [*notes, *[f"{name} failed: {message}" for name, message in comparison.failures.items()]]
+
+
+def _list(title: str, lines: Sequence[str]) -> str:
     if not lines:
         return ""
-    return "<h2>Notes</h2><ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
+    return f"<h2>{title}</h2><ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
 
 
 def _words(query: Query) -> str:

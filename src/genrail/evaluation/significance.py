@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,16 @@ import numpy.typing as npt
 from genrail.errors import SettingsError, ShapeError
 from genrail.rng import generator
 
-__all__ = ["NO_DIFFERENCE", "Interval", "PairedTest", "bootstrap_interval", "holm", "paired_test", "randomisation_test"]
+__all__ = [
+    "NO_DIFFERENCE",
+    "Interval",
+    "PairedTest",
+    "bootstrap_interval",
+    "holm",
+    "paired_test",
+    "paired_tests",
+    "randomisation_test",
+]
 
 NO_DIFFERENCE = "no difference shown"
 
@@ -45,7 +54,8 @@ class PairedTest:
     """Hold the comparison of two methods on the same queries.
 
     Args:
-        difference: Mean of first minus second, with its bootstrap interval.
+        difference: Mean of first minus second, with its bootstrap interval at the level at which the p-value was
+            corrected; zero lies strictly inside it only where no difference is shown.
         p: Two-sided p-value of the randomisation test.
         adjusted_p: The same after Holm's correction over the family of comparisons; equal to p for a single one.
         queries: How many queries were compared.
@@ -165,8 +175,9 @@ def paired_test(
     """
     differences = _differences(first, second)
     p = randomisation_test(first, second, seed=seed, samples=samples)
+    interval = bootstrap_interval(differences, seed=seed, samples=samples, level=1 - alpha)
     return PairedTest(
-        difference=bootstrap_interval(differences, seed=seed, samples=samples, level=1 - alpha),
+        difference=_agreeing(interval, p < alpha),
         p=p,
         adjusted_p=p,
         queries=len(differences),
@@ -174,6 +185,38 @@ def paired_test(
         losses=int(np.sum(differences < 0)),
         alpha=alpha,
     )
+
+
+def paired_tests(
+    values: Mapping[str, npt.ArrayLike],
+    reference: npt.ArrayLike,
+    seed: int = 0,
+    samples: int = SAMPLES,
+    alpha: float = 0.05,
+) -> dict[str, PairedTest]:
+    """Compare several methods with one, corrected by Holm over these comparisons.
+
+    The correction multiplies a p-value, which is the same as testing at alpha divided by that factor. The interval
+    beside it has this stricter level, so that it excludes zero where a difference is shown and holds it where none is.
+
+    >>> same = [0.0, 0.5] * 20
+    >>> tests = paired_tests({"a": [each + 0.1 for each in same], "b": same}, same)
+    >>> tests["a"].verdict, tests["a"].difference.level, tests["b"].verdict
+    ('better', 0.975, 'no difference shown')
+    """
+    found = {name: paired_test(each, reference, seed, samples, alpha) for name, each in values.items()}
+    adjusted = holm([test.p for test in found.values()])
+    return {
+        name: replace(
+            test,
+            adjusted_p=p,
+            difference=_agreeing(
+                bootstrap_interval(_differences(values[name], reference), seed, samples, 1 - alpha * test.p / p),
+                p < alpha,
+            ),
+        )
+        for (name, test), p in zip(found.items(), adjusted, strict=True)
+    }
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -190,6 +233,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
         adjusted[index] = largest
     return adjusted
+
+
+def _agreeing(interval: Interval, shown: bool) -> Interval:
+    """End an interval at zero where it contradicts the test: the two differ a little at the edge."""
+    if interval.low is None or interval.high is None:
+        return interval
+    if not shown:
+        return replace(interval, low=min(interval.low, 0.0), high=max(interval.high, 0.0))
+    if interval.mean > 0:
+        return replace(interval, low=max(interval.low, 0.0))
+    return replace(interval, high=min(interval.high, 0.0))
 
 
 def _differences(first: npt.ArrayLike, second: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import SettingsError, ShapeError
+from genrail.evaluation.traps import Traps, order_correlation, repeats, same_moments
 from genrail.rng import generator
 
 __all__ = ["FlatSequences", "HeldOut", "Split", "Training", "Traps", "leave_last_out"]
 
 Rows = npt.NDArray[np.int64]
-
-# Below this a correlation of row number with first appearance is of no use to a guesser.
-LEAK_CORRELATION = 0.3
 
 
 class FlatSequences(Protocol):
@@ -95,68 +92,6 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class Traps:
-    """Hold what can make the figures of a split look better, or other, than they are.
-
-    Args:
-        users: Users in the input.
-        items: Different items that occur.
-        too_short: Users with fewer than three events: they are training data only.
-        test_unseen: Test targets whose item never occurs in training.
-        validation_unseen: The same for validation targets.
-        repeats: Events whose item the user had before.
-        target_in_history: Test targets that the user had before: excluding seen items makes these impossible.
-        ties: Events that share user and time with another, as counted by the reader; None when there were no times.
-        order_correlation: Spearman correlation of row number with first appearance over all events, test included; near
-            1 means that numbers alone predict what comes next. None with fewer than three items.
-    """
-
-    users: int
-    items: int
-    too_short: int
-    test_unseen: int
-    validation_unseen: int
-    repeats: int
-    target_in_history: int
-    ties: int | None
-    order_correlation: float | None
-
-    @property
-    def order_leaks(self) -> bool:
-        """Tell whether row numbers follow the order of first appearance."""
-        if self.order_correlation is None:
-            return False
-        by_chance = 3.0 / math.sqrt(self.items - 1)  # three standard deviations of a random order
-        return abs(self.order_correlation) >= max(LEAK_CORRELATION, by_chance)
-
-    def sentences(self) -> list[str]:
-        """Say each trap that is there in one sentence; empty when there is none."""
-        found = [
-            (self.too_short, f"{self.too_short} of {self.users} users have fewer than three events and are not tested"),
-            (self.test_unseen, f"{self.test_unseen} test targets never occur in training: no count can find them"),
-            (self.repeats, f"{self.repeats} events repeat an item that the user had before"),
-            (
-                self.target_in_history,
-                f"{self.target_in_history} test targets are in the history: excluding seen items makes them impossible",
-            ),
-            (
-                self.ties,
-                f"{self.ties} events share user and time with another, so that which one is last depends on the file",
-            ),
-            (
-                self.order_leaks,
-                f"item numbers follow the order of first appearance (correlation {self.order_correlation or 0:.2f}): "
-                "let nothing depend on them",
-            ),
-        ]
-        return [sentence for present, sentence in found if present]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Turn the counts into plain values for JSON."""
-        return {**self.__dict__, "warnings": self.sentences()}
-
-
-@dataclass(frozen=True)
 class Split:
     """Hold training sequences, validation and test of one set of interactions.
 
@@ -173,19 +108,16 @@ class Split:
     traps: Traps
 
 
-def leave_last_out(
-    sequences: FlatSequences, *, items: int | None = None, history: int = 20, ties: int | None = None
-) -> Split:
+def leave_last_out(sequences: FlatSequences, *, items: int | None = None, history: int = 20) -> Split:
     """Withhold each user's last event for test and the one before for validation.
 
     Users with fewer than three events stay in training whole. Training sequences are not cut; histories keep their last
     events.
 
     Args:
-        sequences: Events of all users, chronological.
+        sequences: Events of all users, chronological. Where they have `times`, (events,), ties and copies are counted.
         items: Number of catalogue rows, to check the events against; by default the largest row named and one.
         history: How many events before the target a method may see, 1 or more.
-        ties: How many events share user and time with another, where the reader knows.
 
     Raises:
         SettingsError: history below 1.
@@ -213,7 +145,8 @@ def leave_last_out(
     test = _held_out(offsets, rows, tested, back=1, history=history)
     known = np.zeros(items, dtype=bool)
     known[train_rows] = True
-    repeated = _repeats(offsets, rows)
+    repeated = repeats(offsets, rows)
+    ties, copies, targets_tied = same_moments(offsets, rows, getattr(sequences, "times", None), tested)
     traps = Traps(
         users=len(lengths),
         items=len(np.unique(rows)),
@@ -223,7 +156,9 @@ def leave_last_out(
         repeats=int(repeated.sum()),
         target_in_history=int(repeated[offsets[tested + 1] - 1].sum()),
         ties=ties,
-        order_correlation=_order_correlation(rows),
+        target_tied=targets_tied,
+        duplicates=copies,
+        order_correlation=order_correlation(rows),
     )
     return Split(Training(sequences.user_ids, train_offsets, train_rows), validation, test, traps)
 
@@ -261,22 +196,3 @@ def _held_out(offsets: Rows, rows: Rows, users: Rows, back: int, history: int) -
         offsets=_starts(lengths),
         rows=rows[_spans(starts, lengths)],
     )
-
-
-def _repeats(offsets: Rows, rows: Rows) -> npt.NDArray[np.bool_]:
-    """Mark the events whose item the same user had before, shape (events,)."""
-    users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    order = np.lexsort((np.arange(len(rows)), rows, users))  # stable: by user, then item, then time
-    same = (users[order][1:] == users[order][:-1]) & (rows[order][1:] == rows[order][:-1])
-    repeated = np.zeros(len(rows), dtype=bool)
-    repeated[order[1:][same]] = True
-    return repeated
-
-
-def _order_correlation(rows: Rows) -> float | None:
-    """Correlate an item's number with the place where it first appears (both are ranks without ties)."""
-    _, first = np.unique(rows, return_index=True)  # sorted by item number
-    if len(first) < 3:
-        return None
-    appearance = np.argsort(np.argsort(first))
-    return float(np.corrcoef(np.arange(len(first)), appearance)[0, 1])

@@ -1,20 +1,19 @@
-"""Split interactions at a moment, or by items that are new; thin them out to a core; find texts in both parts."""
+"""Split interactions at a moment, or by items that are new; thin them out to a core."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from genrail.errors import SettingsError, ShapeError
+from genrail.errors import SettingsError
 from genrail.evaluation.splits import HeldOut, Training
+from genrail.evaluation.traps import same_length
 from genrail.rng import generator
 
-__all__ = ["EventSplit", "cold_items", "duplicate_events", "k_core", "split_at", "text_overlap"]
+__all__ = ["EventSplit", "cold_items", "k_core", "split_at"]
 
 Rows = npt.NDArray[np.int64]
 Times = npt.NDArray[np.floating[Any] | np.integer[Any]]
@@ -58,7 +57,7 @@ def split_at(users: Rows, rows: Rows, times: Times, moment: float | None = None,
     >>> split.train.rows.tolist(), split.test.targets.tolist(), split.test.history(0).tolist()
     ([5, 5, 7], [6], [5])
     """
-    _same_length(users, rows, times)
+    same_length(users, rows, times)
     if moment is None and not 0.0 < share < 1.0:
         raise SettingsError(f"share is {share}; give more than 0 and less than 1")
     cut = float(np.quantile(times, 1.0 - share)) if moment is None and len(times) else moment
@@ -85,7 +84,7 @@ def cold_items(users: Rows, rows: Rows, *, share: float = 0.1, seed: int = 0) ->
         ShapeError: Columns of different lengths.
         SettingsError: share not between 0 and 1, or too few items to draw from.
     """
-    _same_length(users, rows)
+    same_length(users, rows)
     if not 0.0 < share < 1.0:
         raise SettingsError(f"share is {share}; give more than 0 and less than 1")
     known = np.unique(rows)
@@ -117,7 +116,7 @@ def k_core(users: Rows, rows: Rows, k: int) -> npt.NDArray[np.bool_]:
     """
     if k < 1:
         raise SettingsError(f"k is {k}; give 1 or more")
-    _same_length(users, rows)
+    same_length(users, rows)
     kept = np.ones(len(rows), dtype=np.bool_)
     while kept.any():
         enough = kept.copy()
@@ -127,37 +126,6 @@ def k_core(users: Rows, rows: Rows, k: int) -> npt.NDArray[np.bool_]:
             break
         kept = enough
     return kept
-
-
-def duplicate_events(users: Rows, rows: Rows, times: Times) -> int:
-    """Count events that repeat user, item and time of another: copies of one act, which would be tested on itself.
-
-    >>> duplicate_events(np.array([0, 0, 0]), np.array([1, 1, 1]), np.array([5, 5, 6]))
-    1
-    """
-    _same_length(users, rows, times)
-    order = np.lexsort((times, rows, users))
-    same = [np.diff(column[order]) == 0 for column in (users, rows, times)]
-    return int(np.logical_and.reduce(same).sum())
-
-
-def text_overlap(train: Mapping[str, str], test: Mapping[str, str]) -> list[tuple[str, str]]:
-    """List the test queries that are training queries too, letter case, blanks and punctuation aside.
-
-    Returns:
-        (test id, training id), in the order of the tests: leave these out of training, or say so.
-
-    >>> text_overlap({"a": "Red  shoes!"}, {"x": "red shoes", "y": "blue"})
-    [('x', 'a')]
-    """
-    known: dict[str, str] = {}
-    for query_id, text in train.items():
-        known.setdefault(_plain(text), query_id)
-    return [(query_id, known[_plain(text)]) for query_id, text in test.items() if _plain(text) in known]
-
-
-def _plain(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 def _event_split(users: Rows, rows: Rows, learnt: npt.NDArray[np.bool_], first: Rows, ties: int) -> EventSplit:
@@ -189,10 +157,3 @@ def _event_split(users: Rows, rows: Rows, learnt: npt.NDArray[np.bool_], first: 
     ]
     training = Training([str(user) for user in range(count)], offsets, train_rows)
     return EventSplit(training, held_out, tuple(sentence for present, sentence in notes if present))
-
-
-def _same_length(*columns: Sequence[Any] | npt.NDArray[Any]) -> None:
-    if len({len(column) for column in columns}) > 1:
-        raise ShapeError(
-            f"the columns have {[len(column) for column in columns]} events; give one value for each event"
-        )

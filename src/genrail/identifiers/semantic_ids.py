@@ -11,7 +11,7 @@ import numpy.typing as npt
 from genrail.errors import DamagedError, FingerprintError, IdentifierError, SettingsError, ShapeError
 from genrail.identifiers import saved
 from genrail.identifiers.collisions import reassign_colliding
-from genrail.identifiers.quantizer import Quantizer, check_settings, checked_vectors, load_quantizer
+from genrail.identifiers.quantizer import Quantizer, check_codes, check_settings, checked_vectors, load_quantizer
 from genrail.identifiers.residual_kmeans import ResidualKMeans
 from genrail.identifiers.table import IdentifierTable
 
@@ -178,6 +178,25 @@ class SemanticIds:
         size = max(self.codes, table.vocab_size, int(matrix.max()) + 1 if matrix.size else 1)
         return table.extend(IdentifierTable.from_matrix(matrix, size, source=self.fingerprint))
 
+    def number(self, codes: npt.ArrayLike, *, order: npt.ArrayLike | None = None) -> IdentifierTable:
+        """Tell rows apart whose codes were assigned before, piece by piece; the table is that of `assign`.
+
+        Args:
+            codes: From the quantizer, shape (rows, levels).
+            order: As for `assign`.
+
+        Raises:
+            IdentifierError: A code outside the codebooks.
+            ShapeError: Another number of levels, or `order` is no permutation.
+        """
+        checked = check_codes(codes, self.levels, self.codes)
+        if checked.shape[1] != self.levels:
+            raise ShapeError(f"codes have {checked.shape[1]} levels, the codebooks {self.levels}; give all levels")
+        last = _next_codes(np.empty((0, self.length), np.int64), checked, _checked_order(order, len(checked)))
+        matrix = np.column_stack([checked, last])
+        size = max(self.codes, int(matrix.max()) + 1 if matrix.size else 1)
+        return IdentifierTable.from_matrix(matrix, size, source=self.fingerprint)
+
     def decode(self, table: IdentifierTable) -> npt.NDArray[np.float32]:
         """Reconstruct the vectors of a table's rows from their codes, shape (rows, dimensions)."""
         return self.quantizer.decode(table.matrix()[:, : self.levels].reshape(-1, self.levels))
@@ -223,6 +242,9 @@ def _checked_order(order: npt.ArrayLike | None, count: int) -> Int:
 def _next_codes(old: Int, new: Int, order: Int) -> Int:
     """Count new rows within their group of equal codes, going on after the largest number in use; shape (new rows,).
 
+    Where numbers are used in turn (see `vocab_size` of `SemanticIds.assign`), the count goes on after the rows, so
+    that rows that come one by one get what they would get together.
+
     Args:
         old: Identifiers in use, (rows, levels + 1), de-duplicating code last.
         new: Codes of the new rows, (new rows, levels).
@@ -233,6 +255,7 @@ def _next_codes(old: Int, new: Int, order: Int) -> Int:
     group = group.reshape(-1)
     free = np.zeros(int(group.max()) + 1 if len(group) else 0, dtype=np.int64)
     np.maximum.at(free, group[: len(old)], old[:, -1] + 1)
+    free = np.maximum(free, np.bincount(group[: len(old)], minlength=len(free)))
     mine = group[len(old) :][order]
     by_group = np.argsort(mine, kind="stable")
     begins = np.flatnonzero(np.diff(mine[by_group], prepend=-1))

@@ -337,7 +337,9 @@ class NativeModel:
 
     # --- a growing catalogue ------------------------------------------------------------------------------------------
 
-    def add_items(self, codes: npt.ArrayLike, item_vectors: npt.ArrayLike) -> NativeModel:
+    def add_items(
+        self, codes: npt.ArrayLike, item_vectors: npt.ArrayLike, groups: npt.ArrayLike | None = None
+    ) -> NativeModel:
         """Make a model that knows more items; this one stays as it is.
 
         Nodes that exist keep their representations. New nodes are known by their codes and texts, and have no free
@@ -346,14 +348,15 @@ class NativeModel:
         Args:
             codes: Identifiers of the new rows, (n, length).
             item_vectors: Their text vectors, (n, dimensions).
+            groups: Which of them come together, rising, (n,); the model is that of one call for each group.
 
         Raises:
             ShapeError: Arrays that do not fit.
             IdentifierError: A token outside 0 .. vocab_size - 1.
         """
         vectors = _checked_vectors(item_vectors, len(np.asarray(codes)), self.dimensions)
-        table = self.table.extend(codes)
-        fresh = torch.from_numpy(table.slot_vectors(vectors, self.table.slots, self.table.rows))
+        table = self.table.extend(codes, groups)
+        fresh = torch.from_numpy(table.slot_vectors(vectors, self.table.slots, self.table.rows, groups))
         state = dict(self.network.state_dict())
         state["slot_vectors"] = torch.cat([state["slot_vectors"], fresh])
         for name in ("free", "slot_bias"):

@@ -14,6 +14,7 @@ __all__ = ["NodeTable"]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float32]
+NEVER = int(np.iinfo(np.int64).max)
 
 
 @dataclass(frozen=True)
@@ -135,11 +136,13 @@ class NodeTable:
         """List the identifiers of all items, (rows, length)."""
         return self.token[self.paths()[:, 1:]]
 
-    def extend(self, codes: npt.ArrayLike) -> NodeTable:
+    def extend(self, codes: npt.ArrayLike, groups: npt.ArrayLike | None = None) -> NodeTable:
         """Add items; nodes that exist keep their slots, though their numbers may move.
 
         Args:
             codes: Identifiers of the new rows, whole numbers, (n, length).
+            groups: Which rows come together, rising, (n,): the result is that of one call for each group. By default
+                all do.
 
         Raises:
             ShapeError: Not two-dimensional, or another number of tokens.
@@ -169,15 +172,23 @@ class NodeTable:
             level_parents[level] = level_parents[level] + levels[level - 1]
         leaf = np.concatenate([moved[self.leaf - self.levels[self.length]], place]) + levels[self.length]
         parent = np.concatenate(level_parents)
-        slot = _with_new_slots(np.concatenate(level_slots), parent, levels)
+        born = np.full(len(parent), -1, dtype=np.int64)  # the group that brought a node; -1 for those that were there
+        slot = np.concatenate(level_slots)
+        if len(new):
+            born[slot < 0] = NEVER
+            np.minimum.at(born, leaf[len(self.leaf) :], _checked_groups(groups, len(new)))
+        slot = _with_new_slots(slot, parent, levels, born)
         return NodeTable(parent, np.concatenate(level_tokens), slot, levels, leaf, self.vocab_size)
 
-    def slot_vectors(self, vectors: Float, first_slot: int = 0, first_row: int = 0) -> Float:
+    def slot_vectors(
+        self, vectors: Float, first_slot: int = 0, first_row: int = 0, groups: npt.ArrayLike | None = None
+    ) -> Float:
         """Average the item vectors below each slot from `first_slot` on.
 
         Args:
             vectors: Of the items from `first_row` on, (rows - first_row, dimensions). No item before `first_row` stands
                 below a node whose slot is `first_slot` or later.
+            groups: As given to `extend` for these items: a slot is known by the items of the group that brought it.
 
         Returns:
             (slots - first_slot, dimensions), float32. A slot without items is zero.
@@ -187,10 +198,15 @@ class NodeTable:
             return wanted
         nodes = self.leaf[first_row:]
         order = np.argsort(nodes, kind="stable")
+        born = _checked_groups(groups, len(order))[order]
         sums, counts, nodes = vectors[order].astype(np.float64), np.ones(len(order)), nodes[order]
         for _ in range(self.length + 1):
             starts = np.flatnonzero(np.r_[True, nodes[1:] != nodes[:-1]])
+            first = np.minimum.reduceat(born, starts)
+            theirs = born == np.repeat(first, np.diff(np.r_[starts, len(nodes)]))
+            sums, counts = sums * theirs[:, None], counts * theirs
             sums, counts, nodes = np.add.reduceat(sums, starts), np.add.reduceat(counts, starts), nodes[starts]
+            born = first
             fresh = self.slot[nodes] >= first_slot
             wanted[self.slot[nodes[fresh]] - first_slot] = sums[fresh] / counts[fresh, None]
             nodes = self.parent[nodes]  # ascending again, since children are numbered in the order of their parents
@@ -209,18 +225,38 @@ class NodeTable:
         return new.astype(np.int64)
 
 
-def _with_new_slots(slot: Int, parent: Int, levels: Int) -> Int:
-    """Give the nodes marked -1 a slot: that of their only child, or a fresh one."""
-    slot = slot.copy()
-    fresh = int(slot.max()) + 1
+def _checked_groups(groups: npt.ArrayLike | None, count: int) -> Int:
+    if groups is None:
+        return np.zeros(count, dtype=np.int64)
+    found = np.asarray(groups, dtype=np.int64)
+    if found.shape != (count,):
+        raise ShapeError(f"groups has shape {found.shape}; give one group for each of the {count} new items")
+    return found
+
+
+def _with_new_slots(slot: Int, parent: Int, levels: Int, born: Int) -> Int:
+    """Give the nodes marked -1 a slot: that of the only child that came with them, or a fresh one.
+
+    Args:
+        slot: Of each node, -1 for new ones.
+        parent: Of each node.
+        levels: Where each level begins.
+        born: The group that brought each new leaf; filled in here for the nodes above.
+    """
+    slot, only = slot.copy(), np.zeros(len(slot), dtype=np.bool_)
+    new = slot < 0
     for level in range(len(levels) - 2, 0, -1):
         nodes = np.arange(levels[level], levels[level + 1])
-        first = np.searchsorted(parent, nodes)
-        only = (np.searchsorted(parent, nodes, side="right") - first) == 1
-        new = slot[nodes] < 0
-        shared = nodes[new & only]
-        slot[shared] = slot[first[new & only]]
-        own = nodes[new & ~only]
-        slot[own] = np.arange(fresh, fresh + len(own))
-        fresh += len(own)
+        together = nodes[new[nodes] & new[parent[nodes]]]
+        np.minimum.at(born, parent[together], born[together])
+    together = np.flatnonzero(new & (born == born[parent]))
+    only[new] = np.bincount(parent[together], minlength=len(slot))[new] == 1
+    depth = np.repeat(np.arange(len(levels) - 1), np.diff(levels))
+    own = np.flatnonzero(new & ~only)
+    own = own[np.lexsort((own, -depth[own], born[own]))]
+    slot[own] = np.arange(len(own)) + int(slot.max()) + 1
+    children = together[only[parent[together]]][::-1]  # from the leaves up, so that a child has its slot
+    for level in range(len(levels) - 2, 0, -1):
+        here = children[depth[children] == level]
+        slot[parent[here]] = slot[here]
     return slot

@@ -22,7 +22,9 @@ def item_vectors(model: NativeModel, rows: npt.ArrayLike | None = None) -> Float
     return vectors
 
 
-def warm_start(model: NativeModel, before: NativeModel, like: Int, weights: Float) -> NativeModel:
+def warm_start(
+    model: NativeModel, before: NativeModel, like: Int, weights: Float, groups: npt.ArrayLike | None = None
+) -> NativeModel:
     """Make a model whose new items have the free vectors and biases of items they resemble, mixed.
 
     What the model has learnt about who takes an item is in that item's free vector and bias. A new item has neither;
@@ -33,6 +35,7 @@ def warm_start(model: NativeModel, before: NativeModel, like: Int, weights: Floa
         before: The model without the new items.
         like: For each new item the rows that it resembles, shape (new items, m).
         weights: How much of each, rows that sum to 1, shape (new items, m).
+        groups: As given to `add_items`.
 
     Returns:
         The model; nodes that existed before are the same.
@@ -45,6 +48,6 @@ def warm_start(model: NativeModel, before: NativeModel, like: Int, weights: Floa
     for tensor in (warm.network.free, warm.network.slot_bias):
         learnt = tensor.detach().numpy().reshape(len(tensor), -1)  # shares the memory of the weights
         mixed = np.einsum("nm,nmd->nd", weights, learnt[leaf_slots[like]]).astype(np.float32)
-        learnt[first_slot:] = model.table.slot_vectors(mixed, first_slot, first_row)
+        learnt[first_slot:] = model.table.slot_vectors(mixed, first_slot, first_row, groups)
     warm.changed()
     return warm

@@ -26,6 +26,7 @@ from genrail.rng import generator
 
 if TYPE_CHECKING:
     from genrail.decoding import BeamSettings
+    from genrail.identifiers import SemanticIds
     from genrail.models.text_encoder import Encoder
     from genrail.retrieval.calibrating_new_items import CalibrationSettings
     from genrail.retrieval.language_model_lane import LanguageModelLane, LanguageModelSettings
@@ -33,7 +34,15 @@ if TYPE_CHECKING:
     from genrail.training.native import TrainingReport
     from genrail.training.pairs import QueryPairs
 
-__all__ = ["BuildSettings", "build_language_model_edition", "build_native_edition", "train_edition"]
+__all__ = [
+    "BuildSettings",
+    "Coding",
+    "build_language_model_edition",
+    "build_native_edition",
+    "native_edition",
+    "require_torch",
+    "train_edition",
+]
 
 Rows = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
@@ -54,6 +63,7 @@ class BuildSettings:
         hold_out: Keep each user's last event out of training, so that `evaluate` is honest.
         max_seconds: Stop training after this long.
         seed: Same seed, same engine.
+        train_items: Make up queries for so many items only, drawn by seed; None for all.
     """
 
     levels: int = 3
@@ -62,20 +72,42 @@ class BuildSettings:
     hold_out: bool = True
     max_seconds: float | None = None
     seed: int = 0
+    train_items: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.train_items is not None and self.train_items < 1:
+            raise SettingsError(f"train_items is {self.train_items}; give 1 or more")
 
     def codebook(self, items: int) -> int:
         """Choose the size of a codebook for so many items."""
         return self.codes if self.codes is not None else max(1, min(256, items // 4))
 
 
+@dataclass(frozen=True)
+class Coding:
+    """Hold what a catalogue's texts became.
+
+    Args:
+        encoder: Made the vectors.
+        vectors: Of the texts, (rows, dimensions).
+        identifiers: The frozen codebooks.
+        table: Identifier of each row.
+        memory: What training histories hold, or None without interactions.
+    """
+
+    encoder: Encoder
+    vectors: Vectors
+    identifiers: SemanticIds
+    table: IdentifierTable
+    memory: Memory | None
+
+
 def build_native_edition(
     catalog: Catalog, interactions: Interactions | None, encoder: Any, settings: BuildSettings, progress: Progress
 ) -> Edition:
     """Encode, quantise, train; see `Engine.build`."""
-    _require_torch()
+    require_torch()
     from genrail.identifiers import SemanticIds
-    from genrail.models.native import NativeModel
-    from genrail.models.native_settings import NativeSettings
 
     if not catalog.live.any():
         raise CatalogError("the catalogue has no items; read one with at least one row")
@@ -89,10 +121,20 @@ def build_native_edition(
     order = generator(settings.seed, "de-duplicating codes").permutation(len(catalog))
     table = identifiers.assign(described, order=order)
     progress("identifiers", 1, 1)
-    model = NativeModel.create(
-        NativeSettings(), table.matrix(), vectors, settings.seed, vocab_size=max(table.vocab_size, codes)
-    )
-    lane = NativeLane(found, identifiers, model, settings.hold_out, memory)
+    return native_edition(catalog, Coding(found, vectors, identifiers, table, memory), interactions, settings, progress)
+
+
+def native_edition(
+    catalog: Catalog, coding: Coding, interactions: Interactions | None, settings: BuildSettings, progress: Progress
+) -> Edition:
+    """Build index and model on identifiers that are there, and train the model."""
+    from genrail.models.native import NativeModel
+    from genrail.models.native_settings import NativeSettings
+
+    table, identifiers = coding.table, coding.identifiers
+    size = max(table.vocab_size, identifiers.codes)
+    model = NativeModel.create(NativeSettings(), table.matrix(), coding.vectors, settings.seed, vocab_size=size)
+    lane = NativeLane(coding.encoder, identifiers, model, settings.hold_out, coding.memory)
     edition = Edition(catalog, table, _index(catalog, table, progress), lane)
     _train(edition, interactions, None, settings, progress)
     return edition
@@ -113,7 +155,7 @@ def build_language_model_edition(
     catalog: Catalog, model: Any, settings: LanguageModelSettings | None, progress: Progress
 ) -> Edition:
     """Load a language model and let it write titles; see `Engine.build`."""
-    _require_torch()
+    require_torch()
     if not catalog.live.any():
         raise CatalogError("the catalogue has no items; read one with at least one row")
     lane = _language_model_lane(model, settings, catalog)
@@ -187,10 +229,11 @@ def _train(
 
     lane, catalog = edition.lane, edition.catalog
     assert isinstance(lane, NativeLane)  # both callers made sure
+    titles, texts = _taught(catalog, settings)
     pairs = encode_pseudo_queries(
         lambda texts: lane.encoder.encode(texts, lambda done, total: progress("pseudo-query vectors", done, total)),
-        catalog.titles,
-        catalog.texts(),
+        titles,
+        texts,
         settings.pseudo_queries,
         settings.seed,
     )
@@ -207,6 +250,22 @@ def _train(
         seed=settings.seed,
         progress=lambda now: progress("training", round(now.seconds), round(now.seconds + now.seconds_left)),
     )
+
+
+def _taught(catalog: Catalog, settings: BuildSettings) -> tuple[list[str], list[str]]:
+    """Give titles and texts by row, empty where no queries are to be made up."""
+    titles, texts = catalog.titles, catalog.texts()
+    if settings.train_items is None or settings.train_items >= len(catalog):
+        return titles, texts
+    random = generator(settings.seed, "taught items")
+    chosen = np.zeros(len(catalog), dtype=np.bool_)
+    chosen[random.choice(len(catalog), settings.train_items, replace=False)] = True
+    kept = chosen.tolist()
+
+    def only(column: list[str]) -> list[str]:
+        return [text if keep else "" for text, keep in zip(column, kept, strict=True)]
+
+    return only(titles), only(texts)
 
 
 def calibrated_edition(
@@ -264,7 +323,8 @@ def _judged_pairs(
     return QueryPairs(np.asarray(encoder.encode(texts), dtype=np.float32), rows[known])
 
 
-def _require_torch() -> None:
+def require_torch() -> None:
+    """Refuse to go on without torch, before anything costly is done."""
     try:
         import torch  # noqa: F401
     except ImportError as error:

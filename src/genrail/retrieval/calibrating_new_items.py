@@ -14,7 +14,7 @@ from genrail.constraints.segments import LiveTrie
 from genrail.constraints.trie import Trie
 from genrail.decoding import BeamSettings, Decoded, beam_search
 from genrail.errors import SettingsError
-from genrail.retrieval.lanes import NativeLane
+from genrail.retrieval.lanes import Added, NativeLane
 from genrail.retrieval.new_item_scores import Calibration, Observations
 from genrail.retrieval.new_items import Memory, mix, observations
 from genrail.rng import generator
@@ -185,8 +185,8 @@ def _second_lane(
     )
     second = NativeLane(lane.encoder, identifiers, model, lane.held_out, memory)
     new = item_vectors(lane.model, dropped).astype("<f4").tobytes()
-    rows = range(len(kept), len(kept) + len(dropped))
-    extended, _ = second.extend(edition.catalog, rows, table, {"vectors": base64.b64encode(new).decode("ascii")})
+    reading = {"vectors": base64.b64encode(new).decode("ascii")}
+    extended, _ = second.extend(table, [Added.of(edition.catalog, dropped.tolist(), reading)])
     return extended
 
 

@@ -16,13 +16,13 @@ from genrail.constraints.trie import Trie
 from genrail.decoding.several import SeveralIndex
 from genrail.identifiers import IdentifierTable
 from genrail.identifiers.several import SeveralIdentifiers, spelled
+from genrail.retrieval.lanes import Added, Lane
 from genrail.retrieval.requests import FilterCache
 
 if TYPE_CHECKING:
-    from genrail.retrieval.lanes import Lane
     from genrail.retrieval.new_items import Newcomers
 
-__all__ = ["Edition", "Revision"]
+__all__ = ["Edition", "Revision", "revise"]
 
 
 @dataclass(frozen=True)
@@ -69,19 +69,20 @@ class Edition:
 
         return newcomers(self)
 
-    def with_items(self, catalog: Catalog, rows: range, reading: dict[str, Any], gone: Sequence[int] = ()) -> Edition:
-        """Make the edition with new rows; this one stays as it is.
+    def with_items(self, catalog: Catalog, added: Sequence[Added], gone: Sequence[int] = ()) -> Edition:
+        """Make the edition after one change or several; this one stays as it is.
 
         Args:
-            catalog: This one's catalogue with the new rows behind it.
-            rows: The new rows.
-            reading: From `Lane.read`.
-            gone: Rows that the same change removes.
+            catalog: The catalogue after them.
+            added: What each of them brought, in the order of the new rows.
+            gone: Rows that they removed, new ones among them.
         """
-        lane, table = self.lane.extend(catalog, rows, self.table, reading)
-        index = self.index.remove(gone) if len(gone) else self.index
-        index = index.add(spelled(table, rows))
-        return Edition(catalog, table, index, lane)
+        rows = range(len(self.catalog), len(catalog))
+        lane, table, index = self.lane, self.table, self.index
+        if added:
+            lane, table = lane.extend(table, added)
+            index = index.add(spelled(table, rows))
+        return Edition(catalog, table, index.remove(gone) if len(gone) else index, lane)
 
     def without_items(self, item_ids: Sequence[str]) -> Edition:
         """Make the edition without some items; this one stays as it is.
@@ -105,30 +106,17 @@ class Edition:
         index = self.index.remove(gone) if len(gone) else self.index
         return Edition(self.catalog.only(mask), self.table, index, self.lane)
 
-    def revise(self, items: Catalog | Iterable[Mapping[str, Any]]) -> Revision:
-        """Work out what an update does: which items keep their rows, and which move because their text changed.
-
-        Raises:
-            CatalogError: An id is not in the catalogue, or there twice.
-        """
-        catalog, rows = amend(self.catalog, items if isinstance(items, Catalog) else list(items))
-        given = catalog.frame[rows].to_dicts()
-        pairs = zip(_texts(self.catalog, rows), _texts(catalog, rows), strict=True)
-        moved = [place for place, (before, after) in enumerate(pairs) if before != after]
-        if moved:
-            catalog = catalog.update([given[place] for place in moved])
-        return Revision(catalog, given, [rows[place] for place in moved], range(len(self.catalog), len(catalog)))
-
     def revised(self, revision: Revision, reading: dict[str, Any]) -> Edition:
         """Make the edition after an update; this one stays as it is.
 
         Args:
-            revision: From `revise`.
+            revision: From `revise` of this one's catalogue.
             reading: From `Lane.read` for `revision.rows`.
         """
         if not revision.rows:
             return replace(self, catalog=revision.catalog)
-        return self.with_items(revision.catalog, revision.rows, reading, revision.gone)
+        added = Added.of(revision.catalog, revision.rows, reading)
+        return self.with_items(revision.catalog, [added], revision.gone)
 
     def merged(self, compacted: Trie, before: Edition) -> Edition:
         """Make the edition that searches a compacted index; it answers as this one.
@@ -145,6 +133,21 @@ class Edition:
             index = index.add(spelled(self.table, rows))
             index = index.remove(rows.start + np.flatnonzero(~self.catalog.live[rows.start :]))
         return replace(self, index=index)
+
+
+def revise(catalog: Catalog, items: Catalog | Iterable[Mapping[str, Any]]) -> Revision:
+    """Work out what an update does: which items keep their rows, and which move because their text changed.
+
+    Raises:
+        CatalogError: An id is not in the catalogue, or there twice.
+    """
+    amended, rows = amend(catalog, items if isinstance(items, Catalog) else list(items))
+    given = amended.frame[rows].to_dicts()
+    pairs = zip(_texts(catalog, rows), _texts(amended, rows), strict=True)
+    moved = [place for place, (before, after) in enumerate(pairs) if before != after]
+    if moved:
+        amended = amended.update([given[place] for place in moved])
+    return Revision(amended, given, [rows[place] for place in moved], range(len(catalog), len(amended)))
 
 
 def _texts(catalog: Catalog, rows: list[int]) -> list[str]:

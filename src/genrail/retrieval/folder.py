@@ -15,6 +15,7 @@ from genrail.errors import FingerprintError, FormatError, StorageError
 from genrail.identifiers.several import SeveralIdentifiers, load_identifiers
 from genrail.retrieval.edition import Edition
 from genrail.retrieval.lanes import Lane, NativeLane
+from genrail.retrieval.replaying import replayed
 
 __all__ = ["KIND", "earlier_version", "follow", "load", "read_version", "refreshed", "roll_back", "save"]
 
@@ -62,7 +63,7 @@ def save(
 def follow(edition: Edition, version: storage.Version) -> tuple[Edition, storage.Journal]:
     """Open the log of a version that was just published from this edition, and apply what was carried over into it."""
     journal = storage.open_journal(version)
-    return _replayed(edition, journal), journal
+    return replayed(edition, journal.records()), journal
 
 
 def load(folder: Path, encoder: Any = None) -> tuple[Edition, BeamSettings, storage.Journal]:
@@ -77,9 +78,7 @@ def refreshed(edition: Edition, journal: storage.Journal, encoder: Any = None) -
     version, folder = journal.version, journal.version.folder
     if storage.live_version(folder) != version.number:
         return read_version(storage.open_version(folder, kind=KIND), encoder)
-    for record in journal.refresh():
-        edition = _changed(edition, record)
-    return edition, journal
+    return replayed(edition, journal.refresh()), journal
 
 
 def earlier_version(folder: Path) -> int:
@@ -103,9 +102,7 @@ def roll_back(folder: Path, number: int | None, encoder: Any = None) -> tuple[Ed
     number = earlier_version(folder) if number is None else number
     edition, journal = read_version(storage.open_version(folder, kind=KIND, number=number), encoder)
     storage.rollback(folder, number)
-    for record in journal.refresh():  # of a process that rolled back at the same moment
-        edition = _changed(edition, record)
-    return edition, journal
+    return replayed(edition, journal.refresh()), journal  # of a process that rolled back at the same moment
 
 
 def read_version(version: storage.Version, encoder: Any) -> tuple[Edition, storage.Journal]:
@@ -124,28 +121,7 @@ def read_version(version: storage.Version, encoder: Any) -> tuple[Edition, stora
     index = SeveralIndex(trie, table.owners) if isinstance(table, SeveralIdentifiers) else trie
     edition = Edition(catalog, table, index, lane)
     journal = storage.open_journal(version)
-    return _replayed(edition, journal), journal
-
-
-def _replayed(edition: Edition, journal: storage.Journal) -> Edition:
-    """Apply all changes of a log."""
-    for record in journal.records():
-        edition = _changed(edition, record)
-    return edition
-
-
-def _changed(edition: Edition, record: dict[str, Any]) -> Edition:
-    """Apply one logged change."""
-    if record.get("change") == "add":
-        catalog = edition.catalog.add(record["items"])
-        return edition.with_items(catalog, range(len(edition.catalog), len(catalog)), record["reading"])
-    if record.get("change") == "update":
-        return edition.revised(edition.revise(record["items"]), record["reading"])
-    if record.get("change") == "remove":
-        return edition.without_items(record["item_ids"])
-    raise FormatError(
-        f"the log holds a change {record.get('change')!r}, which this version of genrail does not know; upgrade genrail"
-    )
+    return replayed(edition, journal.records()), journal
 
 
 def _lane(path: Path, details: dict[str, Any], encoder: Any) -> Lane:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from genrail.models.native import NativeModel
     from genrail.models.text_encoder import Encoder
 
-__all__ = ["Lane", "NativeLane", "Progress", "load_encoder"]
+__all__ = ["Added", "Lane", "NativeLane", "Progress", "load_encoder"]
 
 
 class Progress(Protocol):
@@ -41,6 +41,20 @@ class Progress(Protocol):
     def __call__(self, stage: str, done: int, total: int, /) -> None:
         """Hear that `done` of `total` parts of a stage are behind us."""
         ...
+
+
+@dataclass(frozen=True)
+class Added:
+    """Hold the items of one change that get new rows, and what `Lane.read` said of them."""
+
+    items: Catalog
+    reading: dict[str, Any]
+
+    @classmethod
+    def of(cls, catalog: Catalog, rows: Sequence[int], reading: dict[str, Any]) -> Added:
+        """Take some rows of a catalogue."""
+        frame = catalog.frame[list(rows)]
+        return cls(Catalog(frame, np.ones(len(rows), dtype=np.bool_), catalog.columns, catalog.report), reading)
 
 
 class Lane(Protocol):
@@ -69,12 +83,11 @@ class Lane(Protocol):
         """Compute what new rows need beyond their text, as plain values that can be logged: vectors, or nothing."""
         ...
 
-    def extend(
-        self, catalog: Catalog, rows: range, table: Any, reading: dict[str, Any]
-    ) -> tuple[Lane, IdentifierTable | SeveralIdentifiers]:
-        """Give the new rows identifiers, without retraining; identifiers of earlier rows stay.
+    def extend(self, table: Any, added: Sequence[Added]) -> tuple[Lane, IdentifierTable | SeveralIdentifiers]:
+        """Give new rows identifiers, without retraining; identifiers of earlier rows stay.
 
-        The same rows and reading give the same lane and table, so a logged change can be applied again.
+        The same items and readings give the same lane and table, one by one or together, so logged changes can be
+        applied again.
         """
         ...
 
@@ -150,23 +163,23 @@ class NativeLane:
         vectors = self.encoder.encode(texts, lambda done, total: progress("text vectors", done, total))
         return {"vectors": base64.b64encode(vectors.astype("<f4").tobytes()).decode("ascii")}
 
-    def extend(
-        self, catalog: Catalog, rows: range, table: IdentifierTable, reading: dict[str, Any]
-    ) -> tuple[NativeLane, IdentifierTable]:
+    def extend(self, table: IdentifierTable, added: Sequence[Added]) -> tuple[NativeLane, IdentifierTable]:
         """Give the new rows codes from the frozen codebooks, and the model nodes for them."""
-        flat = np.frombuffer(base64.b64decode(reading["vectors"]), dtype="<f4").astype(np.float32)
-        vectors = flat.reshape(len(rows), self.encoder.dimensions)
+        flat = np.frombuffer(b"".join(base64.b64decode(one.reading["vectors"]) for one in added), dtype="<f4")
+        parts = [len(one.items) for one in added]
+        groups = np.repeat(np.arange(len(parts)), parts)
+        vectors = flat.astype(np.float32).reshape(len(groups), self.encoder.dimensions)
         # Identifiers may know who was taken with whom; for the new ones that is guessed from like texts, or zero.
         described = np.pad(vectors, ((0, 0), (0, self.identifiers.dimensions - vectors.shape[1])))
-        memory, like = (None, None) if self.memory is None else self.memory.grown(self.model, vectors)
+        memory, like = (None, None) if self.memory is None else self.memory.grown(self.model, vectors, parts)
         if memory is not None and described.shape[1] == vectors.shape[1] + memory.together.shape[1]:
-            described[:, vectors.shape[1] :] = memory.together[rows.start :]
+            described[:, vectors.shape[1] :] = memory.together[len(table) :]
         grown = self.identifiers.extend(table, described, vocab_size=self.model.vocab_size)
-        model = self.model.add_items(grown.matrix()[rows.start :], vectors)
+        model = self.model.add_items(grown.matrix()[len(table) :], vectors, groups)
         if like is not None:
             from genrail.models.native_warm_start import warm_start
 
-            model = warm_start(model, self.model, *like)
+            model = warm_start(model, self.model, *like, groups)
         return NativeLane(self.encoder, self.identifiers, model, self.held_out, memory), grown
 
     def spell(self, prefix: Sequence[int], catalog: Catalog, table: IdentifierTable) -> str:

@@ -21,7 +21,7 @@ from genrail.retrieval.requests import Request
 if TYPE_CHECKING:
     from genrail.models.causal import CausalModel
     from genrail.models.seq2seq import Seq2SeqModel
-    from genrail.retrieval.lanes import Progress
+    from genrail.retrieval.lanes import Added, Progress
 
 __all__ = ["LanguageModelLane", "LanguageModelSettings", "catalog_facts"]
 
@@ -201,11 +201,13 @@ class LanguageModelLane:
         return {"identifiers": written}
 
     def extend(
-        self, catalog: Catalog, rows: range, table: Any, reading: dict[str, Any]
+        self, table: Any, added: Sequence[Added]
     ) -> tuple[LanguageModelLane, IdentifierTable | SeveralIdentifiers]:
         """Tokenise the new titles and other identifiers."""
-        added: Any = self._spell(catalog, rows, reading)
-        return self, table.extend(added)
+        spelled: list[Any] = [self._spell(one.items, range(len(one.items)), one.reading) for one in added]
+        for one in spelled:
+            table = table.extend(one)
+        return self, table
 
     def _spell(self, catalog: Catalog, rows: range, reading: dict[str, Any]) -> IdentifierTable | SeveralIdentifiers:
         titles, item_ids = catalog.titles[rows.start : rows.stop], catalog.item_ids[rows.start : rows.stop]

@@ -53,12 +53,16 @@ class Memory:
     together: Float
     calibration: Calibration = Calibration()
 
-    def like(self, vectors: Float, known: Callable[[Int], Float]) -> tuple[Int, Float]:
+    def like(
+        self, vectors: Float, known: Callable[[Int], Float], parts: Sequence[int] | None = None
+    ) -> tuple[Int, Float]:
         """Find the trained items whose texts are nearest.
 
         Args:
             vectors: Of the new items, centred and of length 1, (n, dimensions).
             known: Gives the same of catalogue rows.
+            parts: How many of the new items came together, each time; a matrix product rounds differently with the
+                number of rows, and what came apart is compared apart, so that a log repeats to the bit.
 
         Returns:
             Rows (n, m) and weights (n, m), each row of which sums to 1; m is `LIKE`, or as many as were trained.
@@ -66,23 +70,26 @@ class Memory:
         Cost: O(n * rows * dimensions).
         """
         rows = np.flatnonzero(self.seen)
-        best = np.zeros((len(vectors), 0), dtype=np.int64)
-        cosine = np.zeros((len(vectors), 0), dtype=np.float32)
+        ends = np.cumsum([len(vectors)] if parts is None else list(parts)).tolist()
+        spans = [vectors[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+        nearest = [(np.zeros((len(span), 0), np.int64), np.zeros((len(span), 0), np.float32)) for span in spans]
         for begin in range(0, len(rows), CHUNK):
             part = rows[begin : begin + CHUNK]
-            best = np.concatenate([best, np.tile(part, (len(vectors), 1))], axis=1)
-            cosine = np.concatenate([cosine, vectors @ known(part).T], axis=1)
-            order = np.argsort(-cosine, axis=1, kind="stable")[:, :LIKE]
-            best, cosine = np.take_along_axis(best, order, axis=1), np.take_along_axis(cosine, order, axis=1)
+            theirs = known(part)
+            nearest = [_nearer(*found, part, span @ theirs.T) for found, span in zip(nearest, spans, strict=True)]
+        best, cosine = (np.concatenate(sides) for sides in zip(*nearest, strict=True))
         weights = np.exp((cosine - cosine.max(axis=1, keepdims=True, initial=-1.0)) / SHARPNESS)
         return best, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
-    def grown(self, model: NativeModel, vectors: Float) -> tuple[Memory, tuple[Int, Float] | None]:
+    def grown(
+        self, model: NativeModel, vectors: Float, parts: Sequence[int] | None = None
+    ) -> tuple[Memory, tuple[Int, Float] | None]:
         """Remember further rows, which nobody has taken; their co-purchase vectors are guessed from like items.
 
         Args:
             model: That was trained on the items seen.
             vectors: Text vectors of the new rows, (n, dimensions).
+            parts: How many of them came together, each time; see `like`.
 
         Returns:
             The next memory, and which rows the new ones are like with weights, see `like`; None where none was trained.
@@ -90,7 +97,7 @@ class Memory:
         like, together = None, np.zeros((len(vectors), self.together.shape[1]), dtype=np.float32)
         if self.seen.any():
             texts = unit(vectors - model.network.text_mean.numpy())
-            like = self.like(texts, lambda rows: centred(model, rows))
+            like = self.like(texts, lambda rows: centred(model, rows), parts)
             together = np.einsum("nm,nmd->nd", like[1], self.together[like[0]]).astype(np.float32)
         seen = np.concatenate([self.seen, np.zeros(len(vectors), dtype=np.bool_)])
         return replace(self, seen=seen, together=np.concatenate([self.together, together])), like
@@ -117,6 +124,14 @@ class Memory:
         found = saved.read(folder, NAME, KIND)
         calibration = Calibration.from_dict(found.details["calibration"])
         return cls(found.arrays["seen"], found.arrays["together"], calibration)
+
+
+def _nearer(best: Int, cosine: Float, rows: Int, others: Float) -> tuple[Int, Float]:
+    """Keep the `LIKE` nearest of those found before and further rows; of equals the first."""
+    best = np.concatenate([best, np.tile(rows, (len(others), 1))], axis=1)
+    cosine = np.concatenate([cosine, others], axis=1)
+    order = np.argsort(-cosine, axis=1, kind="stable")[:, :LIKE]
+    return np.take_along_axis(best, order, axis=1), np.take_along_axis(cosine, order, axis=1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,8 @@ from genrail.constraints.segments import LiveTrie
 from genrail.decoding import BeamSettings
 from genrail.decoding.several import SeveralIndex
 from genrail.errors import SettingsError
-from genrail.retrieval.edition import Edition
+from genrail.retrieval.edition import Edition, revise
+from genrail.retrieval.lanes import Added
 
 if TYPE_CHECKING:
     from genrail.retrieval.lanes import Progress
@@ -104,7 +105,7 @@ class LiveEdition:
             catalog = before.catalog.add(items if isinstance(items, Catalog) else list(items))
             rows = range(len(before.catalog), len(catalog))
             reading = before.lane.read(catalog, rows, progress or silent)
-            after = before.with_items(catalog, rows, reading)
+            after = before.with_items(catalog, [Added.of(catalog, rows, reading)])
             if self._journal is not None:
                 added = catalog.frame[rows.start : rows.stop].to_dicts()
                 self._journal.append({"change": "add", "items": added, "reading": reading})
@@ -133,7 +134,7 @@ class LiveEdition:
         with self._writing:
             self._follow()
             before = self._edition
-            revision = before.revise(items)
+            revision = revise(before.catalog, items)
             reading = before.lane.read(revision.catalog, revision.rows, progress or silent) if revision.rows else {}
             after = before.revised(revision, reading)
             if self._journal is not None:

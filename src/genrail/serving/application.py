@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import genrail
 from genrail.errors import GenrailError
@@ -19,6 +20,7 @@ from genrail.serving.door import Door, caller
 from genrail.serving.errors import Refusal, problem
 from genrail.serving.health import health_routes
 from genrail.serving.keys import Keys
+from genrail.serving.page import BESIDE, PAGE_PATHS, overview_routes, page_routes
 from genrail.serving.questions import question_routes
 from genrail.serving.rerank_routes import rerank_routes
 from genrail.serving.schemas import Problem
@@ -34,7 +36,7 @@ def create_application(
     service: Service,
     settings: ServeSettings | None = None,
     keys: Keys | Callable[[], Keys] | None = None,
-    open_paths: frozenset[str] = frozenset(),
+    beside: Service | None = None,
 ) -> FastAPI:
     """Make the application; its lifespan starts and stops the service.
 
@@ -42,7 +44,7 @@ def create_application(
         service: Answers and changes an engine.
         settings: Those of the service, unless given.
         keys: Who may use it, or what gives the keys as they are now; None lets everybody do everything, for loopback.
-        open_paths: Paths that need no key, such as those of a static page.
+        beside: Answers another engine under ``/beside``, for the page's comparison side by side; the same keys hold.
 
     >>> from fastapi.testclient import TestClient
     >>> from genrail import Catalog, Engine
@@ -54,17 +56,53 @@ def create_application(
     (['s0', 's1', 's2'], True)
     """
     settings = settings or service.settings
+    given = keys if callable(keys) else (lambda: keys or Keys())
+    app = _application(service, settings, beside)
+    app.include_router(page_routes())
+    # The last that is added is the first that a request meets.
+    app.add_middleware(Door, service=service, keys=given, open_paths=PAGE_PATHS)
+    if beside is not None:
+        other = _application(beside, beside.settings, None)
+        other.add_middleware(Door, service=beside, keys=given)
+        app.add_middleware(_Fork, other=other)
+    return app
+
+
+class _Fork:
+    """Lead what is asked under ``/beside`` to the second engine, which has a door of its own."""
+
+    def __init__(self, app: ASGIApp, other: ASGIApp) -> None:
+        self._app = app
+        self._other = other
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        if scope["type"] == "http" and path.startswith(BESIDE + "/"):
+            inner = path[len(BESIDE) :]
+            await self._other({**scope, "path": inner, "raw_path": inner.encode()}, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def _application(service: Service, settings: ServeSettings, beside: Service | None) -> FastAPI:
+    services = [service] if beside is None else [service, beside]
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        started: list[Service] = []
         try:
-            await service.start()
+            for each in services:
+                started.append(each)
+                await each.start()
         except GenrailError as error:
             app.state.failure = error
+            for each in started[:-1]:
+                await each.stop()
             raise
         app.state.when_ready()
         yield
-        await service.stop()
+        for each in services:
+            await each.stop()
 
     app = FastAPI(
         title="genrail",
@@ -82,10 +120,9 @@ def create_application(
     app.include_router(question_routes(service, settings))
     app.include_router(rerank_routes(service, settings))
     app.include_router(change_routes(service, settings))
+    app.include_router(overview_routes(service, settings, beside is not None))
     app.include_router(health_routes(service))
     _tell_problems(app)
-    given = keys if callable(keys) else (lambda: keys or Keys())
-    app.add_middleware(Door, service=service, keys=given, open_paths=open_paths)
     return app
 
 

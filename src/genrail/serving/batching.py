@@ -19,6 +19,7 @@ __all__ = ["Backend", "Batch", "Batcher", "Kind"]
 
 Page = dict[str, Any]
 _log = logging.getLogger("genrail.serving")
+SETTLING_SECONDS = 2.0  # after a change: what went is freed, what came is asked for the first time
 
 
 @dataclass(frozen=True)
@@ -130,13 +131,20 @@ class Batcher:
         self._queues: OrderedDict[Kind, deque[Waiting]] = OrderedDict()
         self._depth = 0
         self._arrived = asyncio.Event()
+        self._crowded = asyncio.Event()  # a whole batch waits
         self._runners: list[asyncio.Task[None]] = []
         self._batch_seconds = 0.02  # of the last batches, for Retry-After
         self._busy = 0
+        self._changing = False
+        self._roomy = False  # more may wait than usual
+        self._settled = 0.0  # when the last change has been digested
 
     def start(self) -> None:
         """Begin to work."""
-        self._runners = [asyncio.create_task(self._run()) for _ in range(self._backend.parallel)]
+        for _ in range(self._backend.parallel):
+            self._runners.append(asyncio.create_task(self._run()))
+            # One batch lies ready at the worker when there is a whole one, so that it never waits for this process.
+            self._runners.append(asyncio.create_task(self._run(whole=True)))
 
     async def close(self) -> None:
         """Stop; whoever waits is told."""
@@ -161,12 +169,21 @@ class Batcher:
     def full(self) -> Refusal | None:
         """Give the refusal that the next question would get because of the queue, or None."""
         if self._depth < self._settings.queue:
+            self._roomy = self._changing or asyncio.get_running_loop().time() < self._settled
+            return None
+        if self._roomy and self._depth < max(self._settings.queue, self._settings.change_queue):
             return None
         batches = self._depth / self._settings.batch / max(1, self._backend.parallel)
         wait = max(1, math.ceil(batches * self._batch_seconds))
         return Refusal(
             503, f"{self._depth} questions are waiting, as many as may; ask again in {wait} s", "queue", wait
         )
+
+    def change(self, going_on: bool) -> None:
+        """Hear that the engine is being changed, or no longer: until that is digested more may wait."""
+        self._changing = going_on
+        self._settled = asyncio.get_running_loop().time() + SETTLING_SECONDS
+        self._roomy = self._roomy or going_on
 
     async def ask(self, question: Page, kind: Kind, seconds: float) -> Page:
         """Answer one question.
@@ -190,6 +207,8 @@ class Batcher:
         self._queues.setdefault(kind, deque()).append(waiting)
         self._moved(+1)
         self._arrived.set()
+        if self._depth >= self._settings.batch:
+            self._crowded.set()
         try:
             async with asyncio.timeout(seconds):
                 answer = await waiting.answer
@@ -216,12 +235,13 @@ class Batcher:
             if not queue:
                 del self._queues[kind]
 
-    async def _run(self) -> None:
+    async def _run(self, whole: bool = False) -> None:
+        arrived = self._crowded if whole else self._arrived
         while True:
-            await self._arrived.wait()
-            batch = self._take()
+            await arrived.wait()
+            batch = self._take() if self._depth >= (self._settings.batch if whole else 1) else None
             if batch is None:
-                self._arrived.clear()
+                arrived.clear()
                 continue
             self._busy += 1
             try:

@@ -89,14 +89,15 @@ class Door:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
-        visit = _Visit(scope, send)
+        headers = dict(scope["headers"])
+        visit = _Visit(scope, headers, send)
         scope["caller"] = visit.caller
         try:
-            refusal = self._refusal(scope, visit.caller)
+            refusal = self._refusal(scope, headers, visit.caller)
             if refusal is not None:
                 raise refusal
             body = _Body(receive, scope["path"], visit.caller, self._service)
-            body.check_length(dict(scope["headers"]).get(b"content-length"))
+            body.check_length(headers.get(b"content-length"))
             await self._app(scope, body.receive, visit.send)
         except Refusal as refusal:
             await visit.refuse(refusal, receive)
@@ -107,9 +108,9 @@ class Door:
         finally:
             self._write(scope, visit)
 
-    def _refusal(self, scope: Scope, who: Caller) -> Refusal | None:
+    def _refusal(self, scope: Scope, headers: dict[bytes, bytes], who: Caller) -> Refusal | None:
         keys, path = self._keys(), scope["path"]
-        who.key = _key(keys, dict(scope["headers"])) if len(keys) else EVERYBODY
+        who.key = _key(keys, headers) if len(keys) else EVERYBODY
         if path in self._open:
             return None
         if who.key is None:
@@ -152,9 +153,9 @@ def _key(keys: Keys, headers: dict[bytes, bytes]) -> Key | None:
 class _Visit:
     """Follow one request: its id, its status, and whether an answer has begun."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
+    def __init__(self, scope: Scope, headers: dict[bytes, bytes], send: Send) -> None:
         self.began = time.perf_counter()
-        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        given = headers.get(b"x-request-id", b"").decode("latin-1")
         self.caller = Caller(given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8), None)
         self.status = 0
         self._send = send

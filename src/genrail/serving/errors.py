@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from genrail.errors import GenrailError
 
-__all__ = ["Refusal", "problem", "refusal_of"]
+__all__ = ["Refusal", "as_bytes", "problem", "refusal_of"]
 
 PROBLEM = "application/problem+json"
 TITLES = {
@@ -24,6 +24,7 @@ TITLES = {
     413: "The request is too large",
     415: "The body is not JSON",
     422: "The request cannot be answered",
+    431: "The headers are too large",
     429: "Too many requests",
     499: "The client has left",
     500: "An error of the server",
@@ -87,9 +88,19 @@ def problem(refusal: Refusal, request_id: str, more: Mapping[str, Any] | None = 
     # Whatever a client sent may be quoted here, so anything that is not UTF-8 is written as an escape.
     body = json.dumps(page, ensure_ascii=True).encode()
     headers = {"X-Request-Id": request_id, **refusal.headers}
+    if refusal.status in (408, 413):  # the rest of the body is not waited for
+        headers["Connection"] = "close"
     if refusal.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return Response(body, refusal.status, headers, media_type=PROBLEM)
+
+
+def as_bytes(refusal: Refusal, request_id: str) -> bytes:
+    """Write a problem as a whole HTTP answer, after which the connection is closed."""
+    answer = problem(refusal, request_id)
+    status = f"HTTP/1.1 {refusal.status} {TITLES.get(refusal.status, 'Error')}".encode()
+    lines = [name + b": " + value for name, value in answer.raw_headers if name != b"connection"]
+    return b"\r\n".join([status, *lines, b"connection: close", b"", bytes(answer.body)])
 
 
 def refusal_of(error: Mapping[str, str]) -> Refusal:

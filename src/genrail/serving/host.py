@@ -25,6 +25,7 @@ from genrail.retrieval.asking import answer_each
 from genrail.retrieval.edition import Edition
 from genrail.retrieval.engine import Engine
 from genrail.serving.explaining import explain
+from genrail.serving.overview import branches, facets, sample_titles
 from genrail.serving.reranking import rerank
 from genrail.types import Hit, Query, Ranking
 
@@ -47,6 +48,8 @@ class Standing:
         index_version: Published version and the changes since, such as 3.17.
         model_version: Of the model's files.
         folder: Where the engine lies, or None.
+        views: What tenants see, those asked for last.
+        overviews: What can be filtered by there.
     """
 
     edition: Edition
@@ -54,6 +57,7 @@ class Standing:
     model_version: str
     folder: Path | None
     views: OrderedDict[str, Edition] = field(default_factory=OrderedDict)
+    overviews: OrderedDict[str, Page] = field(default_factory=OrderedDict)
     _lock: Lock = field(default_factory=Lock)
 
     def view(self, tenant: str | None) -> Edition:
@@ -167,6 +171,28 @@ class Host:
             "metadata": plain_value(edition.catalog.attributes(row)),
             **standing.names,
         }
+
+    def about(self, page: Page) -> Page:
+        """Tell what `tenant` can filter by: attributes with their values, and some titles as examples."""
+        standing = self.standing
+        name, catalog = page["tenant"] or "", standing.view(page["tenant"]).catalog
+        found = standing.overviews.get(name)
+        if found is None:
+            found = {
+                "attributes": facets(catalog),
+                "examples": sample_titles(catalog),
+                "items": int(catalog.live.sum()),
+            }
+            found = standing.overviews[name] = plain_value(found | {"lane": standing.edition.lane.name})
+            while len(standing.overviews) > VIEWS_KEPT:
+                standing.overviews.popitem(last=False)
+        return found | standing.names
+
+    def branches(self, page: Page) -> Page:
+        """List what can follow a prefix: `prefix`, `where`, `most`, `titles`, `tenant`."""
+        standing = self.standing
+        edition = standing.view(page["tenant"])
+        return branches(edition, page["prefix"], page["where"] or None, page["most"], page["titles"]) | standing.names
 
     def rerank(self, page: Page) -> Page:
         """Score texts for a query: `query`, `documents`."""

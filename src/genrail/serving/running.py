@@ -11,7 +11,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import uvicorn
@@ -19,6 +19,7 @@ import uvicorn
 from genrail import storage
 from genrail.errors import GenrailError, SettingsError
 from genrail.serving.application import create_application
+from genrail.serving.connections import guarded
 from genrail.serving.keys import Keys, read_keys
 from genrail.serving.logs import log_to
 from genrail.serving.service import Service
@@ -129,6 +130,7 @@ def run_server(
     threads: int = 1,
     keys: Path | None = None,
     insecure: bool = False,
+    beside: Path | None = None,
     when_ready: Callable[[str], None] = lambda url: None,
 ) -> int:
     """Serve an engine until SIGTERM or SIGINT.
@@ -142,6 +144,7 @@ def run_server(
         threads: Of torch, in each of them.
         keys: A file of keys; required beyond loopback.
         insecure: Lift that requirement.
+        beside: A second engine, for the page's comparison; it has processes and a queue of its own.
         when_ready: Called with the address once questions are answered.
 
     Returns:
@@ -152,29 +155,36 @@ def run_server(
     """
     log_to()
     _check_open(host, keys, insecure)
-    storage.live_version(folder)  # no engine there: said before anything is started
+    for each in (folder, *([] if beside is None else [beside])):
+        storage.live_version(each)  # no engine there: said before anything is started
     known: Callable[[], Keys] = Keys if keys is None else FileOfKeys(keys)
     taken = listen(host, port)
     backend = Workers(folder, workers, settings.beam_width, threads)
     service = Service(backend, settings)
-    app = create_application(service, settings, known)
+    services, other = [(service, backend)], None
+    if beside is not None:
+        second = Workers(beside, workers, settings.beam_width, threads)
+        other = Service(second, replace(settings, name=beside.name))
+        services.append((other, second))
+    app = create_application(service, settings, known, other)
     config = uvicorn.Config(
         app,
+        http=guarded(settings),
         log_config=None,
         access_log=False,
         server_header=False,
         lifespan="on",
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
-        h11_max_incomplete_event_size=65_536,
     )
     server = uvicorn.Server(config)
 
     def stop() -> None:
         server.should_exit = True
 
-    backend.when_given_up = stop
-    backend.when_died = service.metrics.worker_restarts.inc
+    for its, processes in services:
+        processes.when_given_up = stop
+        processes.when_died = its.metrics.worker_restarts.inc
     # What keeps the service from starting is raised below as a sentence; uvicorn would log its traceback.
     logging.getLogger("uvicorn.error").addFilter(lambda _: app.state.failure is None)
     url = f"http://{f'[{host}]' if ':' in host else host}:{taken.getsockname()[1]}"
@@ -192,7 +202,7 @@ def run_server(
             signal.signal(number, handler)
     if app.state.failure is not None:
         raise app.state.failure
-    return GAVE_UP if backend.given_up is not None else 0
+    return GAVE_UP if any(processes.given_up is not None for _, processes in services) else 0
 
 
 def _say(url: str, folder: Path, workers: int, when_ready: Callable[[str], None]) -> None:

@@ -117,7 +117,7 @@ class Service:
         return await self._batcher.ask(question, Kind(k, tenant, written), seconds)
 
     async def call(self, name: str, page: Page | None = None, seconds: float | None = None) -> Page:
-        """Ask the engine for `item`, `rerank`, `describe`, `state`.
+        """Ask the engine for `item`, `about`, `branches`, `rerank`, `describe`, `state`.
 
         Raises:
             Refusal: It does not answer, or refuses.
@@ -140,7 +140,11 @@ class Service:
             Refusal: Nothing was changed, or (504, 503) it is not known whether it was.
         """
         async with self._changing:
-            found = await asyncio.shield(self.call("change", page, CALL_SECONDS))
+            self._batcher.change(True)
+            try:
+                found = await asyncio.shield(self.call("change", page, CALL_SECONDS))
+            finally:
+                self._batcher.change(False)
         self.metrics.changes.labels(page["verb"]).inc()
         self.metrics.stand(found)
         _log.info(

@@ -58,19 +58,26 @@ class ServeSettings:
     Args:
         deadline_seconds: A request that is not answered by then is refused with 504, and its decode is stopped.
         queue: Questions that may wait; further ones are refused at once with 503.
+        change_queue: The same while the engine is changed and until those who waited are fewer than `queue` again: a
+            version that is read slows the decoder for half a second, and nobody should be refused for that.
+        connections: Clients that may be connected; further ones are told 503 and cut off. Below the usual limit of
+            1,024 open files.
         batch: Questions that go into one decode at most.
         drain_seconds: How long a server that is told to stop works on what it has accepted.
         rate_per_second: Requests that each key may make on average; 0 for no limit. A key's own rate goes before it.
         burst: Requests that a key may make at once, as a multiple of its rate.
-        slow_seconds: A client that sends its body slower than this, in all, is cut off with 408.
+        slow_seconds: A client that sends its headers or its body slower than this, in all, is cut off with 408.
         log_queries: Write the words of queries to the log; otherwise only their length and a hash.
         check_seconds: How often the engine on disk is compared with its manifest (names and sizes); 0 for never.
         beam_width: Beams of a decode; None leaves what the engine was saved with.
+        name: What the page calls the engine.
         limits: How large requests may be.
     """
 
     deadline_seconds: float = 5.0
     queue: int = 64
+    change_queue: int = 512
+    connections: int = 900
     batch: int = 32
     drain_seconds: float = 10.0
     rate_per_second: float = 0.0
@@ -79,10 +86,11 @@ class ServeSettings:
     log_queries: bool = False
     check_seconds: float = 10.0
     beam_width: int | None = None
+    name: str = ""
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, ["queue", "batch", "burst"])
+        _at_least(self, 1, ["queue", "change_queue", "connections", "batch", "burst"])
         _at_least(self, 0.001, ["deadline_seconds", "slow_seconds"])
         _at_least(self, 0, ["drain_seconds", "rate_per_second", "check_seconds"])
 

@@ -62,6 +62,8 @@ class Threads:
         calls: dict[str, Callable[[], Any]] = {
             "change": lambda: self._host.change(page),
             "item": lambda: self._host.item(page),
+            "about": lambda: self._host.about(page),
+            "branches": lambda: self._host.branches(page),
             "rerank": lambda: self._host.rerank(page),
             "describe": self._host.describe,
             "state": self._host.state,

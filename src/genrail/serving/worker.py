@@ -75,6 +75,8 @@ class Worker:
         calls: dict[str, tuple[ThreadPoolExecutor, Callable[[Page], Page]]] = {
             "change": (self._changing, self._host.change),
             "item": (self._asking, self._host.item),
+            "about": (self._asking, self._host.about),
+            "branches": (self._asking, self._host.branches),
             "describe": (self._asking, lambda _: self._host.describe()),
             "state": (self._asking, lambda _: self._host.state()),
             "check_disk": (self._asking, lambda _: {"disk": self._host.check_disk()}),

@@ -23,6 +23,7 @@ Page = dict[str, Any]
 _log = logging.getLogger("genrail.serving")
 GIVE_UP_AFTER = 5  # deaths in a row before a worker got ready
 FIRST_PAUSE = 0.1  # seconds before the second start; doubles with each further one
+IN_FLIGHT = 2  # batches of a worker: one is decoded, one may lie ready
 SETTLED_SECONDS = 30.0  # a worker that lived so long has recovered, and its deaths are counted anew
 
 
@@ -180,7 +181,8 @@ class Workers:
             if self.parallel > 1:
                 await self._follow([one for one in self._workers if one.ready])
         if worker.ready:
-            self._idle.put_nowait(worker)
+            for _ in range(IN_FLIGHT):
+                self._idle.put_nowait(worker)
 
     async def close(self) -> None:
         """End all workers."""

@@ -1,0 +1,152 @@
+"""Tell what an engine holds, for the page: what can be filtered by, and what lies below a prefix of identifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from genrail.catalog import Catalog
+from genrail.constraints.index import Beams
+from genrail.decoding.several import SeveralIndex
+from genrail.errors import QueryError
+from genrail.retrieval.edition import Edition
+
+__all__ = ["branches", "facets", "sample_titles"]
+
+Page = dict[str, Any]
+Array = npt.NDArray[Any]
+MOST_VALUES = 50  # of an attribute that is offered as a list to choose from
+SAMPLES = 3
+
+
+def facets(catalog: Catalog) -> list[Page]:
+    """Describe the attributes of the live items.
+
+    Args:
+        catalog: As the caller sees it.
+
+    Returns:
+        For each attribute its `name` and `kind`: `number` with `least` and `most`, `flag`, `words` with its `values`
+        and their `counts` (most frequent first, where there are 50 at most), or `other`.
+
+    Cost: one pass over the live items per attribute.
+
+    >>> shop = Catalog.from_items([{"sku": f"s{n}", "name": "boot", "price": n, "new": n > 2} for n in range(5)])
+    >>> [(each["name"], each["kind"]) for each in facets(shop)]
+    [('price', 'number'), ('new', 'flag')]
+    """
+    names = catalog.attribute_names
+    frame = catalog.frame.select(names).filter(pl.Series(catalog.live)) if names else pl.DataFrame()
+    return [_facet(frame.get_column(name)) for name in names]
+
+
+def _facet(column: pl.Series) -> Page:
+    page: Page = {"name": column.name, "kind": "other"}
+    if column.dtype == pl.Boolean:
+        page["kind"] = "flag"
+    elif column.dtype.is_numeric():
+        known = column.drop_nulls()
+        page |= {"kind": "number", "least": known.min(), "most": known.max()}
+    elif column.dtype == pl.String:
+        page["kind"] = "words"
+        counts = column.drop_nulls().value_counts(sort=True, name="items")
+        if len(counts) <= MOST_VALUES:
+            page |= {"values": counts[column.name].to_list(), "counts": counts["items"].to_list()}
+    return page
+
+
+def sample_titles(catalog: Catalog) -> list[str]:
+    """Give the titles of a few live items, spread over the catalogue; they stand in the page as queries to try."""
+    rows = np.flatnonzero(catalog.live)
+    if not len(rows):
+        return []
+    picked = rows[np.linspace(0, len(rows) - 1, SAMPLES + 2).astype(np.int64)[1:-1]]
+    return list(dict.fromkeys(catalog.titles[int(row)] for row in picked))
+
+
+def branches(edition: Edition, prefix: Sequence[int], where: str | None, most: int, titles: int) -> Page:
+    """List what can follow a prefix of identifiers, and the items below each continuation.
+
+    Args:
+        edition: As the caller sees it.
+        prefix: Tokens, perhaps none.
+        where: A filter, or None.
+        most: Continuations that are listed, those with the most items first.
+        titles: Items that are named below each.
+
+    Returns:
+        `items` (identifiers, where an item has several) below the prefix, `children` (`token`, `items`, `examples` of
+        id and title) and `others` (`children` and `items` that are not listed).
+
+    Raises:
+        QueryError: No item's identifier begins so.
+        FilterError: The filter cannot be evaluated.
+
+    Cost: the rows below the listed continuations.
+    """
+    tree = _Tree(edition, where)
+    state = tree.descend(prefix)
+    tokens, counts = tree.trie.children(state, tree.subset)
+    order = np.argsort(-counts, kind="stable")
+    listed = order[:most]
+    children = [
+        {"token": int(tokens[place]), "items": int(counts[place]), "examples": tree.examples(below, titles)}
+        for place, below in zip(listed.tolist(), tree.after(state, len(prefix), tokens[listed]), strict=True)
+    ]
+    left = order[most:]
+    return {
+        "items": int(counts.sum()),
+        "children": children,
+        "others": {"children": len(left), "items": int(counts[left].sum())},
+    }
+
+
+class _Tree:
+    """Walk the trie of an edition, whose rows are identifiers: an item may have several."""
+
+    def __init__(self, edition: Edition, where: str | None) -> None:
+        index = edition.index
+        self._catalog = edition.catalog
+        self._owners = index.owners if isinstance(index, SeveralIndex) else None
+        self.trie = index.trie if isinstance(index, SeveralIndex) else index
+        self.subset = None
+        if where is not None:
+            mask = edition.catalog.where(where) & edition.catalog.live
+            self.subset = self.trie.subset(mask if self._owners is None else mask[self._owners])
+
+    def descend(self, prefix: Sequence[int]) -> Array:
+        """Give the state behind a prefix.
+
+        Raises:
+            QueryError: Nothing that is allowed begins so.
+        """
+        state: Array = self.trie.start(1).states[0, 0]
+        for depth, token in enumerate(prefix):
+            if token not in self.trie.children(state, self.subset)[0]:
+                begun = list(prefix[: depth + 1])
+                raise QueryError(f"no identifier of an allowed item begins with {begun}; start with an empty prefix")
+            state = self.after(state, depth, np.array([token]))[0]
+        return state
+
+    def after(self, state: Array, depth: int, tokens: Array) -> list[Array]:
+        """Give the states behind some tokens that may follow a state."""
+        if not len(tokens):
+            return []
+        beams = Beams(state[None, None], np.ones((1, 1), dtype=np.bool_), depth)
+        logits = np.full((1, self.trie.vocab_size), -np.inf, dtype=np.float32)
+        logits[0, tokens] = 0.0
+        found = self.trie.candidates(beams, logits, np.zeros((1, 1)), len(tokens), [self.subset])
+        place = {int(token): number for number, token in enumerate(found.tokens[0])}
+        return [found.states[0, place[int(token)]] for token in tokens]
+
+    def examples(self, state: Array, most: int) -> list[dict[str, str]]:
+        """Name some items below a state."""
+        rows = self.trie.items(state, self.subset)
+        if self._owners is not None:
+            rows = np.unique(self._owners[rows])
+        ids, titles = self._catalog.item_ids, self._catalog.titles
+        return [{"id": ids[row], "title": titles[row]} for row in rows[:most].tolist()]

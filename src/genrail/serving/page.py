@@ -1,0 +1,104 @@
+"""The web page: its files, and the two routes that only it needs."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from importlib.resources import files
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+from starlette.responses import Response
+
+from genrail.serving.door import caller
+from genrail.serving.limits import check_question
+from genrail.serving.questions import json_answer
+from genrail.serving.schemas import Request as Body
+from genrail.serving.schemas import Where
+from genrail.serving.service import Service
+from genrail.serving.settings import ServeSettings
+
+__all__ = ["BESIDE", "PAGE_PATHS", "page_routes", "overview_routes"]
+
+BESIDE = "/beside"  # where the second engine of a server answers
+_KINDS = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+_SCRIPTS = ("page", "state", "parts", "filters", "hits", "rails", "beside", "map")
+_FILES = ("page.css", "icon.svg", *(f"{name}.js" for name in _SCRIPTS))
+PAGE_PATHS = frozenset({"/", "/favicon.ico", *(f"/static/{name}" for name in _FILES)})
+_HEADERS = {
+    # Nothing but this server's own files: no inline script can run, whatever a title says.
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-cache",
+}
+
+
+class BranchesRequest(Body):
+    """A place in the tree of identifiers."""
+
+    prefix: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(default_factory=list, max_length=256)
+    where: Where = None
+    most: int = Field(64, ge=1, le=256, description="Continuations that are listed, those with the most items first.")
+    titles: int = Field(3, ge=0, le=20, description="Items that are named below each.")
+
+
+def page_routes() -> APIRouter:
+    """Make the routes that give the page's files; they hold nothing of anybody, so they need no key."""
+    routes = APIRouter(include_in_schema=False)
+    held = {name: (files("genrail.serving") / "static" / name).read_bytes() for name in ("index.html", *_FILES)}
+
+    def give(request: Request, name: str) -> Response:
+        content = held[name]
+        tag = f'"{sha256(content).hexdigest()[:16]}"'
+        headers = _HEADERS | {"etag": tag}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(content, media_type=_KINDS[name.rpartition(".")[2]], headers=headers)
+
+    @routes.get("/")
+    async def page(request: Request) -> Response:
+        return give(request, "index.html")
+
+    @routes.get("/favicon.ico")
+    async def icon(request: Request) -> Response:
+        return give(request, "icon.svg")
+
+    def add(name: str) -> None:
+        @routes.get(f"/static/{name}")
+        async def static(request: Request) -> Response:
+            return give(request, name)
+
+    for name in _FILES:
+        add(name)
+    return routes
+
+
+def overview_routes(service: Service, settings: ServeSettings, beside: bool) -> APIRouter:
+    """Make the routes that tell what the engine holds."""
+    routes = APIRouter(tags=["overview"])
+
+    @routes.get("/v1/about")
+    async def about(request: Request) -> Response:
+        """Tell what can be asked: attributes to filter by, examples, and whether a second engine stands beside."""
+        who = caller(request)
+        page = await service.call("about", {"tenant": who.tenant})
+        more = {"name": settings.name, "beside": BESIDE if beside else None, "request_id": who.request_id}
+        return json_answer(page | more)
+
+    @routes.post("/v1/branches")
+    async def branches(request: Request, body: BranchesRequest) -> Response:
+        """List what can follow a prefix of identifiers, and items below each continuation."""
+        who = caller(request)
+        check_question(settings.limits, {"where": body.where}, 1)
+        page = await service.call("branches", body.model_dump() | {"tenant": who.tenant})
+        return json_answer(page | {"request_id": who.request_id})
+
+    return routes
