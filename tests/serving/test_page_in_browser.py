@@ -150,7 +150,7 @@ def test_the_map_goes_down_to_single_items_and_back(at):
     it = at()
     page = it.open("#map?q=red+boot")
     page.wait_for_selector(".tile.found")
-    assert "40 items below start" in page.inner_text("#status")
+    assert "40 items in" in page.inner_text("#status")
     for _ in range(12):
         if not page.locator(".tile").count():
             break
@@ -224,6 +224,12 @@ def test_every_view_fits_reads_well_and_is_named(at, width, scheme):
         found = page.evaluate(CONTRAST)
         assert found["seen"] > 10 and found["poor"] == [], view
         assert page.evaluate(NAMELESS) == [], view
+    page.click("#tab-search")
+    it.settled()
+    page.click(".hit >> nth=0 >> text=Why?")
+    page.wait_for_selector("#why table")
+    assert page.evaluate("document.querySelector('#why table').offsetHeight") < 700  # no column of single letters
+    assert page.evaluate(CONTRAST)["poor"] == []
     assert it.errors == []
 
 

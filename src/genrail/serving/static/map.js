@@ -31,7 +31,7 @@ export async function mapView(view, page, signal) {
     make("p", { class: "small" }, "A tile is a branch of the identifiers' tree, as large as the items below it, named by one of them. Filled tiles hold answers to what was asked. Choose a tile to go down."));
   if (!leaf) lay(tiles, tree.children, below, (child) => page.open([...prefix, child.token]));
   const marked = answer ? ` · ${count([...below.values()].reduce((sum, each) => sum + each, 0), "answer")} of ${answer.hits.length} here` : "";
-  page.tell(`${count(tree.items, "item")} below ${codes(prefix)} in ${count(tree.children.length + others.children, "branch", "branches")}${marked}`);
+  page.tell(`${count(tree.items, "item")}${prefix.length ? ` below ${codes(prefix)}` : ""} in ${count(tree.children.length + others.children, "branch", "branches")}${marked}`);
 }
 
 function itemsList(tree) {

@@ -31,7 +31,7 @@ const page = {
 };
 
 function showPicks() {
-  const chips = state.picks.map((pick) => make("li", {}, make("button", { type: "button", title: pick.title, "aria-label": `Remove ${pick.title}`, onclick: () => page.pick(pick) }, `${pick.title} ×`)));
+  const chips = state.picks.map((pick) => make("li", {}, make("button", { type: "button", title: pick.title, "aria-label": `Remove ${pick.title}`, onclick: () => page.pick(pick) }, `× ${pick.title}`)));
   part("picks").hidden = !chips.length;
   show(part("picks"), make("p", { class: "small" }, `${count(chips.length, "picked item")}, oldest first`), make("ul", { class: "chips" }, ...chips));
 }
@@ -41,6 +41,7 @@ async function refresh(focusId) {
   asking = new AbortController();
   const mine = asking;
   writeAddress();
+  part("examples").hidden = state.query !== "";
   view.setAttribute("aria-busy", "true");
   try {
     await VIEWS[state.view](view, page, mine.signal);

@@ -3,7 +3,7 @@ import { ask, isEmpty, question, state } from "./state.js";
 import { codes, count, draw, make, meter, percent, show } from "./parts.js";
 
 const BEAMS = 20; // that the server lists
-const ROW = 30, COLUMN = 130, LEFT = 60, TOP = 26;
+const ROW = 19, COLUMN = 150, LEFT = 40, TOP = 24;
 
 export async function railsView(view, page, signal) {
   const body = question({ past: state.picks.length > 0 });
@@ -86,7 +86,7 @@ function beamCard(beam, names, died, last) {
     make("p", { class: "small", dir: "auto" }, names.get(codes(beam.prefix)) || ""),
     make("p", { class: "small" }, `probability so far ${beam.log_probability === null ? "0 %" : percent(Math.exp(beam.log_probability))} · ${count(beam.allowed, "token")} allowed · the rails removed ${percent(beam.removed_mass)}`),
     meter(beam.removed_mass, `removed ${percent(beam.removed_mass)}`, "removed"),
-    make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows)));
+    make("div", { class: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows))));
 }
 
 function drawing(steps, now) {
@@ -112,7 +112,7 @@ function drawing(steps, now) {
     label.textContent = `step ${column + 1}`;
     svg.append(label);
     step.beams.forEach((beam, row) => {
-      const dot = draw("circle", { cx: x(column), cy: y(row), r: 7 });
+      const dot = draw("circle", { cx: x(column), cy: y(row), r: 6 });
       dot.setAttribute("class", [column === now ? "now" : "", gone.has(codes(beam.prefix)) ? "died" : ""].join(" ").trim());
       const title = draw("title");
       title.textContent = codes(beam.prefix);
