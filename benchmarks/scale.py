@@ -101,8 +101,9 @@ def trie_stage(rows: int, seed: int) -> dict[str, float]:
         disk = sum(file.stat().st_size for file in (Path(folder) / "trie").iterdir())
         assert len(loaded) == rows and len(subset) == mask.sum()
     return {
-        "rows": rows, "longest_number": int(codes[:, -1].max()), "build_per_second": rows / building, "memory_bytes": trie.nbytes / rows,
-        "disk_bytes": disk / rows, "save_seconds": saving, "map_seconds": loading, "filter_ns": filtering / rows * 1e9,
+        "rows": rows, "longest_number": int(codes[:, -1].max()), "build_per_second": rows / building,
+        "memory_bytes": trie.nbytes / rows, "disk_bytes": disk / rows, "save_seconds": saving,
+        "map_seconds": loading, "filter_ns": filtering / rows * 1e9,
     }  # fmt: skip
 
 
