@@ -39,6 +39,7 @@ def serve(
         Path | None, typer.Option("--beside", help="A second engine, to compare the answers in the page.")
     ] = None,
     log_queries: Annotated[bool, typer.Option("--log-queries", help="Write the words of queries to the log.")] = False,
+    traces: Annotated[bool, typer.Option("--traces", help="Write OpenTelemetry spans; see docs/serving.md.")] = False,
     debug: Debug = False,
 ) -> None:
     """Serve an engine over HTTP until it is told to stop (Ctrl-C or SIGTERM)."""
@@ -56,6 +57,7 @@ def serve(
             beam_width=beam_width,
             log_queries=log_queries,
             name=engine.name,
+            traces=traces,
         )
         code = run_server(
             engine,

@@ -111,7 +111,11 @@ def _application(service: Service, settings: ServeSettings, beside: Service | No
         lifespan=lifespan,
         docs_url=None,  # FastAPI's pages load scripts from elsewhere
         redoc_url=None,
-        telemetry=None,
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+        },  # FastAPI's own would tell of bodies; see `tracing`
         responses={"4XX": {"model": Problem, "content": {"application/problem+json": {}}}},
     )
     app.state.service = service

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import math
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 from genrail.serving.errors import Refusal, refusal_of
 from genrail.serving.metrics import Metrics
 from genrail.serving.settings import ServeSettings
+from genrail.serving.tracing import Tracing
 
 __all__ = ["Backend", "Batch", "Batcher", "Kind"]
 
@@ -37,6 +39,8 @@ class Waiting:
 
     question: Page
     answer: asyncio.Future[Page]
+    context: Any = None  # of the trace
+    since: int = 0
 
 
 @dataclass(eq=False)
@@ -122,9 +126,13 @@ class Batcher:
         backend: Answers batches.
         settings: Sizes and deadlines.
         metrics: Counted here: depth of the queue, size of batches.
+        tracing: Writes waits and decodes; None writes nothing.
     """
 
-    def __init__(self, backend: Backend, settings: ServeSettings, metrics: Metrics) -> None:
+    def __init__(
+        self, backend: Backend, settings: ServeSettings, metrics: Metrics, tracing: Tracing | None = None
+    ) -> None:
+        self._tracing = tracing or Tracing()
         self._backend = backend
         self._settings = settings
         self._metrics = metrics
@@ -203,7 +211,7 @@ class Batcher:
             raise full
         if self._backend.trouble is not None:
             raise Refusal(503, f"{self._backend.trouble}; ask again in a moment", "unavailable", 1)
-        waiting = Waiting(question, asyncio.get_running_loop().create_future())
+        waiting = Waiting(question, asyncio.get_running_loop().create_future(), *self._tracing.here())
         self._queues.setdefault(kind, deque()).append(waiting)
         self._moved(+1)
         self._arrived.set()
@@ -265,7 +273,7 @@ class Batcher:
 
     async def _answer(self, batch: Batch) -> None:
         loop = asyncio.get_running_loop()
-        began = loop.time()
+        began, began_ns = loop.time(), time.time_ns()
         self._metrics.batch_size.observe(len(batch.waiting))
         try:
             page = await self._backend.answer(batch)
@@ -278,6 +286,7 @@ class Batcher:
             return
         finally:
             batch.decided()
+            self._tracing.decoded(batch.waiting, began_ns)
         self._batch_seconds += 0.1 * (loop.time() - began - self._batch_seconds)
         self._metrics.decode_seconds.observe(loop.time() - began)
         names = {name: page[name] for name in ("index_version", "model_version")}

@@ -92,6 +92,10 @@ class Door:
         headers = dict(scope["headers"])
         visit = _Visit(scope, headers, send)
         scope["caller"] = visit.caller
+        with self._service.tracing.request(scope, visit):
+            await self._let_in(scope, headers, receive, visit)
+
+    async def _let_in(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, visit: _Visit) -> None:
         try:
             refusal = self._refusal(scope, headers, visit.caller)
             if refusal is not None:

@@ -15,6 +15,7 @@ from genrail.serving.host import Host
 from genrail.serving.metrics import Metrics
 from genrail.serving.settings import ServeSettings
 from genrail.serving.threads import Threads
+from genrail.serving.tracing import Tracing
 
 __all__ = ["Service"]
 
@@ -37,7 +38,8 @@ class Service:
         self.disk = "ok"
         self.stopping = False
         self._backend = backend
-        self._batcher = Batcher(backend, self.settings, self.metrics)
+        self.tracing = Tracing(self.settings.traces)
+        self._batcher = Batcher(backend, self.settings, self.metrics, self.tracing)
         self._changing = asyncio.Lock()
         self._checker: asyncio.Task[None] | None = None
 

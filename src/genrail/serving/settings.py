@@ -70,6 +70,7 @@ class ServeSettings:
         log_queries: Write the words of queries to the log; otherwise only their length and a hash.
         check_seconds: How often the engine on disk is compared with its manifest (names and sizes); 0 for never.
         beam_width: Beams of a decode; None leaves what the engine was saved with.
+        traces: Write spans by OpenTelemetry.
         name: What the page calls the engine.
         limits: How large requests may be.
     """
@@ -86,6 +87,7 @@ class ServeSettings:
     log_queries: bool = False
     check_seconds: float = 10.0
     beam_width: int | None = None
+    traces: bool = False
     name: str = ""
     limits: Limits = field(default_factory=Limits)
 
