@@ -56,7 +56,9 @@ def same_engine(first, second):
     assert first.edition.table == second.edition.table
     for words in ("red boot", "blue clog 1", "something else"):
         one, two = first.search(words, k=5, where="price < 60"), second.search(words, k=5, where="price < 60")
-        assert one.to_dict() == two.to_dict()
+        assert [hit.item_id for hit in one] == [hit.item_id for hit in two] and one.exhausted == two.exhausted
+        # Two trainings add up in the same order, but where arrays begin in memory moves the last bits of a sum.
+        assert [hit.score for hit in one] == pytest.approx([hit.score for hit in two], abs=1e-4)
 
 
 # --- equality with an ordinary build ----------------------------------------------------------------------------------
