@@ -13,7 +13,7 @@ from genrail.retrieval.new_items import decode_with_new_items
 from genrail.retrieval.requests import Request, resolve
 from genrail.types import Hit, Query, Ranking
 
-__all__ = ["answer_each"]
+__all__ = ["answer_each", "checked_ranking"]
 
 
 def answer_each(
@@ -76,9 +76,18 @@ def _ranking(
     if answer is None:
         return Ranking((), True, request.warnings)
     try:
-        gate.check(answer.rows, request.allowed)
+        return checked_ranking(edition, gate, request, answer, explain)
     except GenrailError as error:
         return error
+
+
+def checked_ranking(edition: Edition, gate: Gate, request: Request, answer: Decoded, explain: bool) -> Ranking:
+    """Turn what was decoded into hits; every answer of an engine passes the last gate here.
+
+    Raises:
+        GenrailError: The gate refuses the answer.
+    """
+    gate.check(answer.rows, request.allowed)
     hits = tuple(
         Hit(
             item_id=edition.catalog.item_ids[row],

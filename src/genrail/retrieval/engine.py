@@ -10,13 +10,14 @@ from genrail.catalog import Catalog
 from genrail.decoding import BeamSettings, Decoded
 from genrail.errors import QueryError
 from genrail.identifiers.several import spelled
+from genrail.retrieval.asking import checked_ranking
 from genrail.retrieval.decoders import Decoder
 from genrail.retrieval.edition import Edition
 from genrail.retrieval.gate import Gate
 from genrail.retrieval.new_items import decode_with_new_items
 from genrail.retrieval.requests import Request, resolve
 from genrail.retrieval.updates import LiveEdition, MergeSettings, silent
-from genrail.types import Hit, NewItems, Query, Ranking
+from genrail.types import NewItems, Query, Ranking
 
 if TYPE_CHECKING:
     from genrail.catalog import Interactions
@@ -268,7 +269,8 @@ class Engine(LiveEdition):
         requests = [resolve(query, edition.catalog, edition.index, edition.filters) for query in queries]
         decoded = self._decode(edition, requests, k, explain, decoder)
         return [
-            self._ranking(edition, request, answer, explain) for request, answer in zip(requests, decoded, strict=True)
+            checked_ranking(edition, self.gate, request, answer, explain)
+            for request, answer in zip(requests, decoded, strict=True)
         ]
 
     def _decode(
@@ -278,25 +280,6 @@ class Engine(LiveEdition):
             return []
         contexts = edition.lane.contexts(requests, edition.catalog)
         return decode_with_new_items(edition, requests, contexts, decoder or self._beam, k, trace=explain)
-
-    def _ranking(self, edition: Edition, request: Request, answer: Decoded, explain: bool) -> Ranking:
-        self.gate.check(answer.rows, request.allowed)
-        hits = tuple(
-            Hit(
-                item_id=edition.catalog.item_ids[row],
-                title=edition.catalog.titles[row],
-                score=float(score),
-                rank=rank,
-                log_probability=float(log_probability),
-                attributes=edition.catalog.attributes(row),
-                explanation={"identifier": list(answer.tokens[rank - 1])} if explain else None,
-            )
-            for rank, (row, score, log_probability) in enumerate(
-                zip(answer.rows.tolist(), answer.scores.tolist(), answer.log_probabilities.tolist(), strict=True),
-                start=1,
-            )
-        )
-        return Ranking(hits, answer.exhausted, request.warnings, answer.trace)
 
     # --- a saved folder ---------------------------------------------------------------------------------------------
 
