@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Added",
     "Change",
-    "Finder",
     "FindOptions",
+    "Finder",
     "Found",
     "Json",
     "Progress",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from operator import and_, or_
 
@@ -47,7 +47,7 @@ class Request:
     warnings: tuple[str, ...]
     filtered: Mask
     condition: str | None = None
-    excluded: Rows = np.zeros(0, dtype=np.int64)  # noqa: RUF009  never written to
+    excluded: Rows = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     new_items: NewItems = "auto"
 
 
