@@ -28,6 +28,7 @@ import numpy as np
 from genrail.baselines import BM25, TFIDF, Dense, LateInteraction
 from genrail.catalog import Catalog, read_qrels, read_queries
 from genrail.decoding import BeamSettings
+from genrail.engine import Engine
 from genrail.evaluation import Comparison, Qrels, compare
 from genrail.evaluation.building import BuildCost, folder_bytes
 from genrail.evaluation.evaluations import as_queries
@@ -39,7 +40,6 @@ from genrail.models.text_encoder import TextEncoder
 from genrail.models.token_vectors import TokenEncoder
 from genrail.ranking.fusion import Fusion
 from genrail.ranking.learning import cross_fit, learn_fusion
-from genrail.retrieval import Engine
 from genrail.rng import generator
 from genrail.training.two_tower import train_two_tower
 from genrail.types import Retriever

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from genrail.catalog import demo_catalog as demo_catalog
     from genrail.catalog import demo_interactions as demo_interactions
     from genrail.decoding import BeamSettings as BeamSettings
+    from genrail.engine import Engine as Engine
+    from genrail.engine import load as load
     from genrail.evaluation import compare as compare
     from genrail.evaluation import evaluate as evaluate
-    from genrail.retrieval import Engine as Engine
-    from genrail.retrieval import load as load
     from genrail.types import Hit as Hit
     from genrail.types import Query as Query
     from genrail.types import Ranking as Ranking
@@ -39,7 +39,7 @@ _HOME = {
     "BeamSettings": "genrail.decoding",
     "Catalog": "genrail.catalog",
     "Dense": "genrail.baselines",
-    "Engine": "genrail.retrieval",
+    "Engine": "genrail.engine",
     "Hit": "genrail.types",
     "Interactions": "genrail.catalog",
     "Popularity": "genrail.baselines",
@@ -51,7 +51,7 @@ _HOME = {
     "demo_catalog": "genrail.catalog",
     "demo_interactions": "genrail.catalog",
     "evaluate": "genrail.evaluation",
-    "load": "genrail.retrieval",
+    "load": "genrail.engine",
 }
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604  names of the table above

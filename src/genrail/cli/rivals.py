@@ -20,8 +20,8 @@ from genrail.types import Query, Retriever
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog, Interactions
+    from genrail.engine import Engine
     from genrail.models.text_encoder import Encoder
-    from genrail.retrieval import Engine
 
 __all__ = ["compare_next_items", "compare_search", "split_queries"]
 

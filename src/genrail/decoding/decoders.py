@@ -1,37 +1,55 @@
-"""Ways to find items with a lane's model: by beam, with proof, by lot, and what may be done with the answer."""
+"""Ways to find items with a model: by beam, with proof, by sampling, and what may be done with the answer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from genrail.constraints.index import Subset
-from genrail.decoding import (
-    BeamSettings,
-    Decoded,
-    ExactSettings,
-    SampleSettings,
-    beam_search,
-    calibrate,
-    diversify,
-    exact_search,
-    sample_search,
-)
-from genrail.decoding.diversity import Likeness
-from genrail.decoding.several import SeveralIndex, search_several
+from genrail.decoding.answers import Decoded
+from genrail.decoding.beam_search import BeamSettings, beam_search
+from genrail.decoding.calibration import calibrate
+from genrail.decoding.diversity import Likeness, diversify
+from genrail.decoding.exact import ExactSettings, exact_search
+from genrail.decoding.sampling import SampleSettings, sample_search
+from genrail.decoding.several import Combine, SeveralIndex, search_several
 from genrail.errors import SettingsError
+from genrail.models.language_model import LanguageModel
 
-__all__ = ["Calibrated", "Decoder", "Diverse", "decode"]
+__all__ = ["Asked", "Calibrated", "Decoder", "Diverse", "decode"]
 
 MOST = 1000  # items that one search is asked for; as many as a request may have
+
+
+class Asked(Protocol):
+    """Give the model that is asked, and what belongs to asking it."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        ...
+
+    @property
+    def model(self) -> LanguageModel[Any, Any]:
+        """Give what writes the identifiers."""
+        ...
+
+    @property
+    def combine(self) -> Combine:
+        """Say how several identifiers of an item make one score."""
+        ...
+
+    def empty_context(self) -> Any:
+        """Give the context of a request that says nothing; None where there is no such thing."""
+        ...
 
 
 @dataclass(frozen=True)
 class Calibrated:
     """Rank by how much the request raises an item's probability over what it has anyway.
 
-    For lanes with a prompt (language models); see `genrail.decoding.calibrate`.
+    For models with a prompt (language models); see `genrail.decoding.calibrate`.
 
     Args:
         decoder: Finds the items that are ranked again.
@@ -77,7 +95,7 @@ Decoder = BeamSettings | ExactSettings | SampleSettings | Calibrated | Diverse
 
 def decode(
     decoder: Decoder,
-    lane: Any,
+    asked: Asked,
     contexts: Sequence[Any],
     index: Any,
     subsets: Sequence[Subset | None],
@@ -89,8 +107,8 @@ def decode(
 
     Args:
         decoder: One of `Decoder`.
-        lane: Gives the model, and for `Calibrated` the prompt of an empty request.
-        contexts: What the lane made of the requests.
+        asked: The model, and for `Calibrated` the prompt of an empty request.
+        contexts: What the model reads, one for each request.
         index: The identifiers.
         subsets: Items allowed to each, None for all.
         k: Items wanted.
@@ -98,31 +116,31 @@ def decode(
         before_step: Called before each step of a beam search; what it raises ends it.
 
     Raises:
-        SettingsError: No such decoder, a trace of one that has none, or `Calibrated` for a lane without prompts.
+        SettingsError: No such decoder, a trace of one that has none, or `Calibrated` for a model without prompts.
     """
     if trace and not isinstance(decoder, BeamSettings):
         raise SettingsError(f"explain=True shows the steps of a beam search, not of {type(decoder).__name__}")
     if isinstance(decoder, Calibrated):
-        prompts = getattr(lane, "prompts", None)
-        if prompts is None:
-            raise SettingsError(f"Calibrated needs a lane with prompts; the lane {lane.name} has none")
-        if getattr(lane, "combine", "best") == "sum":
+        empty = asked.empty_context()
+        if empty is None:
+            raise SettingsError(f"Calibrated needs a model with prompts; {asked.name} has none")
+        if asked.combine == "sum":
             raise SettingsError("Calibrated compares one identifier of each item; build with combine='best'")
         most = min(MOST, k * decoder.pool)
-        found = decode(decoder.decoder, lane, contexts, index, subsets, most, before_step=before_step)
-        return calibrate(lane.model, found, prompts.empty(), k, decoder.weight)
+        found = decode(decoder.decoder, asked, contexts, index, subsets, most, before_step=before_step)
+        return calibrate(asked.model, found, empty, k, decoder.weight)
     if isinstance(decoder, Diverse):
         most = min(MOST, k * decoder.pool)
-        found = decode(decoder.decoder, lane, contexts, index, subsets, most, before_step=before_step)
+        found = decode(decoder.decoder, asked, contexts, index, subsets, most, before_step=before_step)
         return diversify(found, k, decoder.relevance, decoder.likeness or _likeness(index))
-    search = _search(decoder, lane.model, trace, before_step)
+    search = _search(decoder, asked.model, trace, before_step)
     if not isinstance(index, SeveralIndex):
         return search(contexts, index, subsets, k)
 
     def identifiers(inner: Sequence[Any], count: int) -> list[Decoded]:
         return search(contexts, index.trie, inner, count)
 
-    return search_several(identifiers, lane.model, contexts, index, subsets, k, lane.combine)
+    return search_several(identifiers, asked.model, contexts, index, subsets, k, asked.combine)
 
 
 def _search(

@@ -18,6 +18,7 @@ from genrail.finding.finder import (
 from genrail.finding.gate import Gate
 from genrail.finding.registry import kinds, recipe_named, recipe_type, register
 from genrail.finding.requests import FilterCache, Request, resolve
+from genrail.finding.saving import open_finder, save_finder
 
 __all__ = [
     "Added",
@@ -39,9 +40,11 @@ __all__ = [
     "Trace",
     "answer_each",
     "kinds",
+    "open_finder",
     "raised",
     "recipe_named",
     "recipe_type",
     "register",
     "resolve",
+    "save_finder",
 ]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from genrail.catalog import Catalog
     from genrail.constraints.index import ScoreMeaning
     from genrail.decoding.decoders import Decoder
+    from genrail.decoding.trace import TracedStep
     from genrail.finding.data import Data
     from genrail.finding.requests import Request
     from genrail.models.text_encoder import Encoder
@@ -51,6 +52,11 @@ class Progress(Protocol):
 
 class Trace(Protocol):
     """Tell how an answer came about, for people."""
+
+    @property
+    def steps(self) -> Sequence[TracedStep]:
+        """Give the steps of the decode."""
+        ...
 
     def follow(self, row: int) -> str:
         """Say how far the item of a row came, in one sentence."""
@@ -92,6 +98,7 @@ class FindOptions:
         lanes: Names of the parts of a fused finder that are asked; None for its own choice.
         meaning: Of a decoder's scores: `renormalised` makes them shares of what this edition holds, so that no other
             item can move them. None for the finder's own.
+        width: Beams of a decoder. None for the finder's own.
     """
 
     explain: bool = False
@@ -99,6 +106,7 @@ class FindOptions:
     before_step: Callable[[], None] | None = None
     lanes: tuple[str, ...] | None = None
     meaning: ScoreMeaning | None = None
+    width: int | None = None
 
     def step(self) -> None:
         """Call `before_step`, if there is one."""
@@ -230,6 +238,22 @@ class Finder(Protocol):
         """Compute what `grow` needs of new rows and should not compute twice, such as vectors; it is logged."""
         return None
 
+    def find_scored(
+        self, requests: Sequence[Request], k: int, options: FindOptions
+    ) -> list[tuple[Found, npt.NDArray[np.floating] | None]]:
+        """Find as `find` does, and give the scores of all rows with each answer where they were computed anyway."""
+        return [(found, None) for found in self.find(requests, k, options)]
+
+    @property
+    def reach(self) -> int | None:
+        """Say how many rows an answer has at no further cost; None where more cost next to nothing."""
+        return None
+
+    @property
+    def exact_only(self) -> bool:
+        """Tell whether this lists exact matches alone, so that a fusion lets them come first."""
+        return False
+
     @property
     def reads_words(self) -> bool:
         """Tell whether words make a difference to the answer."""
@@ -254,6 +278,10 @@ class Finder(Protocol):
     def parts(self) -> Mapping[str, Finder]:
         """Give the finders that this one is made of, by name."""
         return {}
+
+    def with_part(self, part: Finder, other: Finder) -> Finder:
+        """Make the same finder with one of its parts, or the whole, put in another's place."""
+        return other if part is self else self
 
     @property
     def report(self) -> Report | None:
@@ -285,6 +313,16 @@ class Recipe(Protocol):
 
     finder: ClassVar[type[Finder]]
     """What it makes; opens a saved one."""
+
+    learns: ClassVar[bool] = False
+    """Whether building trains a model: a fused engine keeps its validation events from it."""
+
+    needs_interactions: ClassVar[bool] = False
+    """Whether it is of no use without interactions."""
+
+    def choices(self) -> Sequence[Recipe]:
+        """List recipes with other settings worth trying on validation events, this one first."""
+        return [self]
 
     def build(self, data: Data, progress: Progress) -> Finder:
         """Make a finder for a catalogue that holds an item or more.

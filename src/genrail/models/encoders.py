@@ -14,12 +14,12 @@ from weakref import WeakValueDictionary
 import numpy as np
 import numpy.typing as npt
 
-from genrail.errors import FingerprintError, SettingsError
+from genrail.errors import FingerprintError, MissingPackageError, SettingsError
 
 if TYPE_CHECKING:
     from genrail.models.text_encoder import Encoder
 
-__all__ = ["LazyEncoder", "load_encoder"]
+__all__ = ["LazyEncoder", "load_encoder", "require_torch"]
 
 HASHING = "hashing"
 TURN = 32  # texts that are encoded before another thread may: a fifth of a second of one core with MiniLM
@@ -55,6 +55,18 @@ def load_encoder(encoder: Any, max_tokens: int | None = None) -> Encoder:
         raise SettingsError(f"{encoder!r} is no text encoder; give a name, a folder, or an object with encode(texts)")
     found: Encoder = encoder
     return found
+
+
+def require_torch() -> None:
+    """Refuse to go on without torch, before anything costly is done.
+
+    Raises:
+        MissingPackageError: It is not installed.
+    """
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise MissingPackageError("torch", "torch,offline", "building an engine") from error
 
 
 class LazyEncoder:
