@@ -105,5 +105,5 @@ def test_what_is_no_language_model_is_refused():
 
 
 def test_it_is_not_trained_here(engine):
-    with pytest.raises(SettingsError, match="native lane"):
+    with pytest.raises(SettingsError, match="does not learn"):
         engine.train(queries={"q": "boot"}, qrels={"q": {"t1": 1}})

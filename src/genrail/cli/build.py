@@ -40,9 +40,7 @@ def build(
     model: Annotated[
         str | None, typer.Option("--model", help="A Hugging Face language model or folder that writes titles.")
     ] = None,
-    queries: Annotated[
-        Path | None, typer.Option("--queries", help="Judged queries to learn from.")
-    ] = None,
+    queries: Annotated[Path | None, typer.Option("--queries", help="Judged queries to learn from.")] = None,
     qrels: Annotated[Path | None, typer.Option("--qrels", help="Which items are right for which query.")] = None,
     identifiers: Annotated[
         str | None, typer.Option("--identifiers", help="How Semantic IDs are made: kmeans, rqvae, pq or lsh.")
@@ -81,7 +79,7 @@ def build(
             sharded = {"levels": levels or 3, "codes": codes, "seed": seed}
             _build_on_ray(catalog, place, out, plan, sharded, workers or 1, max_seconds, json)
             return
-        own = {"levels": levels, "codes": codes, "max_seconds": max_seconds, "identifiers": identifiers}
+        own: dict[str, Any] = {"levels": levels, "codes": codes, "max_seconds": max_seconds, "identifiers": identifiers}
         own |= {"lanes": tuple(parse_history(lanes)) if lanes else None, **_settings(settings or [])}
         items = Catalog.read(catalog, item_id=item_id, title=title, text=columns)
         _show_catalog(items)

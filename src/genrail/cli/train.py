@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,12 +32,13 @@ def train(
         if (queries is None) != (qrels is None):
             raise SettingsError("queries and qrels belong together: give both --queries and --qrels")
         loaded = Engine.load(engine)
+        settings: dict[str, Any] = {} if max_seconds is None else {"max_seconds": max_seconds}
         with stage_progress(quiet=json) as progress:
             report = loaded.train(
                 interactions=Interactions.read(interactions) if interactions is not None else None,
                 queries=read_queries(queries) if queries is not None else None,
                 qrels=read_qrels(qrels) if qrels is not None else None,
-                **({} if max_seconds is None else {"max_seconds": max_seconds}),
+                **settings,
                 seed=seed,
                 progress=progress,
             )

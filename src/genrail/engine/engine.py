@@ -11,7 +11,7 @@ from genrail.catalog import Catalog
 from genrail.decoding.decoders import Decoder
 from genrail.engine.live import LiveEdition, MergeSettings, silent
 from genrail.errors import CatalogError, QueryError, SettingsError
-from genrail.finding import Data, Edition, FindOptions, Gate, Progress, Recipe, Report, answer_each, raised
+from genrail.finding import Data, Edition, FindOptions, Gate, Progress, Recipe, Report, Trace, answer_each, raised
 from genrail.finding.answering import checked
 from genrail.finding.finder import unknown
 from genrail.finding.registry import recipe_named
@@ -299,7 +299,8 @@ class Engine(LiveEdition):
         """
         if ranking.trace is None:
             raise QueryError("this ranking has no trace; search with explain=True")
-        return ranking.trace.follow(self._edition.catalog.row(item_id))
+        trace: Trace = ranking.trace
+        return trace.follow(self._edition.catalog.row(item_id))
 
     def describe(self) -> dict[str, Any]:
         """Tell what is inside, in plain values."""
@@ -324,6 +325,6 @@ def _recipe(recipe: Recipe | str | None, model: Any, settings: Mapping[str, Any]
 
 def _known(recipe: Recipe, settings: Mapping[str, Any]) -> Mapping[str, Any]:
     """Refuse settings that a recipe does not have."""
-    known = {one.name for one in fields(recipe)} if is_dataclass(recipe) else set()
+    known: list[str] = [one.name for one in fields(recipe)] if is_dataclass(recipe) else []
     unknown(settings, known, recipe.kind)
     return settings

@@ -388,7 +388,7 @@ def _joined_explanations(sides: Sequence[Found], rows: npt.NDArray[np.int64]) ->
         for name, side in zip((WORDS, HISTORY), by_side, strict=True):
             found = side.get(row, {})
             explanation = {**found, **explanation}
-            lanes |= {f"{lane} ({name})": each for lane, each in dict(found.get("lanes") or {}).items()}  # type: ignore[call-overload]
+            lanes |= {f"{lane} ({name})": each for lane, each in dict(found.get("lanes") or {}).items()}
         joined.append({**explanation, "lanes": lanes})
     return tuple(joined)
 

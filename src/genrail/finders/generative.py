@@ -344,9 +344,9 @@ class RailTrace:
 
         Of an item with several identifiers, or that several decodes looked for, it tells of where it came furthest.
         """
-        several = isinstance(self.table, SeveralIdentifiers)
-        sequences = self.table.sequences(row) if several else [self.table.sequence(row)]
-        stories = [trace.follow(sequence) for trace in self.traces for sequence in sequences]
+        table = self.table
+        sequences = table.sequences(row) if isinstance(table, SeveralIdentifiers) else [table.sequence(row)]
+        stories = [trace.follow(sequence.tolist()) for trace in self.traces for sequence in sequences]
         for beginning in ("finished", "lost", "open"):
             for story in stories:
                 if story.startswith(beginning):

@@ -129,6 +129,7 @@ class TitleSpelling(Spelling):
     facts: str = ""
     encoder: None = field(default=None, init=False)
     held_out: bool = field(default=True, init=False)  # it is not trained here
+    name: str = field(default="", init=False)
     prompts: Any = field(init=False, repr=False)
     titles: Any = field(init=False, repr=False)
 
@@ -147,6 +148,7 @@ class TitleSpelling(Spelling):
             facts=self.facts,
         )
         object.__setattr__(self, "prompts", prompts)
+        object.__setattr__(self, "name", self.source or self.model.name)
         object.__setattr__(self, "titles", Titles(tokenizer))
         if isinstance(self.model, CausalModel):  # what every prompt begins with is read once, not with every request
             self.model.remember_prefix(self.prompts.shared_prefix())
@@ -154,11 +156,6 @@ class TitleSpelling(Spelling):
     @property
     def _seq2seq(self) -> bool:
         return self.model.family == "seq2seq"
-
-    @property
-    def name(self) -> str:
-        """Name the checkpoint."""
-        return self.source or self.model.name
 
     @property
     def combine(self) -> Combine:

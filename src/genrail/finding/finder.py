@@ -351,7 +351,7 @@ class Recipe(Protocol):
         Raises:
             SettingsError: A setting that does not exist, or is out of range.
         """
-        known = {one.name for one in fields(cls)} if is_dataclass(cls) else set()
+        known: list[str] = [one.name for one in fields(cls)] if is_dataclass(cls) else []
         unknown(values, known, cls.kind)
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 

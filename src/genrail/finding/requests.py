@@ -70,7 +70,7 @@ class FilterCache:
 
     def __init__(self, catalog: Catalog, kept: Kept[Mask] | None = None) -> None:
         self._catalog = catalog
-        self._masks: Kept[Mask] = kept or Kept(lambda mask: int(mask.nbytes))
+        self._masks: Kept[Mask] = Kept(lambda mask: int(mask.nbytes)) if kept is None else kept
         self._conditions: Kept[str] = Kept(len)  # from the text of a filter to what it is written as
 
     def __len__(self) -> int:
