@@ -20,7 +20,8 @@ from tests.engine.update_crasher import content, crash, opened
 from tests.shops import build, shop
 from tests.storage.faults import FailingFiles, interruptions
 
-LONGEST_LIFE_SECONDS = 0.5  # opening takes a third of it
+MOST_SAID = 9  # an act is announced and acknowledged: two things each
+LONGEST_PAUSE_SECONDS = 0.02  # an act takes some 10 ms
 SIGNALS = [signal.SIGKILL] * 8 + [signal.SIGTERM, signal.SIGINT]
 
 
@@ -37,17 +38,16 @@ def folder(saved, tmp_path):
 
 
 def run_and_kill(context, folder, seed):
-    """Run one crasher for a random while; give what it said."""
+    """Run one crasher until it has said a random number of things; give what it said."""
     chance = random.Random(seed)
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=crash, args=(folder, seed, sender))
     process.start()
     sender.close()
     assert receiver.recv() == "ready"
-    end = time.monotonic() + chance.uniform(0, LONGEST_LIFE_SECONDS)
-    said = []
-    while receiver.poll(max(0, end - time.monotonic())):
-        said.append(receiver.recv())  # EOFError here: the process ended by itself
+    # Counted in what the process says, not in seconds: a busy machine kills at the same places.
+    said = [receiver.recv() for _ in range(chance.randint(0, MOST_SAID))]  # EOFError: the process ended by itself
+    time.sleep(chance.uniform(0, LONGEST_PAUSE_SECONDS))
     assert process.is_alive()
     number = chance.choice(SIGNALS)
     os.kill(process.pid, number)
@@ -89,7 +89,7 @@ def kill_again_and_again(folder, kills, first=1):
 
 def test_kills_lose_no_acknowledged_change(folder):
     acts, within = kill_again_and_again(folder, 20)
-    assert acts > 0 and within > 0  # how many there are depends on the machine and on what else it does
+    assert acts > 20 and within > 0
 
 
 @pytest.mark.slow
