@@ -271,6 +271,7 @@ class Finder(Protocol):
 
     def warm_up(self) -> None:
         """Load and compile what is lazy, so that no question waits for it."""
+        return
 
     def describe(self) -> dict[str, Json]:
         """Tell what this is, in plain values."""
@@ -313,7 +314,7 @@ class Recipe(Protocol):
         Raises:
             SettingsError: A setting that does not exist, or is out of range.
         """
-        known = {one.name for one in fields(cls)} if is_dataclass(cls) else set()
+        known: set[str] = {one.name for one in fields(cls)} if is_dataclass(cls) else set()
         unknown(values, known, cls.kind)
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
