@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from genrail.baselines import BM25, Dense
 from genrail.catalog import Catalog
 from genrail.evaluation import compare
 from genrail.evaluation.building import BuildCost, folder_bytes
+from genrail.finders import BM25, Dense
 from genrail.models.tiny import HashingEncoder
 from genrail.retrieval import Engine
 from genrail.rng import generator

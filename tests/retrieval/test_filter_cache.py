@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from genrail.retrieval.requests import FilterCache
 
 from genrail.catalog import Catalog
 from genrail.errors import FilterError
 from genrail.retrieval import Engine
-from genrail.retrieval.requests import FilterCache
 from tests.retrieval.shops import engine
 
 

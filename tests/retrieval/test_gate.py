@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from genrail.retrieval.gate import Gate
 
 from genrail.errors import ClosedWorldError
-from genrail.retrieval.gate import Gate
 
 ALLOWED = np.array([True, False, True])
 

@@ -323,7 +323,7 @@ class Catalog:
             )
         return self._appended(new, self._live)
 
-    def part(self, rows: range) -> Catalog:
+    def part(self, rows: Sequence[int]) -> Catalog:
         """Take some rows by themselves, as live items of a catalogue of their own."""
         return Catalog(self._frame[list(rows)], np.ones(len(rows), dtype=np.bool_), self._columns, self._report)
 
