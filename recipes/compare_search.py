@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 
-from genrail.baselines import BM25, TFIDF, Dense, LateInteraction
 from genrail.catalog import Catalog, read_qrels, read_queries
 from genrail.decoding import BeamSettings
 from genrail.engine import Engine
@@ -36,6 +35,7 @@ from genrail.evaluation.significance import paired_test
 from genrail.evaluation.slices import Slice
 from genrail.evaluation.tables import text_table
 from genrail.evaluation.traps import text_overlap
+from genrail.finders import BM25, TFIDF, Dense, LateInteraction
 from genrail.models.text_encoder import TextEncoder
 from genrail.models.token_vectors import TokenEncoder
 from genrail.ranking.fusion import Fusion

@@ -206,8 +206,8 @@ def test_one_query_shows_no_difference(shop, tmp_path):
 
 
 def test_a_query_that_every_method_refuses_counts_zero(shop, tmp_path, monkeypatch):
-    from genrail.baselines import BM25, TFIDF, Dense
     from genrail.engine import Engine
+    from genrail.finders import BM25, TFIDF, Dense
     from genrail.ranking.fusion import Fusion
 
     def refusing(answer):
@@ -228,7 +228,7 @@ def test_a_query_that_every_method_refuses_counts_zero(shop, tmp_path, monkeypat
 
 
 def test_a_method_that_crashes_is_told_and_the_others_go_on(shop, tmp_path, monkeypatch):
-    from genrail.baselines import TFIDF
+    from genrail.finders import TFIDF
 
     def crash(*_, **__):
         raise ZeroDivisionError("deep inside")

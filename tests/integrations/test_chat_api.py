@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 import genrail
-from genrail.baselines import BM25
 from genrail.errors import ApiError, SettingsError
+from genrail.finders import BM25
 from genrail.integrations.chat_api import WARNING, ApiRetriever, ApiSettings, ChatApi
 from genrail.types import Query
 from tests.contracts.retriever import RetrieverContract

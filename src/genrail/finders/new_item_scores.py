@@ -17,7 +17,7 @@ Float = npt.NDArray[np.float32]
 Scores = npt.NDArray[np.float64]
 
 VERSION = 1
-DECAY = 0.7  # what each step back in a history costs, as in `genrail.baselines.Content`
+DECAY = 0.7  # what each step back in a history costs, as in `genrail.finders.scoring`
 SHARPNESS = 0.1  # of the likeness by which a known item's probability passes to new ones
 LEAST = -1e4  # stands for a log-probability of minus infinity
 

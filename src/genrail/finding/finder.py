@@ -299,6 +299,7 @@ class Finder(Protocol):
 
     def warm_up(self) -> None:
         """Load and compile what is lazy, so that no question waits for it."""
+        return
 
     def describe(self) -> dict[str, Json]:
         """Tell what this is, in plain values."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -140,6 +140,17 @@ class LazyEncoder:
                 progress(min(first + TURN, len(texts)), len(texts))
             time.sleep(0.0001)  # a lock is not fair: whoever waits takes it now
         return np.concatenate(parts)
+
+    def encode_tokens(self, texts: Sequence[str], progress: Progress | None = None) -> Iterator[Vectors]:
+        """Give one vector per token of each text, (its tokens, dimensions); requests get their turn as in `encode`."""
+        from genrail.models.token_vectors import token_encoder
+
+        for first in range(0, len(texts), TURN):
+            with _ENCODING:
+                found = list(token_encoder(self._load()).encode_tokens(texts[first : first + TURN]))
+            yield from found
+            if progress is not None:
+                progress(min(first + TURN, len(texts)), len(texts))
 
     def _remembered(self, texts: Sequence[str], progress: Progress | None) -> Vectors:
         """Encode what was not encoded a moment ago: finders of one engine ask for the same words."""

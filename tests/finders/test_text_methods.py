@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from genrail.baselines import BM25, TFIDF, Content, Dense
 from genrail.catalog import Catalog
 from genrail.errors import SettingsError, ShapeError
+from genrail.finders import BM25, TFIDF, Dense
 from genrail.types import Query
-from tests.baselines.test_contract import Letters
+from tests.finders.test_contract import Letters
 
 TITLES = [
     "Waterproof trail running shoes",
@@ -76,7 +76,7 @@ def test_dense_equals_cosines():
 
 @pytest.mark.parametrize("make", METHODS[:2], ids=NAMES[:2])
 def test_a_history_finds_items_like_its_last_ones(make):
-    (ranking,) = Content(make(SHOP), decay=0.1).search_batch([Query(history=["i2", "i0"])], k=1)
+    (ranking,) = make(SHOP, decay=0.1).search_batch([Query(history=["i2", "i0"])], k=1)
     assert ranking.item_ids == ["i1"]
 
 
@@ -108,7 +108,7 @@ def test_removed_items_do_not_count_in_word_statistics(make):
     assert [(hit.item_id, hit.score) for hit in left] == [(hit.item_id, hit.score) for hit in whole]
 
 
-@pytest.mark.parametrize("text", ["trail ' OR 1=1", "</s> [SEP] <|endoftext|>", "x" * 5000, "\x00\n\t trail"])
+@pytest.mark.parametrize("text", ["trail ' OR 1=1", "</s> [SEP] <|endoftext|>", "x" * 2000, "\x00\n\t trail"])
 @pytest.mark.parametrize("make", METHODS, ids=NAMES)
 def test_odd_queries_are_words_like_others(make, text):
     assert len(make(SHOP).search(text, k=3)) == 3
@@ -122,7 +122,7 @@ def test_settings_are_checked():
     with pytest.raises(SettingsError, match="1 texts for 6 rows"):
         TFIDF(SHOP, texts=["a"])
     with pytest.raises(SettingsError, match="decay is 0"):
-        Content(BM25(SHOP), decay=0)
+        BM25(SHOP, decay=0)
 
 
 def test_vectors_are_checked():

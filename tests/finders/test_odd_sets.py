@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from genrail.baselines import Content, Cooccurrence, CooccurrenceSettings, Dense, ItemKNN, Popularity
 from genrail.catalog import Catalog
 from genrail.evaluation import Training
+from genrail.finders import Cooccurrence, CooccurrenceRecipe, Dense, ItemKNN, Popularity
 from genrail.ranking import Fusion, FusionSettings
 from genrail.types import Query
 
@@ -58,7 +58,7 @@ def test_no_event_at_all(make):
 
 def test_items_of_equal_vectors_are_all_reachable_in_one_order():
     vectors = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    method = Content(Dense(shop(4), None, vectors=vectors))
+    method = Dense(shop(4), None, vectors=vectors)
     first = answer(method, 0)
     assert set(first[:2]) == {"i1", "i2"}
     assert first[2] == "i3"
@@ -67,9 +67,7 @@ def test_items_of_equal_vectors_are_all_reachable_in_one_order():
 
 
 def test_first_order_counts_direct_successors_of_the_last_item_alone():
-    method = Cooccurrence(
-        shop(5), of_users([0, 1, 2], [0, 1, 3], [0, 1, 3], [4, 0]), CooccurrenceSettings.first_order()
-    )
+    method = Cooccurrence(shop(5), of_users([0, 1, 2], [0, 1, 3], [0, 1, 3], [4, 0]), CooccurrenceRecipe.first_order())
     (ranking,) = method.search_batch([Query(history=["i4", "i1"])], k=5)
     assert [(hit.item_id, hit.score) for hit in ranking][:2] == [("i3", 2.0), ("i2", 1.0)]
     assert ranking[2].score == 0.0  # neither what came before, nor what followed older items

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from genrail.baselines import BM25, TFIDF, Content, Cooccurrence, Dense, ItemKNN, LateInteraction, Popularity
-from genrail.baselines.approximate import CellSettings
 from genrail.evaluation import Training
+from genrail.finders import BM25, TFIDF, Cooccurrence, Dense, ItemKNN, LateInteraction, Popularity
+from genrail.finders.approximate import CellSettings
 from tests.contracts.retriever import RetrieverContract
 
 
@@ -58,9 +58,9 @@ class TestLateInteraction(RetrieverContract):
         return LateInteraction(catalog, Words())
 
 
-class TestContent(RetrieverContract):
+class TestTFIDFOfShortHistories(RetrieverContract):
     def make(self, catalog):
-        return Content(TFIDF(catalog), decay=0.5, history=3)
+        return TFIDF(catalog, decay=0.5, history=3)
 
 
 class TestPopularity(RetrieverContract):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from genrail.baselines import BM25, TFIDF, Cooccurrence
 from genrail.catalog import Catalog, Interactions, read_qrels, read_queries
 from genrail.evaluation import DEFAULT_METRICS, evaluate, evaluate_next_item, leave_last_out
+from genrail.finders import BM25, TFIDF, Cooccurrence
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 

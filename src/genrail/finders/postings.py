@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from genrail.baselines.saved import load_array
 from genrail.errors import DamagedError
+from genrail.finders.arrays import load_array, save_arrays
 
 __all__ = ["Postings"]
 
@@ -100,20 +100,23 @@ class Postings:
 
     def save(self, folder: Path) -> None:
         """Write three arrays into an existing folder."""
-        np.save(folder / "indptr.npy", self.indptr)
-        np.save(folder / "indices.npy", self.indices)
-        np.save(folder / "data.npy", self.data)
+        save_arrays(folder, {"indptr": self.indptr, "indices": self.indices, "data": self.data})
 
     @classmethod
-    def load(cls, folder: Path, rows: int) -> Postings:
+    def load(cls, folder: Path, terms: int, rows: int) -> Postings:
         """Read what `save` wrote.
 
         Raises:
             DamagedError: A missing or cut file, or entries that do not fit.
         """
-        indptr, indices, data = (load_array(folder / f"{name}.npy") for name in ("indptr", "indices", "data"))
-        fits = len(indptr) > 0 and indptr[0] == 0 and indptr[-1] == len(indices) == len(data)
+        indptr = load_array(folder, "indptr", np.int64, (terms + 1,))
+        indices = load_array(folder, "indices", np.int32, (None,))
+        data = load_array(folder, "data", np.float32, (len(indices),))
         inside = not len(indices) or (indices.min() >= 0 and indices.max() < rows)
-        if not (fits and inside and bool(np.all(np.diff(indptr) >= 0))):
-            raise DamagedError(f"{folder}: the arrays do not fit together or name rows beyond {rows}; save it again")
+        whole = indptr[0] == 0 and indptr[-1] == len(indices) and bool(np.all(np.diff(indptr) >= 0))
+        if not (inside and whole):
+            raise DamagedError(
+                f"{folder}: the arrays do not fit together or name rows beyond {rows}; restore the folder or build it "
+                "again"
+            )
         return cls(indptr, indices, data, rows)

@@ -7,14 +7,14 @@ import pytest
 
 pytest.importorskip("torch")
 
-from genrail.baselines import TIGER
-from genrail.errors import FingerprintError, ShapeError
+from genrail.errors import DamagedError, FingerprintError, ShapeError
+from genrail.finders import TIGER
 from genrail.models.tiger import TigerSettings
 from genrail.training.loop import LoopSettings
 from genrail.training.tiger import TigerTraining
 from genrail.types import Query
-from tests.baselines.test_contract import events
 from tests.contracts.retriever import RetrieverContract, contract_catalog
+from tests.finders.test_contract import events
 
 SMALL = TigerSettings(width=16, layers=1, heads=1, head_width=8, feed_forward=16)
 QUICK = TigerTraining(LoopSettings(epochs=2, learning_rate=0.01, warm_up=2), batch=32)
@@ -51,19 +51,19 @@ def test_scores_are_log_probabilities_and_words_only_are_answered_by_popularity(
 
 
 def test_it_comes_back_from_its_folder(method, catalog, tmp_path):
-    method.save(tmp_path)
-    again = TIGER.load(tmp_path, catalog)
+    details = method.save(tmp_path)
+    again = TIGER.load(tmp_path, details, catalog)
     query = Query(history=["sku-2", "sku-5"], where="in_stock")
     assert again.search_batch([query], k=5) == method.search_batch([query], k=5)
-    with pytest.raises(FingerprintError):
-        TIGER.load(tmp_path, contract_catalog(items=4))
+    with pytest.raises(DamagedError):
+        TIGER.load(tmp_path, details, contract_catalog(items=4))
 
 
 def test_weights_of_another_model_are_refused(method, catalog, tmp_path):
-    method.save(tmp_path)
+    details = method.save(tmp_path)
     make(catalog, seed=5).model.save(tmp_path)
     with pytest.raises(FingerprintError, match="another TIGER"):
-        TIGER.load(tmp_path, catalog)
+        TIGER.load(tmp_path, details, catalog)
 
 
 def test_another_number_of_codes_than_items_is_refused(catalog):

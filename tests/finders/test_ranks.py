@@ -5,13 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genrail.baselines.answers import Answers, recency_weights, tie_order, together, top_rows
-from genrail.baselines.postings import Postings
-from genrail.catalog import Catalog
-from genrail.errors import LogitsError, QueryError, ShapeError
-from genrail.types import Query
-
-SHOP = Catalog.from_items([{"id": f"i{row}", "title": f"T{row}", "price": row} for row in range(10)])
+from genrail.errors import LogitsError
+from genrail.finders.postings import Postings
+from genrail.finders.scoring import recency_weights, together
+from genrail.finding.ranks import tie_order, top_rows
 
 
 @given(
@@ -43,41 +40,11 @@ def test_scores_that_are_not_finite_are_refused_where_they_matter(bad):
     assert top_rows(scores, np.array([True, False, True]), 2, order).tolist() == [2, 0]
 
 
-def test_filters_history_and_exclusions_meet():
-    answers = Answers(SHOP.remove(["i9"]))
-    query = Query("x", history=["i0", "gone", "i9"], where="price > 2", exclude=["i5", "nobody"])
-    (request,) = answers.requests([query], k=3)
-    assert np.flatnonzero(request.allowed).tolist() == [3, 4, 6, 7, 8]
-    assert request.history.tolist() == [0]
-    assert request.warnings == ["2 unknown items of the history were ignored: gone, i9"]
-    (kept,) = answers.requests([Query(history=["i3"], exclude_seen=False)], k=1)
-    assert kept.allowed[3]
-
-
-def test_many_unknown_items_are_counted_not_listed():
-    (request,) = Answers(SHOP).requests([Query("x", history=[f"n{number}" for number in range(9)])], k=1)
-    assert request.warnings == ["9 unknown items of the history were ignored: n0, n1, n2 and 6 more"]
-
-
-def test_the_catalog_is_not_touched_by_a_request():
-    live = SHOP.live.copy()
-    Answers(SHOP).requests([Query(history=["i1"], exclude=["i2"])], k=1)
-    assert (SHOP.live == live).all()
-
-
-def test_requests_that_cannot_be_answered():
-    with pytest.raises(QueryError, match="k is 0"):
-        Answers(SHOP).requests([Query("x")], k=0)
-    with pytest.raises(QueryError, match="none of the 1 items"):
-        Answers(SHOP).requests([Query(history=["nobody"])], k=1)
-    with pytest.raises(ShapeError, match="10 rows but the order between ties has 3"):
-        Answers(SHOP, precedence=tie_order(3))
-
-
 def test_words_and_history_are_added_on_one_scale():
-    assert together([np.array([2.0, 0.0])]).tolist() == [2.0, 0.0]
-    assert together([np.array([2.0, 0.0]), np.array([0.0, 50.0])]).tolist() == [1.0, 1.0]
-    assert together([np.zeros(2), np.array([0.0, 5.0])]).tolist() == [0.0, 1.0]
+    live = np.ones(2, dtype=bool)
+    assert together([np.array([2.0, 0.0])], live).tolist() == [2.0, 0.0]
+    assert together([np.array([2.0, 0.0]), np.array([0.0, 50.0])], live).tolist() == [1.0, 1.0]
+    assert together([np.zeros(2), np.array([0.0, 5.0])], live).tolist() == [0.0, 1.0]
     assert recency_weights(0, 0.5).tolist() == []
 
 

@@ -9,11 +9,11 @@ import pytest
 
 pytest.importorskip("faiss", reason='needs the extra: pip install "genrail[ann]"')
 
-from genrail.baselines import Dense
-from genrail.baselines import approximate as module
-from genrail.baselines.approximate import Cells, CellSettings, wants_cells
 from genrail.catalog import Catalog
 from genrail.errors import DamagedError, MissingPackageError, SettingsError
+from genrail.finders import Dense
+from genrail.finders import approximate as module
+from genrail.finders.approximate import Cells, CellSettings, wants_cells
 from genrail.types import Query
 
 ROWS, WIDTH = 6000, 16
@@ -117,8 +117,8 @@ def test_the_same_seed_gives_the_same_cells_and_another_gives_others():
 
 
 def test_saved_cells_answer_as_before(shop, cells, tmp_path):
-    cells.save(tmp_path / "dense")
-    loaded = Dense.load(tmp_path / "dense", shop, Drawn())
+    details = cells.save(tmp_path)
+    loaded = Dense.load(tmp_path, details, shop, Drawn())
     queries = [Query("1"), Query("2", where="price < 30"), Query(history=["i1"])]
     assert loaded.search_batch(queries, k=7) == cells.search_batch(queries, k=7)
     assert loaded.cells.settings == cells.cells.settings
@@ -127,7 +127,7 @@ def test_saved_cells_answer_as_before(shop, cells, tmp_path):
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "another width", "beyond the cells", "fewer rows"])
 def test_damaged_cells_are_refused(shop, cells, tmp_path, damage):
-    cells.save(tmp_path)
+    details = cells.save(tmp_path)
     if damage == "missing":
         (tmp_path / "cells.npy").unlink()
     elif damage == "cut":
@@ -139,7 +139,7 @@ def test_damaged_cells_are_refused(shop, cells, tmp_path, damage):
     else:
         np.save(tmp_path / "cell_of.npy", cells.cells.cell_of[:-1])
     with pytest.raises(DamagedError):
-        Dense.load(tmp_path, shop, Drawn())
+        Dense.load(tmp_path, details, shop, Drawn())
 
 
 def test_auto_is_exact_for_few_rows_and_without_faiss(shop, monkeypatch):
@@ -173,5 +173,5 @@ def test_edges_one_row_zero_vectors_and_equal_vectors():
 def test_dense_does_not_import_faiss_unless_it_is_used():
     import subprocess
 
-    code = "import sys, genrail.baselines; genrail.baselines.Dense; print('faiss' in sys.modules)"
+    code = "import sys, genrail.finders; genrail.finders.Dense; print('faiss' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"

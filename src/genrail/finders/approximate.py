@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from genrail.baselines.saved import load_array
 from genrail.errors import DamagedError, MissingPackageError, SettingsError
+from genrail.finders.arrays import load_array, save_arrays
 
 __all__ = ["AUTO_ROWS", "Cells", "CellSettings", "wants_cells"]
 
@@ -20,7 +20,7 @@ Vectors = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
 AUTO_ROWS = 500_000  # an exact search of so many vectors of 384 dimensions takes some 65 ms on one core
-CENTRES, CELL_OF = "cells.npy", "cell_of.npy"
+CENTRES, CELL_OF = "cells", "cell_of"
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,7 @@ class Cells:
 
     def save(self, folder: Path) -> None:
         """Write centres and cells as plain arrays; the index is put together again from them."""
-        np.save(folder / CENTRES, self.centres)
-        np.save(folder / CELL_OF, self.cell_of)
+        save_arrays(folder, {CENTRES: self.centres, CELL_OF: self.cell_of})
 
     @classmethod
     def load(cls, folder: Path, vectors: Vectors, settings: CellSettings) -> Cells:
@@ -163,9 +162,8 @@ class Cells:
         Raises:
             DamagedError: A file is missing, cut, or does not fit the vectors.
         """
-        centres, cell_of = load_array(folder / CENTRES), load_array(folder / CELL_OF)
-        fits = centres.ndim == 2 and centres.shape[1:] == vectors.shape[1:] and cell_of.shape == vectors.shape[:1]
-        right = centres.dtype == np.float32 and cell_of.dtype == np.int64
-        if not fits or not right or cell_of.min(initial=0) < 0 or cell_of.max(initial=-1) >= len(centres):
-            raise DamagedError(f"{folder}: the cells do not fit the vectors; save the baseline again")
+        centres = load_array(folder, CENTRES, np.float32, (None, vectors.shape[1]))
+        cell_of = load_array(folder, CELL_OF, np.int64, (len(vectors),))
+        if cell_of.min(initial=0) < 0 or cell_of.max(initial=-1) >= len(centres):
+            raise DamagedError(f"{folder}: the cells do not fit the vectors; restore the folder or build it again")
         return cls(vectors, centres, cell_of, settings)

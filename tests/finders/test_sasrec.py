@@ -9,18 +9,19 @@ pytest.importorskip("torch")
 
 import torch
 
-from genrail.baselines import SASRec, SASRecSettings
-from genrail.baselines.sasrec_network import SASRecNetwork, softmax_loss
 from genrail.catalog import Catalog
-from genrail.errors import DamagedError, FingerprintError, SettingsError, ShapeError
+from genrail.errors import DamagedError, SettingsError, ShapeError
 from genrail.evaluation import Training, leave_last_out
+from genrail.finders import SASRec, SASRecRecipe
+from genrail.finders.sasrec_network import SASRecNetwork, softmax_loss
+from genrail.finding import Added, Change
 from genrail.training.loop import LoopSettings
 from genrail.types import Query
-from tests.baselines.test_contract import events
-from tests.contracts.retriever import RetrieverContract, contract_catalog
+from tests.contracts.retriever import RetrieverContract
+from tests.finders.test_contract import events
 
-QUICK = SASRecSettings(width=8, heads=1, batch_targets=64, loop=LoopSettings(epochs=2, learning_rate=0.01, warm_up=2))
-LEARN = SASRecSettings(
+QUICK = SASRecRecipe(width=8, heads=1, batch_targets=64, loop=LoopSettings(epochs=2, learning_rate=0.01, warm_up=2))
+LEARN = SASRecRecipe(
     width=16, heads=2, dropout=0.1, batch_targets=64, loop=LoopSettings(epochs=25, learning_rate=0.02, warm_up=5)
 )
 
@@ -130,7 +131,7 @@ def test_one_item_and_no_event():
 
 
 def test_a_history_longer_than_the_network_reads_is_cut_to_its_end():
-    settings = SASRecSettings(width=8, history=3, loop=QUICK.loop)
+    settings = SASRecRecipe(width=8, history=3, loop=QUICK.loop)
     method = SASRec(shop(8), of_users(*[[0, 1, 2, 3, 4, 5, 6, 7]] * 4), settings)
     long, short = (
         method.search_batch([Query(history=[f"i{row}" for row in rows], exclude_seen=False)], k=8)[0]
@@ -150,11 +151,11 @@ def test_events_outside_the_catalog_are_refused():
 )
 def test_settings_are_checked(setting, words):
     with pytest.raises(SettingsError, match=words):
-        SASRecSettings(**setting)
+        SASRecRecipe(**setting)
 
 
 def test_small_sets_get_smaller_steps_and_a_limit_is_kept():
-    small, large = SASRecSettings.for_size(100), SASRecSettings.for_size(100_000, max_seconds=5.0)
+    small, large = SASRecRecipe.for_size(100), SASRecRecipe.for_size(100_000, max_seconds=5.0)
     assert small.batch_targets < large.batch_targets
     assert large.loop.max_seconds == 5.0
 
@@ -162,28 +163,25 @@ def test_small_sets_get_smaller_steps_and_a_limit_is_kept():
 # --- folder -------------------------------------------------------------------------------------------------------
 
 
-def test_a_loaded_one_answers_as_before_and_damage_is_named(tmp_path):
-    catalog = contract_catalog()
-    before = SASRec(catalog, events(catalog), QUICK, seed=3)
-    before.save(tmp_path)
-    queries = [Query(history=["sku-2", "sku-5"]), Query("wool")]
-    after = SASRec.load(tmp_path, catalog)
-    assert after.settings == before.settings
-    assert after.search_batch(queries, k=30) == before.search_batch(queries, k=30)
-    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".npy"}
-    with pytest.raises(FingerprintError, match="another catalogue"):
-        SASRec.load(tmp_path, catalog.remove(["sku-1"]))
-    np.save(tmp_path / "items.npy", np.zeros((2, 2), np.float32))
-    with pytest.raises(DamagedError, match="shape"):
-        SASRec.load(tmp_path, catalog)
-    (tmp_path / "items.npy").unlink()
-    with pytest.raises(DamagedError, match="missing"):
-        SASRec.load(tmp_path, catalog)
-
-
 def test_an_untrained_one_stays_untrained(tmp_path):
     method = SASRec(shop(3), of_users([2], [2], [1]), QUICK)
-    method.save(tmp_path)
-    assert best(SASRec.load(tmp_path, shop(3)), 0, k=2) == ["i2", "i1"]
-    values = json.loads((tmp_path / "baseline.json").read_text())
-    assert values["settings"]["trained"] is False
+    assert not method.trained
+    details = json.loads(json.dumps(method.save(tmp_path)))
+    assert best(SASRec.load(tmp_path, details, shop(3)), 0, k=2) == ["i2", "i1"]
+
+
+def test_weights_of_another_size_are_refused(tmp_path):
+    method = SASRec(shop(3), of_users([2, 1, 0]), QUICK)
+    details = method.save(tmp_path)
+    np.save(tmp_path / "weights.items.npy", np.zeros((2, 2), np.float32))
+    with pytest.raises(DamagedError, match="shape"):
+        SASRec.load(tmp_path, details, shop(3))
+
+
+def test_an_item_that_came_later_is_ranked_last_and_read_as_nothing():
+    before = SASRec(shop(4), of_users(*[[0, 1, 2, 3]] * 20), LEARN)
+    catalog = before.catalog.add([{"id": "new", "title": "New"}])
+    after = before.grow(catalog, Change((Added.of(catalog, range(4, 5), None),)))
+    assert best(after, 0, 1, k=10) == [*best(before, 0, 1, k=10), "new"]
+    (with_new,) = after.search_batch([Query(history=["i0", "i1", "new"])], k=10)
+    assert with_new.item_ids == best(before, 0, 1, k=10)

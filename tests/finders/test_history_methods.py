@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genrail.baselines import Cooccurrence, CooccurrenceSettings, ItemKNN, ItemKNNSettings, Popularity
 from genrail.catalog import Catalog
 from genrail.errors import SettingsError, ShapeError
 from genrail.evaluation import Training
+from genrail.finders import Cooccurrence, CooccurrenceRecipe, ItemKNN, ItemKNNRecipe, Popularity
 from genrail.types import Query
 
 SIZE = 8
@@ -35,7 +35,7 @@ histories = st.lists(st.integers(0, SIZE - 1), min_size=1, max_size=5)
 
 @given(users_of, histories)
 def test_cooccurrence_equals_counting_pairs(users, history):
-    settings = CooccurrenceSettings(window=3, distance_decay=0.5, backward=0.25, decay=0.5, history=4)
+    settings = CooccurrenceRecipe(window=3, distance_decay=0.5, backward=0.25, decay=0.5, history=4)
     table = Counter()
     for events in users:
         for early in range(len(events)):
@@ -61,7 +61,7 @@ def test_item_knn_equals_cosines_of_user_sets(users, history):
     expected = {
         row: sum(0.5**age * cosine(item, row) for age, item in enumerate(reversed(history))) for row in range(SIZE)
     }
-    method = ItemKNN(SHOP, training(users), ItemKNNSettings(neighbours=SIZE, decay=0.5))
+    method = ItemKNN(SHOP, training(users), ItemKNNRecipe(neighbours=SIZE, decay=0.5))
     assert scores(method, history) == pytest.approx(expected, abs=1e-6)
 
 
@@ -133,9 +133,9 @@ def test_other_numbers_of_rows_change_nothing():
 )
 def test_settings_of_cooccurrence_are_checked(settings):
     with pytest.raises(SettingsError):
-        CooccurrenceSettings(**settings)
+        CooccurrenceRecipe(**settings)
 
 
 def test_settings_of_item_knn_are_checked():
     with pytest.raises(SettingsError):
-        ItemKNNSettings(neighbours=0)
+        ItemKNNRecipe(neighbours=0)
