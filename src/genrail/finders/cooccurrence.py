@@ -100,6 +100,7 @@ class CooccurrenceRecipe(Recipe):
 
     kind: ClassVar[str] = "cooccurrence"
     finder: ClassVar[type[Finder]] = Cooccurrence
+    needs_interactions: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.window < 1 or self.history < 1:

@@ -146,11 +146,19 @@ class Dense(ContentScoring):
         found = []
         for request in requests:
             if request.text and len(request.history):
-                found += super().find([request], k, options)
+                found += [one for one, _ in super().find_scored([request], k, options)]
             else:
                 options.step()
                 found.append(self._nearest(self.cells, request, k))
         return found
+
+    def find_scored(
+        self, requests: Sequence[Request], k: int, options: FindOptions
+    ) -> list[tuple[Found, Values | None]]:
+        """Find as `find` does, with the scores of all rows where these are computed anyway."""
+        if self.cells is None:
+            return super().find_scored(requests, k, options)
+        return [(found, None) for found in self.find(requests, k, options)]
 
     def _nearest(self, cells: Cells, request: Request, k: int) -> Found:
         """Rank by one vector: that of the words, or the weighted sum of the history's."""

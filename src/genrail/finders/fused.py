@@ -418,7 +418,7 @@ class FusedRecipe(Recipe):
     finder: ClassVar[type[Finder]] = Fused
     learns: ClassVar[bool] = True
 
-    lanes: tuple[str, ...] = ("native", "bm25", "dense", "lookup", "cooccurrence")
+    lanes: tuple[str, ...] = ("native", "bm25", "dense", "cooccurrence")
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     words_share: float = 2 / 3  # whoever types words wants these; the past says which of the fitting ones
     levels: int | None = None
@@ -448,9 +448,13 @@ class FusedRecipe(Recipe):
 
     def build(self, data: Data, progress: Progress) -> Fused:
         """Build each lane on the same data, and learn how much each counts."""
+        return self.around({}, data, progress)
+
+    def around(self, given: Mapping[str, Finder], data: Data, progress: Progress) -> Fused:
+        """Build the lanes that are not given, and learn how much each counts."""
         from genrail.finders.fusing import built_lanes, mixtures
 
-        lanes = built_lanes(self.recipes(), data, progress)
+        lanes = built_lanes(self.recipes(), data, progress, given)
         return Fused(data.catalog, lanes.final, mixtures(lanes, data, progress), self, data.seed)
 
     def train(self, finder: Finder, data: Data, progress: Progress) -> Fused:

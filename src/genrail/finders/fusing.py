@@ -37,11 +37,14 @@ class Lanes:
     blind: dict[str, Finder]
 
 
-def built_lanes(recipes: Mapping[str, Recipe], data: Data, progress: Progress) -> Lanes:
+def built_lanes(
+    recipes: Mapping[str, Recipe], data: Data, progress: Progress, given: Mapping[str, Finder] | None = None
+) -> Lanes:
     """Build each lane; those that need interactions are left out where there are none.
 
     Lanes that learn do without the validation events, on which they stop and weights are learnt. The others are built
-    twice, once without them: that costs seconds. What a lane's recipe lets choose is chosen on these events too.
+    twice, once without them: that costs seconds. What a lane's recipe lets choose is chosen on these events too. Lanes
+    that are `given` are taken as they are.
 
     Raises:
         SettingsError: No lane is left.
@@ -52,7 +55,9 @@ def built_lanes(recipes: Mapping[str, Recipe], data: Data, progress: Progress) -
     for name, recipe in recipes.items():
         if recipe.needs_interactions and data.sequences is None:
             continue
-        if recipe.learns:
+        if given and name in given:
+            final[name] = blind[name] = given[name]
+        elif recipe.learns:
             final[name] = blind[name] = recipe.build(before, progress)
         else:
             chosen, blind[name] = _chosen(recipe, before, progress)

@@ -76,20 +76,21 @@ class Scoring(Searching, Finder):
         Raises:
             LogitsError: A score that is not finite.
         """
-        found = []
+        return [found for found, _ in self.find_scored(requests, k, options)]
+
+    def find_scored(
+        self, requests: Sequence[Request], k: int, options: FindOptions
+    ) -> list[tuple[Found, Values | None]]:
+        """Find as `find` does, with the scores of all rows."""
+        answers: list[tuple[Found, Values | None]] = []
         for request, scores in zip(requests, self.scores(requests), strict=True):
             options.step()
             rows = top_rows(scores, request.allowed, k, self.precedence)
             told = self.explanations(request, rows) if options.explain else None
-            found.append(
-                Found(
-                    rows,
-                    scores[rows].astype(np.float64),
-                    explanations=None if told is None else tuple(told),
-                    warnings=self.warnings(request),
-                )
-            )
-        return found
+            explanations = None if told is None else tuple(told)
+            found = Found(rows, scores[rows].astype(np.float64), None, explanations, None, self.warnings(request))
+            answers.append((found, scores))
+        return answers
 
 
 class ReadsHistory(Protocol):

@@ -73,6 +73,12 @@ class Data:
             shared["vectors"] = found
         return shared["vectors"]
 
+    def with_vectors(self, vectors: Vectors) -> Data:
+        """Give the same data, the text vectors of whose rows, (rows, dimensions), have been made already."""
+        made = replace(self)
+        made.__dict__["_shared"] = {"vectors": vectors}
+        return made
+
     @cached_property
     def sequences(self) -> FlatSequences | None:
         """List events as rows of the catalogue, without the last one of each user that `evaluate` would test."""
