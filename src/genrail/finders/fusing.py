@@ -77,7 +77,7 @@ def _chosen(recipe: Recipe, before: Data, progress: Progress) -> tuple[Recipe, F
     best: tuple[float, Recipe, Finder] | None = None
     for done, choice in enumerate(choices):
         progress(f"settings of {recipe.kind}", done, len(choices))
-        finder = choice.build(before, progress)
+        finder = (None if best is None else best[2].retuned(choice)) or choice.build(before, progress)
         figure = _ndcg(finder, before, held_out)
         if best is None or figure > best[0]:
             best = figure, choice, finder

@@ -297,6 +297,10 @@ class Finder(Protocol):
         """Make the finder that answers as this one, with what was added and removed merged."""
         return self
 
+    def retuned(self, recipe: Recipe) -> Finder | None:
+        """Make the same finder with another recipe, where that needs no new build; None where it does."""
+        return None
+
     def warm_up(self) -> None:
         """Load and compile what is lazy, so that no question waits for it."""
         return
