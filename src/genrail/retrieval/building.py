@@ -15,10 +15,9 @@ from genrail.catalog import Catalog, Interactions
 from genrail.constraints import warm_up
 from genrail.constraints.segments import LiveTrie
 from genrail.constraints.trie import Trie
-from genrail.decoding.several import SeveralIndex
 from genrail.errors import CatalogError, MissingPackageError, SettingsError
 from genrail.identifiers import IdentifierTable
-from genrail.identifiers.several import SeveralIdentifiers
+from genrail.identifiers.table import Identifiers
 from genrail.retrieval.edition import Edition
 from genrail.retrieval.lanes import NativeLane, Progress, load_encoder
 from genrail.retrieval.new_items import Memory
@@ -181,16 +180,13 @@ def _language_model_lane(model: Any, settings: LanguageModelSettings | None, cat
     return LanguageModelLane(load_checkpoint(model), None if Path(model).exists() else str(model), settings, facts)
 
 
-def _index(
-    catalog: Catalog, table: IdentifierTable | SeveralIdentifiers, progress: Progress
-) -> LiveTrie | SeveralIndex:
+def _index(catalog: Catalog, table: Identifiers, progress: Progress) -> LiveTrie:
     """Build the index of the live rows; the kernels are compiled here once per machine, where people see it."""
     progress("constraint kernels", 0, 1)
     warm_up(vocab_size=table.vocab_size)
     progress("constraint kernels", 1, 1)
-    flat = table.flat if isinstance(table, SeveralIdentifiers) else table
-    trie = LiveTrie(Trie.from_flat(flat.tokens, flat.offsets, flat.vocab_size, flat.end_token))
-    index = SeveralIndex(trie, table.owners) if isinstance(table, SeveralIdentifiers) else trie
+    trie = Trie.from_flat(table.tokens, table.offsets, table.vocab_size, table.end_token, owners=table.owners)
+    index = LiveTrie(trie)
     gone = np.flatnonzero(~catalog.live)
     return index.remove(gone) if len(gone) else index
 

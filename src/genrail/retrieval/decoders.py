@@ -19,7 +19,7 @@ from genrail.decoding import (
     sample_search,
 )
 from genrail.decoding.diversity import Likeness
-from genrail.decoding.several import SeveralIndex, search_several
+from genrail.decoding.summing import sum_sequences
 from genrail.errors import SettingsError
 
 __all__ = ["Calibrated", "Decoder", "Diverse", "decode"]
@@ -116,13 +116,11 @@ def decode(
         found = decode(decoder.decoder, lane, contexts, index, subsets, most, before_step=before_step)
         return diversify(found, k, decoder.relevance, decoder.likeness or _likeness(index))
     search = _search(decoder, lane.model, trace, before_step)
-    if not isinstance(index, SeveralIndex):
+    if getattr(lane, "combine", "best") == "best" or index.most_sequences == 1:
         return search(contexts, index, subsets, k)
-
-    def identifiers(inner: Sequence[Any], count: int) -> list[Decoded]:
-        return search(contexts, index.trie, inner, count)
-
-    return search_several(identifiers, lane.model, contexts, index, subsets, k, lane.combine)
+    found = search(contexts, index, subsets, min(MOST, 2 * k))
+    pairs = zip(contexts, found, strict=True)
+    return [sum_sequences(lane.model, context, answer, index, k) for context, answer in pairs]
 
 
 def _search(

@@ -13,9 +13,7 @@ from genrail.catalog import Catalog
 from genrail.catalog.amending import amend
 from genrail.constraints.segments import LiveTrie
 from genrail.constraints.trie import Trie
-from genrail.decoding.several import SeveralIndex
-from genrail.identifiers import IdentifierTable
-from genrail.identifiers.several import SeveralIdentifiers, spelled
+from genrail.identifiers.table import Identifiers
 from genrail.retrieval.lanes import Added, Lane
 from genrail.retrieval.requests import FilterCache
 
@@ -48,14 +46,14 @@ class Edition:
 
     Args:
         catalog: The items, removed ones included (their bit in `live` is off).
-        table: Identifier of each catalogue row.
+        table: Identifiers of each catalogue row.
         index: What keeps the decoder on these identifiers.
         lane: The model and how it reads requests.
     """
 
     catalog: Catalog
-    table: IdentifierTable | SeveralIdentifiers
-    index: LiveTrie | SeveralIndex
+    table: Identifiers
+    index: LiveTrie
     lane: Lane
     filters: FilterCache = field(init=False)
 
@@ -81,7 +79,7 @@ class Edition:
         lane, table, index = self.lane, self.table, self.index
         if added:
             lane, table = lane.extend(table, added)
-            index = index.add(spelled(table, rows))
+            index = _with_rows(index, table, rows)
         return Edition(catalog, table, index.remove(gone) if len(gone) else index, lane)
 
     def without_items(self, item_ids: Sequence[str]) -> Edition:
@@ -127,12 +125,18 @@ class Edition:
         """
         rows = range(len(before.catalog), len(self.catalog))
         gone = np.flatnonzero(before.catalog.live & ~self.catalog.live[: rows.start])
-        merged = before.index.rebuilt(compacted) if isinstance(before.index, SeveralIndex) else LiveTrie(compacted)
+        merged = LiveTrie(compacted)
         index = merged.remove(gone) if len(gone) else merged
         if rows:
-            index = index.add(spelled(self.table, rows))
+            index = _with_rows(index, self.table, rows)
             index = index.remove(rows.start + np.flatnonzero(~self.catalog.live[rows.start :]))
         return replace(self, index=index)
+
+
+def _with_rows(index: LiveTrie, table: Identifiers, rows: range) -> LiveTrie:
+    """Add the last rows of a table to an index."""
+    new = table.part(rows)
+    return index.add_flat(new.tokens, new.offsets, new.owners)
 
 
 def revise(catalog: Catalog, items: Catalog | Iterable[Mapping[str, Any]]) -> Revision:

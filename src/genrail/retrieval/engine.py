@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from genrail.catalog import Catalog
 from genrail.decoding import BeamSettings, Decoded
 from genrail.errors import QueryError
-from genrail.identifiers.several import spelled
 from genrail.retrieval.asking import checked_ranking
 from genrail.retrieval.decoders import Decoder
 from genrail.retrieval.edition import Edition
@@ -320,8 +319,7 @@ class Engine(LiveEdition):
         if ranking.trace is None:
             raise QueryError("this ranking has no trace; search with explain=True")
         row = self._edition.catalog.row(item_id)
-        [spelled_row] = spelled(self._edition.table, [row])
-        sequences = spelled_row if isinstance(spelled_row[0], list) else [spelled_row]
+        sequences = [sequence.tolist() for sequence in self._edition.table.sequences(row)]
         stories: list[str] = [ranking.trace.follow(sequence) for sequence in sequences]
         return next((story for story in stories if story.startswith("finished")), stories[0])
 

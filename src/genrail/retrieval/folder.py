@@ -10,9 +10,8 @@ from genrail import storage
 from genrail.catalog import Catalog
 from genrail.constraints.segments import LiveTrie
 from genrail.decoding import BeamSettings
-from genrail.decoding.several import SeveralIndex
 from genrail.errors import FingerprintError, FormatError, StorageError
-from genrail.identifiers.several import SeveralIdentifiers, load_identifiers
+from genrail.identifiers.several import load_identifiers
 from genrail.retrieval.edition import Edition
 from genrail.retrieval.lanes import Lane, NativeLane
 from genrail.retrieval.replaying import replayed
@@ -117,8 +116,9 @@ def read_version(version: storage.Version, encoder: Any) -> tuple[Edition, stora
         if expected != found:
             raise FingerprintError(f"the {name} in {path} is {found}, the manifest says {expected}; restore the folder")
     lane = _lane(path, details, encoder)
-    trie = LiveTrie.load(path / "trie")
-    index = SeveralIndex(trie, table.owners) if isinstance(table, SeveralIdentifiers) else trie
+    index = LiveTrie.load(path / "trie")
+    if len(table) < index.row_count == len(table.owners):  # written when the trie numbered identifiers, not items
+        index = index.renamed(table.owners)
     edition = Edition(catalog, table, index, lane)
     journal = storage.open_journal(version)
     return replayed(edition, journal.records()), journal

@@ -10,7 +10,6 @@ import polars as pl
 
 from genrail.catalog import Catalog
 from genrail.identifiers.quality import IdentifierReport, measure
-from genrail.identifiers.several import SeveralIdentifiers
 from genrail.retrieval.engine import Engine
 from genrail.retrieval.lanes import NativeLane
 
@@ -27,7 +26,7 @@ def measure_identifiers(engine: Engine) -> IdentifierReport:
     """
     edition = engine.edition
     vectors = item_vectors(edition.lane) if isinstance(edition.lane, NativeLane) else None
-    table = edition.table.leading if isinstance(edition.table, SeveralIdentifiers) else edition.table
+    table = edition.table.leading
     return measure(table, live=edition.catalog.live, vectors=vectors, attributes=_grouping_attributes(edition.catalog))
 
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from genrail.catalog import Catalog
 from genrail.errors import FingerprintError, SettingsError
 from genrail.identifiers import IdentifierTable
-from genrail.identifiers.several import SeveralIdentifiers
+from genrail.identifiers.table import Identifiers
 from genrail.retrieval.new_items import Memory
 from genrail.retrieval.requests import Request
 
@@ -83,7 +83,7 @@ class Lane(Protocol):
         """Compute what new rows need beyond their text, as plain values that can be logged: vectors, or nothing."""
         ...
 
-    def extend(self, table: Any, added: Sequence[Added]) -> tuple[Lane, IdentifierTable | SeveralIdentifiers]:
+    def extend(self, table: Any, added: Sequence[Added]) -> tuple[Lane, Identifiers]:
         """Give new rows identifiers, without retraining; identifiers of earlier rows stay.
 
         The same items and readings give the same lane and table, one by one or together, so logged changes can be

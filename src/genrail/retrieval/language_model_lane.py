@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrail.catalog import Catalog
-from genrail.decoding.several import Combine
+from genrail.decoding.summing import Combine
 from genrail.errors import CatalogError, FingerprintError, SettingsError
 from genrail.identifiers import IdentifierTable
 from genrail.identifiers.several import SeveralIdentifiers
+from genrail.identifiers.table import Identifiers
 from genrail.models.identifier_writer import WriterSettings, write_identifiers
 from genrail.models.prompts import Example, Prompts, PromptTemplate
 from genrail.retrieval.requests import Request
@@ -179,7 +180,7 @@ class LanguageModelLane:
         facts = [f"{name} {values[name]}" for name in self.settings.item_facts if values.get(name) not in (None, "")]
         return f"{catalog.titles[row]} ({', '.join(facts)})" if facts else catalog.titles[row]
 
-    def identify(self, catalog: Catalog, progress: Progress) -> IdentifierTable | SeveralIdentifiers:
+    def identify(self, catalog: Catalog, progress: Progress) -> Identifiers:
         """Give every row its title as identifier, and the others that the settings ask for."""
         for name in (*self.settings.item_facts, *([self.settings.aliases] if self.settings.aliases else [])):
             _check_column(catalog, name)
@@ -200,16 +201,14 @@ class LanguageModelLane:
         progress("writing identifiers", len(rows), len(rows))
         return {"identifiers": written}
 
-    def extend(
-        self, table: Any, added: Sequence[Added]
-    ) -> tuple[LanguageModelLane, IdentifierTable | SeveralIdentifiers]:
+    def extend(self, table: Any, added: Sequence[Added]) -> tuple[LanguageModelLane, Identifiers]:
         """Tokenise the new titles and other identifiers."""
         spelled: list[Any] = [self._spell(one.items, range(len(one.items)), one.reading) for one in added]
         for one in spelled:
             table = table.extend(one)
         return self, table
 
-    def _spell(self, catalog: Catalog, rows: range, reading: dict[str, Any]) -> IdentifierTable | SeveralIdentifiers:
+    def _spell(self, catalog: Catalog, rows: range, reading: dict[str, Any]) -> Identifiers:
         titles, item_ids = catalog.titles[rows.start : rows.stop], catalog.item_ids[rows.start : rows.stop]
         if not self.settings.several:
             table: IdentifierTable = self.titles.assign(titles, item_ids)
@@ -229,7 +228,7 @@ class LanguageModelLane:
         value = catalog.frame.get_column(self.settings.aliases)[row]
         return [part.strip() for part in str(value or "").split("|") if part.strip()]
 
-    def spell(self, prefix: Sequence[int], catalog: Catalog, table: IdentifierTable | SeveralIdentifiers) -> str:
+    def spell(self, prefix: Sequence[int], catalog: Catalog, table: Identifiers) -> str:
         """Decode the tokens."""
         text: str = self.titles.decode(prefix)
         return text

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from genrail.catalog import Catalog
 from genrail.catalog.filters import Junction, Node, Not, parse
 from genrail.constraints.index import ConstraintIndex, Subset
-from genrail.constraints.segments import LiveSubset, LiveTrie
-from genrail.decoding.several import SeveralIndex, SeveralSubset
+from genrail.constraints.segments import LiveTrie
+from genrail.constraints.subset import LiveSubset
 from genrail.errors import QueryError
 from genrail.types import NewItems, Query
 
@@ -29,7 +29,7 @@ MAX_FILTER_BYTES = 256 * 2**20  # of one edition: some twenty filters over 10^7 
 MAX_SHARED_PARTS = 16  # a longer AND or OR is one pass: its parts would push everything else out of the cache
 
 
-Allowed = tuple[npt.NDArray[np.bool_], LiveSubset | SeveralSubset]  # a mask over rows, and the index's subset for it
+Allowed = tuple[npt.NDArray[np.bool_], LiveSubset]  # a mask over rows, and the index's subset for it
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class FilterCache:
     def __init__(
         self,
         catalog: Catalog,
-        index: LiveTrie | SeveralIndex,
+        index: LiveTrie,
         entries: int = MAX_FILTERS_KEPT,
         nbytes: int = MAX_FILTER_BYTES,
     ) -> None:
@@ -166,7 +166,7 @@ def _parts(node: Node) -> int:
     return sum(map(_parts, node.parts)) if isinstance(node, Junction) else 1
 
 
-def resolve(query: Query, catalog: Catalog, index: ConstraintIndex | SeveralIndex, filters: FilterCache) -> Request:
+def resolve(query: Query, catalog: Catalog, index: ConstraintIndex, filters: FilterCache) -> Request:
     """Turn a query into a request against one edition of the catalogue.
 
     Raises:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from genrail.catalog import Catalog
 from genrail.constraints.segments import LiveTrie
 from genrail.decoding import BeamSettings
-from genrail.decoding.several import SeveralIndex
 from genrail.errors import SettingsError
 from genrail.retrieval.edition import Edition, revise
 from genrail.retrieval.lanes import Added
@@ -54,20 +53,20 @@ class MergeSettings:
         if not (self.share >= 0 and self.at_least >= 0):
             raise SettingsError(f"share is {self.share} and at_least {self.at_least}; give 0 or more")
 
-    def due(self, index: LiveTrie | SeveralIndex) -> bool:
+    def due(self, index: LiveTrie) -> bool:
         """Tell whether an index has gathered enough changes."""
         changes = pending(index)
         return changes > self.at_least and changes > self.share * len(index)
 
 
-def pending(index: LiveTrie | SeveralIndex) -> int:
-    """Count what a merge would tidy up: items of the new segment, and removed ones of both.
+def pending(index: LiveTrie) -> int:
+    """Count what a merge would tidy up: identifiers of the new segment, and removed ones of both.
 
     >>> from genrail.constraints import Trie
     >>> pending(LiveTrie(Trie.from_sequences([[5, 7], [5, 8]], vocab_size=10)).add([[6, 1]]).remove([0]))
     2
     """
-    return len(index.new.order) + len(index.old.order) - len(index.old)
+    return index.pending
 
 
 class LiveEdition:
