@@ -537,7 +537,8 @@ def _numbered(owners: npt.ArrayLike | None, identifiers: int) -> tuple[Array | N
 
 def with_edges(like: Trie, rows: Array, off: Array, owners: Owners) -> Trie:
     """Make an index with the settings of another one from rows that are sorted already."""
-    return _made(with_children(rows, off, owners, like.length, like.heavy), like.vocab_size, like.end_token, like.heavy)
+    made = _made(with_children(rows, off, owners, like.length, like.heavy), like.vocab_size, like.end_token, like.heavy)
+    return replace(made, notice=like.notice)
 
 
 def build_trie(tokens: Array, offsets: Array, like: Trie, numbers: Array, row_count: int) -> Trie:
