@@ -149,12 +149,11 @@ def running_counts(words: Array, counts: Array) -> Any:
 
 def bits_at(words: Array, ranks: Array) -> Array:
     """Read the bits of some ranks, as booleans."""
-    wide = ranks.astype(np.uint64)
-    read: Array = (words[wide >> np.uint64(6)] >> (wide & np.uint64(63))) & np.uint64(1)
+    shift = ranks.astype(np.uint64) & np.uint64(63)
+    read: Array = (words[ranks >> 6] >> shift) & np.uint64(1)
     return read.astype(np.bool_)
 
 
 def set_bits(words: Array, ranks: Array) -> None:
     """Set the bits of some ranks, in place."""
-    wide = ranks.astype(np.uint64)
-    np.bitwise_or.at(words, wide >> np.uint64(6), np.uint64(1) << (wide & np.uint64(63)))
+    np.bitwise_or.at(words, ranks >> 6, np.uint64(1) << (ranks.astype(np.uint64) & np.uint64(63)))

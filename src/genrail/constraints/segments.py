@@ -150,8 +150,10 @@ class LiveTrie:
 
     def add_flat(self, tokens: npt.ArrayLike, offsets: npt.ArrayLike, owners: npt.ArrayLike | None = None) -> LiveTrie:
         """Return the snapshot with further items given one after the other; see `Trie.from_flat` and `add`."""
-        places = _places(owners, len(np.asarray(offsets)) - 1)
-        return self._with(self.old, self.row_count + places, tokens, offsets, places)
+        identifiers = len(np.asarray(offsets)) - 1
+        places = None if owners is None else checked_owners(owners, identifiers)
+        numbers = self.row_count + (np.arange(identifiers) if places is None else places)
+        return self._with(self.old, numbers, tokens, offsets, places)
 
     def update(
         self,
@@ -171,14 +173,14 @@ class LiveTrie:
         """
         numbers = np.asarray(rows, dtype=np.int64).reshape(-1)
         tokens, offsets = flatten(sequences, self.end_token)
-        places = _places(owners, len(offsets) - 1)
-        if len(numbers) != int(places.max(initial=-1)) + 1 or len(np.unique(numbers)) != len(numbers):
+        places = None if owners is None else checked_owners(owners, len(offsets) - 1)
+        given = len(offsets) - 1 if places is None else int(places.max(initial=-1)) + 1
+        if len(numbers) != given or len(np.unique(numbers)) != len(numbers):
             raise ShapeError(
-                f"{len(numbers)} rows and sequences of {int(places.max(initial=-1)) + 1}; give each row once, with its "
-                "sequence"
+                f"{len(numbers)} rows and sequences of {given}; give each row once, with its sequence or sequences"
             )
         without = self.remove(numbers)
-        return without._with(without.old, numbers[places], tokens, offsets, places)
+        return without._with(without.old, numbers if places is None else numbers[places], tokens, offsets, places)
 
     def remove(self, rows: npt.ArrayLike) -> LiveTrie:
         """Return the snapshot without some catalogue rows; rows that are not live stay so.
@@ -216,7 +218,7 @@ class LiveTrie:
         return LiveTrie(self.old.renamed(numbers[: self.old.row_count]), self.new.renamed(numbers))
 
     def _with(
-        self, old: Trie, numbers: Array, tokens: npt.ArrayLike, offsets: npt.ArrayLike, places: Array
+        self, old: Trie, numbers: Array, tokens: npt.ArrayLike, offsets: npt.ArrayLike, places: Array | None
     ) -> LiveTrie:
         """Build the new segment from what is live in it and further identifiers of these catalogue rows.
 
@@ -225,7 +227,7 @@ class LiveTrie:
             numbers: Catalogue row of each identifier.
             tokens: See `Trie.from_flat`.
             offsets: See there.
-            places: Which of the caller's items each identifier belongs to.
+            places: Which of the caller's items each identifier belongs to; None: one of each.
         """
         flat, off = np.asarray(tokens), np.asarray(offsets, dtype=np.int64)
         if len(numbers):  # refuse before anything is merged, with the caller's row numbers
@@ -389,10 +391,6 @@ def _split(state: npt.NDArray[np.int64]) -> tuple[Array, Array]:
     if values.shape != (8,):
         raise StateError(f"{values.tolist()} is not a state of this index; pass one from start or advance")
     return values[:4], values[4:]
-
-
-def _places(owners: npt.ArrayLike | None, identifiers: int) -> Array:
-    return np.arange(identifiers) if owners is None else checked_owners(owners, identifiers)
 
 
 def _of_length(trie: Trie, length: int) -> Trie:

@@ -63,17 +63,17 @@ class Universe:
         running_counts(words, counts)
         return Universe(owners, _frozen(words), _frozen(counts))
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Count the ranks, live or not."""
-        return len(self.owners)
+        return len(self.owners.order)
 
     @cached_property
     def everything(self) -> TrieSubset:
         """Allow every live rank."""
         return TrieSubset(self, self.live, self.counts, _NO_RANKS, False)
 
-    @property
+    @cached_property
     def words(self) -> int:
         """Count the words of a bitmap over the ranks; one more than needed, so that the end can be looked up."""
         return (self.size >> 6) + 1

@@ -197,12 +197,12 @@ class Trie:
         bitmap = self.universe.live.nbytes + self.universe.counts.nbytes
         return int(sum(array.nbytes for array in self.arrays) + bitmap)
 
-    @property
+    @cached_property
     def order(self) -> Array:
         """Give the catalogue row of each rank, uint32."""
         return self.universe.owners.order
 
-    @property
+    @cached_property
     def row_count(self) -> int:
         """Count the catalogue rows that this index numbers, live or not."""
         return self.universe.owners.row_count
@@ -537,8 +537,8 @@ def _numbered(owners: npt.ArrayLike | None, identifiers: int) -> tuple[Array | N
 
 def with_edges(like: Trie, rows: Array, off: Array, owners: Owners) -> Trie:
     """Make an index with the settings of another one from rows that are sorted already."""
-    made = _made(with_children(rows, off, owners, like.length, like.heavy), like.vocab_size, like.end_token, like.heavy)
-    return replace(made, notice=like.notice)
+    layout = with_children(rows, off, owners, like.length, like.heavy)
+    return _made(layout, like.vocab_size, like.end_token, like.heavy, like.notice)
 
 
 def build_trie(tokens: Array, offsets: Array, like: Trie, numbers: Array, row_count: int) -> Trie:
@@ -554,11 +554,11 @@ def build_trie(tokens: Array, offsets: Array, like: Trie, numbers: Array, row_co
     off = None if like.end_token is None else sorted_off.astype(np.int64)
     settings = (len(numbers), like.vocab_size, like.end_token, like.heavy, row_count)
     layout = lay_out(sorted_tokens, off, like.length, numbers[ascending], *settings)
-    return replace(_made(layout, like.vocab_size, like.end_token, like.heavy), notice=like.notice)
+    return _made(layout, like.vocab_size, like.end_token, like.heavy, like.notice)
 
 
-def _made(layout: Layout, vocab_size: int, end_token: int | None, heavy: int) -> Trie:
+def _made(layout: Layout, vocab_size: int, end_token: int | None, heavy: int, notice: NanNotice | None = None) -> Trie:
     """Make the index of a layout; every rank is live."""
     rows, off, owners, edges, length = layout
     arrays = (rows, off, edges.tok, edges.start, edges.first, edges.level)
-    return Trie(*arrays, vocab_size, length, end_token, heavy, Universe.full(owners))
+    return Trie(*arrays, vocab_size, length, end_token, heavy, Universe.full(owners), notice or NanNotice())
