@@ -89,6 +89,7 @@ class Dense(ContentScoring):
     """
 
     name = "Dense"
+    mean: Vectors | None = None  # what all texts have in common; frozen, so that an answer does not move with additions
 
     def __init__(
         self,
@@ -132,7 +133,7 @@ class Dense(ContentScoring):
         self.rows = rows
         self.cells = cells  # of the first rows; those behind them are scored one by one
         self.seed = seed
-        self.mean: Vectors | None = None  # what all texts have in common, where histories are read without it
+        self.mean = None
 
     @property
     def encoder(self) -> Encoder | None:
@@ -256,7 +257,7 @@ class Dense(ContentScoring):
         made = type(self).__new__(type(self))
         made.name = self.name
         made._set(catalog, self.recipe, self.item_encoder, self.query_encoder, rows, cells, self.seed)
-        made.mean = self.mean  # frozen: an answer must not move with items that are added later
+        made.mean = self.mean
         return made
 
     @property
