@@ -30,7 +30,7 @@ ENTRY_POINTS = "genrail.finders"  # group of an outside package's entry points: 
 SCORER_ENTRY_POINTS = "genrail.scorers"  # likewise: kind = "module:Scorer"
 
 BUILT_IN = {
-    "fused": "genrail.finders.fused:FusedRecipe",
+    "fused": "genrail.finders.fusing:FusedRecipe",
     "native": "genrail.finders.native:NativeRecipe",
     "titles": "genrail.finders.titles:TitlesRecipe",
     "codes": "genrail.finders.codes:CodesRecipe",
