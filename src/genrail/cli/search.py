@@ -26,6 +26,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Explain = Annotated[bool, typer.Option("--explain", help="Show identifiers and the steps of the decode.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)]
 
+COMPILING = "compiling the constraint kernels, once on this machine: about half a minute (`genrail doctor --warm` does it ahead)"
+
 
 def parse_history(history: str) -> list[str]:
     """Split a list of ids at commas.
@@ -77,14 +79,15 @@ def _answer(
     debug: bool,
 ) -> None:
     with errors_as_sentences(debug):
-        from genrail.constraints import warm_up
+        from genrail.constraints import is_warm
         from genrail.retrieval import Engine
         from genrail.types import Query
 
         query = Query(text, history, where=where, exclude_seen=not include_seen)
-        with waiting("opening the engine (the first time on a machine its kernels are compiled)"):
+        with waiting("opening the engine"):
             engine = Engine.load(folder)
-            warm_up(vocab_size=engine.edition.index.vocab_size)
+        if not is_warm(engine.edition.index.vocab_size):
+            note(COMPILING)
         ranking = engine.search_batch([query], k, explain=explain)[0]
         if as_json:
             print_json(ranking.to_dict())

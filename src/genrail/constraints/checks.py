@@ -54,8 +54,12 @@ def checked_tokens(flat: Array, off: Array | None, length: int, vocab_size: int)
         place = int(np.flatnonzero((flat < 0) | (flat >= vocab_size))[0])
         row = place // length if off is None else int(np.searchsorted(off, place, side="right")) - 1
         raise IdentifierError(f"row {row} has token {flat[place]}, outside the vocabulary of {vocab_size}")
-    width = np.uint8 if vocab_size <= 2**8 else np.uint16 if vocab_size <= 2**16 else np.uint32
-    return np.ascontiguousarray(flat, dtype=width)
+    return np.ascontiguousarray(flat, dtype=token_type(vocab_size))
+
+
+def token_type(vocab_size: int) -> np.dtype[Any]:
+    """Give the narrowest type that holds the tokens of a vocabulary."""
+    return np.dtype(np.uint8 if vocab_size <= 2**8 else np.uint16 if vocab_size <= 2**16 else np.uint32)
 
 
 def check_ends(tokens: Array, offsets: Array, end_token: int) -> None:

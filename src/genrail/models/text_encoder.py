@@ -105,7 +105,7 @@ class TextEncoder:
         *,
         max_tokens: int | None = None,
         cache: str | Path | None = None,
-        precision: str = "auto",
+        precision: str = "float32",
     ) -> Self:
         """Load a checkpoint: a folder, a name on the hub, or all-MiniLM-L6-v2.
 
@@ -116,9 +116,9 @@ class TextEncoder:
             device: Of torch.
             max_tokens: Cut texts there; None for what the checkpoint says (256 for all-MiniLM-L6-v2).
             cache: Folder in which vectors are kept by text, so that a catalogue encoded again costs only its new texts.
-            precision: `int8` multiplies 8-bit integers, `float32` does not; `auto` is `int8` on processors that are
-                faster at it (AVX-512 VNNI) for checkpoints of BERT's architecture, and `float32` elsewhere. Vectors of
-                both may be compared with each other: their cosine is above .99 (decisions/0021).
+            precision: `int8` multiplies 8-bit integers: twice as fast on processors with AVX-512 VNNI, for checkpoints of
+                BERT's architecture; `auto` is `int8` where that holds and `float32` elsewhere. Vectors of both may be
+                compared, their cosine is above .99, but rankings change a little (decisions/0021), hence the default.
 
         Raises:
             DamagedError: The bundled weights are not those published.
@@ -179,8 +179,8 @@ class TextEncoder:
         Raises:
             SettingsError: One string instead of a list, or something that is not a string.
 
-        Cost: with MiniLM on one core of an AVX-512 server processor about 4 ms per query and 250 product titles per
-        second in `int8`, 10 ms and 110 in `float32`; both cores halve the latter (docs/decisions/0021).
+        Cost: with MiniLM on one core of a server processor about 10 ms per query and 110 product titles per second in
+        `float32`; with `int8` about 40 % of that (decisions/0021).
         """
         _check_texts(texts)
         unique = list(dict.fromkeys(texts))
