@@ -116,8 +116,8 @@ class TextEncoder:
             device: Of torch.
             max_tokens: Cut texts there; None for what the checkpoint says (256 for all-MiniLM-L6-v2).
             cache: Folder in which vectors are kept by text, so that a catalogue encoded again costs only its new texts.
-            precision: `int8` multiplies 8-bit integers: twice as fast on processors with AVX-512 VNNI, for checkpoints of
-                BERT's architecture; `auto` is `int8` where that holds and `float32` elsewhere. Vectors of both may be
+            precision: `int8` multiplies 8-bit integers: twice as fast on processors with AVX-512 VNNI, for checkpoints
+                of the architecture BERT; `auto` is `int8` where that holds, else `float32`. Vectors of both may be
                 compared, their cosine is above .99, but rankings change a little (decisions/0021), hence the default.
 
         Raises:
