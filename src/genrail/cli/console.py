@@ -14,10 +14,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from rich.text import Text
 
-from genrail.errors import GenrailError, StorageError, UserError
+from genrail.errors import GenrailError, MissingPackageError, StorageError, UserError
 
 __all__ = ["errors_as_sentences", "note", "plain", "print_json", "print_table", "stage_progress", "waiting"]
 
+# Packages that a verb may need beside the base, and the extra that brings them.
+_OPTIONAL = dict.fromkeys(
+    ("torch", "transformers", "tokenizers", "safetensors", "sentence_transformers", "sklearn", "scipy"), "torch"
+)
 _OUT = Console()
 _NOTES = Console(stderr=True)
 
@@ -104,6 +108,12 @@ def errors_as_sentences(debug: bool = False) -> Iterator[None]:
             raise
         note(f"error: {error}")
         raise SystemExit(2 if isinstance(error, UserError | StorageError) else 1) from error
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if debug or package not in _OPTIONAL:
+            raise
+        note(f"error: {MissingPackageError(package, _OPTIONAL[package], 'this engine')}")
+        raise SystemExit(2) from error
     except KeyboardInterrupt as error:
         note("stopped; nothing was published")
         raise SystemExit(130) from error
