@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -44,4 +45,6 @@ def test_search_and_recommend(tmp_path):
 
 def test_what_needs_no_torch_runs(tmp_path):
     assert without_torch("--help").returncode == 0
-    assert "pip install" in without_torch("doctor").stdout
+    done = without_torch("doctor", "--json")
+    assert done.returncode == 0, done.stderr
+    assert {row["package"]: row["version"] for row in json.loads(done.stdout)["packages"]}["torch"] == ""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -63,6 +63,18 @@ def note(message: str) -> None:
     _NOTES.print(Text(plain(message)))
 
 
+class _Rate(ProgressColumn):
+    """Show how many are done per second, such as texts encoded."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        counted = task.total is not None and task.total >= COUNTED
+        return Text(f"{speed:,.0f}/s" if counted and speed else "")
+
+
+COUNTED = 20  # stages of fewer parts are steps, not things of one kind
+
+
 @contextmanager
 def stage_progress(quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
     """Show the stages of long work with the time left, on standard error.
@@ -74,6 +86,7 @@ def stage_progress(quiet: bool = False) -> Iterator[Callable[[str, int, int], No
         TextColumn("{task.description:<28}"),
         BarColumn(),
         TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        _Rate(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
