@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -119,7 +119,7 @@ class _Weights:
         self._path = path
         self._device = device
         try:
-            self._file: Any = safe_open(str(path), framework="pt")
+            self._file = cast(Any, safe_open(str(path), framework="pt"))
             self._names = {name.removeprefix("bert."): name for name in self._file.keys()}  # noqa: SIM118
         except Exception as error:  # the library raises its own and OSError
             raise DamagedError(f"{path} cannot be read ({error}); copy the checkpoint again") from error
