@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import SettingsError
-from genrail.models.text_encoder import TextEncoder
+from genrail.models.text_encoder import Encoder, TextEncoder
 
 __all__ = ["EncodesTokens", "TokenEncoder", "WordEncoder", "token_encoder"]
 
@@ -63,3 +63,27 @@ class TokenEncoder:
             yield from self.encoder.encode_tokens(part, self.max_tokens)
             if progress is not None:
                 progress(first + len(part), len(texts))
+
+
+class WordEncoder:
+    """Encode each word of a text by itself, for an encoder that tells no token vectors.
+
+    Args:
+        encoder: Any text encoder.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+
+    def encode_tokens(self, texts: Sequence[str], progress: Progress | None = None) -> Iterator[Float]:
+        """Give the vectors of each text's words in order, float32, (its words, dimensions)."""
+        for done, text in enumerate(texts, start=1):
+            words = text.split()
+            yield self.encoder.encode(words) if words else np.zeros((0, self.encoder.dimensions), np.float32)
+            if progress is not None:
+                progress(done, len(texts))
+
+
+def token_encoder(encoder: Encoder) -> EncodesTokens:
+    """Read a text encoder token by token; word by word where it does not tell its tokens."""
+    return TokenEncoder(encoder) if isinstance(encoder, TextEncoder) else WordEncoder(encoder)
