@@ -1,4 +1,4 @@
-"""Put the scores of several lanes together for a query in words: no judged query needed, and learnt when there are some.
+"""Put several lanes together for a query in words: with no judged query at all, and learnt when there are some.
 
 Each lane (BM25, dense vectors, ...) is asked for its best items; **every** lane then scores the union of them. Over
 these candidates each lane's scores are brought to mean 0 and standard deviation 1 and averaged. So a lane counts by how
@@ -328,8 +328,8 @@ def _descend(judged: _Judged, prior: Float, settings: LearningSettings) -> Float
 
 # --- negation -------------------------------------------------------------------------------------------------------
 
-_CUES = r"without|w/o|excluding|except|not|no|non"
-_CUE = re.compile(rf"(?<![\w/])(?P<cue>{_CUES})(?:\s+|-)", re.IGNORECASE)
+_CUES = r"without|w/o|excluding|except|not|no"
+_CUE = re.compile(rf"(?<![\w/-])({_CUES})\s+", re.IGNORECASE)
 _ENDS = re.compile(rf"[,;.!?()]|\s(?:for|with|but|and|or|in|under|over|from|{_CUES})(?=\s)", re.IGNORECASE)
 _WORD = re.compile(r"\w+")
 _FILLERS = frozenset({"a", "an", "any", "the", "only", "just", "included", "including", "include"})
@@ -356,10 +356,11 @@ class Negation:
 
 
 def read_negation(query: str) -> Negation:
-    """Read "without X", "not X", "no X", "non-X" and "except X" in a short English query.
+    """Read "without X", "not X", "no X", "excluding X" and "except X" in a short English query.
 
-    X reaches to a comma, a preposition, "and", "or" or the end. Questions and statements are left as they are: there
-    "not" denies the sentence.
+    X reaches to a comma, a preposition, "and", "or" or the end. "No X" stays in what is wanted, for it often names a
+    kind ("no show socks"), as "non-X" always does. Questions and statements are left as they are: there "not" denies
+    the sentence.
 
     >>> read_negation("wall lamp without cord")
     Negation(wanted='wall lamp', excluded=(('cord',),))
@@ -373,7 +374,7 @@ def read_negation(query: str) -> Negation:
         end = _ENDS.search(query, cue.end())
         until = end.start() if end else len(query)
         words = tuple(word for word in _WORD.findall(query[cue.end() : until].lower()) if word not in _FILLERS)
-        kept.append(query[place : cue.start()])
+        kept.append(query[place : until if cue[1].lower() == "no" else cue.start()])
         if words:
             excluded.append(words)
         place = max(until, cue.end())
@@ -461,6 +462,7 @@ def _mean(standard: Float, weights: Float) -> Float:
 
 
 def _logistic(values: Float) -> Float:
+    values = np.clip(values, -30.0, 30.0)  # beyond, 1 and 0 would be reached; no item among 900 stands so far out
     grown = np.exp(-np.abs(values))
     drawn: Float = np.where(values >= 0.0, 1.0 / (1.0 + grown), grown / (1.0 + grown))
     return drawn
