@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["FusedRecipe", "Lanes", "built_lanes", "mixtures", "taught_lanes"]
 
 CUTOFF = 10
+BESIDE_OTHERS = 1  # made-up queries of an item: other lanes read words better, and encoding four takes most of a build
 TUNED_ON = 500  # histories that settings of a lane are chosen on; the difference between two is a few percent
 
 
@@ -77,6 +78,8 @@ class FusedRecipe(Recipe):
         if name == "native":
             shared = ("levels", "codes", "identifiers", "pseudo_queries", "train_items", "max_seconds", "epochs")
             own = {key: value for key in shared if (value := getattr(self, key)) is not None} | own
+            if len(self.lanes) > 1:
+                own = {"pseudo_queries": BESIDE_OTHERS} | own
         return own
 
     def build(self, data: Data, progress: Progress) -> Fused:
