@@ -100,7 +100,7 @@ def _completed(prefix: str, index: WordIndex) -> Word | None:
 
 def _mended(word: str, index: WordIndex) -> tuple[str, Word] | None:
     """Give the most frequent word that is one letter off."""
-    if not SHORTEST_TYPO <= len(word) <= LONGEST_TYPO:
+    if not SHORTEST_TYPO <= len(word) <= LONGEST_TYPO or not word.isalpha():
         return None
     best: tuple[int, str, str] | None = None
     for other in set(_one_off(word)):
