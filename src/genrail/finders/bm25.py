@@ -40,8 +40,8 @@ class BM25(ContentScoring):
       off (one left out, one too many, one wrong, two swapped); a warning says so.
     - Words in quotes are a phrase: items that hold it come before all others.
 
-    A query whose words all occur is scored by plain BM25. A history is read as the titles of its items; see
-    `ContentScoring` for how later ones count more and how words and a history are added.
+    A guessed word counts half. A query whose words all occur is scored by plain BM25. A history is read as the titles
+    of its items; see `ContentScoring` for how later ones count more and how words and a history are added.
 
     Args:
         catalog: The items; what is searched is `catalog.texts()`, or `texts`.

@@ -216,7 +216,7 @@ def _like_numbers(values: pl.Series, recipe: LookupRecipe) -> bool:
     """Tell whether the values look like article or model numbers."""
     given = values.drop_nulls()
     if given.dtype == pl.Int64:
-        if not len(given) or int(given.min() or 0) < SHORTEST_INTEGER:  # type: ignore[call-overload]
+        if not (given >= SHORTEST_INTEGER).all():
             return False
         given = given.cast(pl.String)
     given = given.filter(given != "")
