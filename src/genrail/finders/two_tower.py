@@ -184,7 +184,8 @@ class TwoTowerRecipe(Recipe):
         if learnt.head is not None:
             tower = Headed(data.encoder, learnt.head)
         else:
-            tower = TextEncoder("two towers", learnt.model, f"{data.encoder.fingerprint} two towers")
+            fingerprint = f"{data.encoder.fingerprint} two towers"
+            tower = TextEncoder("two towers", LibraryNetwork(learnt.model), fingerprint, folder=Path())
             if settings.train == "both":
                 items, vectors = tower, np.asarray(tower.encode(texts), dtype=np.float32)
         made = TwoTower.learnt(data.catalog, self, items, tower, vectors, data.seed)

@@ -7,7 +7,7 @@ import unicodedata
 from threading import local
 from typing import Any, Protocol
 
-__all__ = ["STOP_WORDS", "Analysis", "English", "words"]
+__all__ = ["STOP_WORDS", "Analysis", "English", "Plain", "pairs", "words"]
 
 _WORD = re.compile(r"\b\w\w+\b")
 
@@ -32,6 +32,28 @@ class Analysis(Protocol):
     def term(self, word: str) -> str | None:
         """Give the term of a word in lower case; None for a word that is left out."""
         ...
+
+
+class Plain:
+    """Take every word for its own term.
+
+    >>> Plain().term("trail_run")
+    'trail_run'
+    """
+
+    def term(self, word: str) -> str | None:
+        """Give the word itself."""
+        return word
+
+
+def pairs(text: str, analysis: Analysis) -> list[str]:
+    """List the terms that follow each other in a text, words that are left out not counted.
+
+    >>> pairs("Shoes for the trail run", English())
+    ['shoe_trail', 'trail_run']
+    """
+    terms = [term for word in words(text) if (term := analysis.term(word.lower())) is not None]
+    return [f"{one}_{other}" for one, other in zip(terms, terms[1:], strict=False)]
 
 
 class English:
