@@ -165,6 +165,7 @@ class TwoTowerRecipe(Recipe):
 
     def build(self, data: Data, progress: Progress) -> TwoTower:
         """Learn from judged queries, or from queries made up of the items' texts where there are none."""
+        from genrail.models.library_network import LibraryNetwork
         from genrail.models.text_encoder import TextEncoder
         from genrail.training.two_tower import TwoTowerSettings, learn_two_towers
 
