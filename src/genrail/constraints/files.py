@@ -17,7 +17,7 @@ from genrail.errors import DamagedError, FormatError
 if TYPE_CHECKING:
     from genrail.constraints.trie import Trie
 
-__all__ = ["FORMAT", "MANIFEST", "VERSION", "load_trie", "save_trie"]
+__all__ = ["FORMAT", "MANIFEST", "VERSION", "load_trie", "read_array", "save_trie", "sha256_of"]
 
 Array = npt.NDArray[Any]
 
@@ -37,7 +37,7 @@ def save_trie(trie: Trie, folder: Path) -> None:
         described[name] = {
             "dtype": array.dtype.str,
             "shape": list(array.shape),
-            "sha256": _sha256(folder / f"{name}.npy"),
+            "sha256": sha256_of(folder / f"{name}.npy"),
         }
     manifest = {"format": FORMAT, "version": VERSION, "items": len(trie.order)}
     manifest |= {name: getattr(trie, name) for name in _SETTINGS}
@@ -52,7 +52,7 @@ def load_trie(folder: Path, *, mmap: bool, verify: bool) -> Trie:
     manifest = _read_manifest(folder)
     if verify:
         _verify_checksums(folder, manifest)
-    arrays = {name: _read_array(folder, name, manifest["arrays"][name], mmap) for name in _ARRAYS}
+    arrays = {name: read_array(folder, name, manifest["arrays"][name], mmap) for name in _ARRAYS}
     _check_shapes(folder, manifest, arrays)
     if verify and (wrong := _wrong_content(manifest, arrays)):
         raise DamagedError(f"{folder}: {wrong}; build the index again")
@@ -64,7 +64,8 @@ def load_trie(folder: Path, *, mmap: bool, verify: bool) -> Trie:
     return Trie(rows, off, order, tok, start, first, level, universe=universe, **settings)
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Hash a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -90,7 +91,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _read_array(folder: Path, name: str, described: dict[str, Any], mmap: bool) -> Array:
+def read_array(folder: Path, name: str, described: dict[str, Any], mmap: bool) -> Array:
+    """Open `name`.npy, refusing another type or shape than the manifest describes."""
     path = folder / f"{name}.npy"
     try:
         loaded = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
@@ -133,7 +135,7 @@ def _check_shapes(folder: Path, manifest: dict[str, Any], arrays: dict[str, Arra
 def _verify_checksums(folder: Path, manifest: dict[str, Any]) -> None:
     for name in _ARRAYS:
         path = folder / f"{name}.npy"
-        if path.exists() and _sha256(path) != manifest["arrays"][name].get("sha256"):
+        if path.exists() and sha256_of(path) != manifest["arrays"][name].get("sha256"):
             raise DamagedError(f"{path} was altered after it was written; restore the folder from a copy")
 
 
