@@ -1,4 +1,4 @@
-"""The contract of constraint indexes, as far as it speaks of n-grams too, and the edges of the substring index by name."""
+"""The contract of constraint indexes, as far as it speaks of n-grams, and the edges of the substring index by name."""
 
 from __future__ import annotations
 
@@ -136,7 +136,9 @@ def ngrams(index, length, subset=None):
         found = step(index, beams, [subset])
         written = [
             (*written[parent], token)
-            for parent, token in zip(*(x[0, : found.count[0]].tolist() for x in (found.parents, found.tokens)), strict=True)
+            for parent, token in zip(
+                *(x[0, : found.count[0]].tolist() for x in (found.parents, found.tokens)), strict=True
+            )
         ]
         beams = index.advance(found, np.arange(max(1, len(written)))[None] if written else np.array([[-1]]))
     return sorted(written)
@@ -228,7 +230,9 @@ def test_longest_ends_every_ngram():
     second = step(index, index.advance(first, np.array([[0, 1]])))
     assert second.complete[0, :2].all() and index.children(second.states[0, 0])[0].tolist() == []
     assert step(index, index.advance(second, np.array([[0, 1]]))).count[0] == 0
-    assert [tail.tolist() for tail in index.tails(np.array([index.find([1]), index.find([2]), index.find([1, 2])]))] == [
+    assert [
+        tail.tolist() for tail in index.tails(np.array([index.find([1]), index.find([2]), index.find([1, 2])]))
+    ] == [
         [2],
         [],
         [],
@@ -289,7 +293,9 @@ def test_what_does_not_fit_is_refused():
         SubstringIndex.from_sequences([], 0)
 
 
-@pytest.mark.parametrize("state", [[0, 2, 0, 0, 1], [0, 1, 0, 0, 9], [2, 1, 0, 0, 1], [0, 99, 0, 0, 1], [0, 3, 0, 0, -1]])
+@pytest.mark.parametrize(
+    "state", [[0, 2, 0, 0, 1], [0, 1, 0, 0, 9], [2, 1, 0, 0, 1], [0, 99, 0, 0, 1], [0, 3, 0, 0, -1]]
+)
 def test_ranges_that_are_no_ngram_are_refused_before_they_are_read(state):
     index = SubstringIndex.from_sequences([[1, 2], [3]], 5)
     with pytest.raises(StateError):

@@ -163,6 +163,9 @@ def _pairs(segment: Arrays, hi: Any, a: Any, b: Any, children: Arrays) -> Any:
 def _runs(segment: Arrays, lo: Any, hi: Any, depth: Any, children: Arrays) -> Any:
     """List the runs of codes behind an n-gram: blocks where runs are short, galloping where one fills a block."""
     vocabulary, window = segment[6], children[3]
+    if hi - lo == 1:
+        code = code_at(segment, lo, depth)
+        return _put(children, 0, vocabulary[code], lo, hi) if code else 0
     found, i, code = 0, lo, np.int64(0)  # the suffixes that end here come first, with code 0: they are no child
     begin = lo
     while i < hi:
@@ -327,8 +330,8 @@ def pack_positions(segment: Arrays, begins: Array, allowed: Array, positions: Ar
     for w in range(words.size):
         word = np.uint64(0)
         for i in range(w << 6, min((w << 6) + 64, suffixes.size)):
-            position = np.int64(suffixes[i])
-            word |= ((positions[position >> 6] >> np.uint64(position & 63)) & np.uint64(1)) << np.uint64(i & 63)
+            at = np.int64(suffixes[i])
+            word |= ((positions[at >> 6] >> np.uint64(at & 63)) & np.uint64(1)) << np.uint64(i & 63)
         words[w] = word
 
 
@@ -385,10 +388,10 @@ def first_out_of_order(segment: Arrays, ranks: Array) -> Any:
             separators += 1
             ranks[position] = separators
     for i in range(suffixes.size):
-        position = np.int64(suffixes[i])
-        if position >= text.size or ranks[position]:
+        at = np.int64(suffixes[i])
+        if at >= text.size or ranks[at]:
             return i
-        ranks[position] = separators + 1 + i
+        ranks[at] = separators + 1 + i
     for i in range(1, suffixes.size):
         a, b = np.int64(suffixes[i - 1]), np.int64(suffixes[i])
         if text[a] > text[b] or (text[a] == text[b] and ranks[a + 1] > ranks[b + 1]):

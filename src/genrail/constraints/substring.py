@@ -170,7 +170,12 @@ class SubstringIndex:
 
     @classmethod
     def from_sequences(
-        cls, sequences: Sequence[Sequence[int]], vocab_size: int, *, longest: int | None = None, frequent: int = FREQUENT
+        cls,
+        sequences: Sequence[Sequence[int]],
+        vocab_size: int,
+        *,
+        longest: int | None = None,
+        frequent: int = FREQUENT,
     ) -> SubstringIndex:
         """Build the index of a list of token sequences; for small catalogues and tests. Errors as `from_flat`."""
         return cls.from_flat(*flatten(sequences, None), vocab_size, longest=longest, frequent=frequent)
@@ -461,8 +466,7 @@ class SubstringIndex:
         """Give this thread's room for the children of one beam; kept from step to step."""
         held = getattr(_rooms, "held", None)
         if held is None or any(
-            len(room[0]) < len(segment.vocabulary)
-            for room, segment in zip(held, (self.old, self.new), strict=True)
+            len(room[0]) < len(segment.vocabulary) for room, segment in zip(held, (self.old, self.new), strict=True)
         ):
             held = _rooms.held = room_for_children(self.old), room_for_children(self.new)
         return held

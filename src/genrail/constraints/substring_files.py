@@ -66,14 +66,14 @@ def load_index(folder: Path, *, mmap: bool, verify: bool) -> SubstringIndex:
             raise DamagedError(f"{folder / part}: {wrong}; restore the folder from a copy, or build the index again")
         segments.append(_segment(arrays))
     settings = {name: manifest[name] for name in _SETTINGS}
-    return SubstringIndex(*segments, **settings)
+    return SubstringIndex(segments[0], segments[1], **settings)
 
 
 def _segment(arrays: dict[str, Array]) -> Segment:
     live, live_ranks = arrays["live"], arrays["live_ranks"]
     documents, tokens = len(arrays["rows"]), len(arrays["suffixes"])
     return Segment(
-        *(arrays[name] for name in _ARRAYS[:9]),
+        **{name: arrays[name] for name in _ARRAYS[:9]},
         documents=Universe.of_words(documents, live) if len(live) else Universe.full(documents),
         ranks=Universe.of_words(tokens, live_ranks) if len(live_ranks) else Universe.full(tokens),
     )

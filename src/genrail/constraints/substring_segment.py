@@ -129,9 +129,7 @@ class Segment:
         positions = np.empty((len(self.text) >> 6) + 1, dtype=np.uint64)
         ranks = np.empty(self.ranks.words, dtype=np.uint64)
         pack_positions(self.kernel, self.begins, mask, positions, ranks)
-        return SegmentSubset(
-            self.documents.of_bits(words.astype(np.uint64, copy=False)), self.ranks.of_bits(ranks)
-        )
+        return SegmentSubset(self.documents.of_bits(words.astype(np.uint64, copy=False)), self.ranks.of_bits(ranks))
 
     def only(self, documents: Array) -> SegmentSubset:
         """Allow just these live documents."""
@@ -199,7 +197,7 @@ class Segment:
         return self.vocabulary[self.text[mask]], offsets, self.rows[documents].astype(np.int64)
 
 
-def room_for_children(segment: Segment) -> tuple[Array, Array, Array, Array]:
+def room_for_children(segment: Segment) -> tuple[Any, ...]:
     """Make room for what follows one n-gram."""
     codes = len(segment.vocabulary)
     return (*(np.empty(codes, dtype=np.uint32) for _ in range(3)), np.empty(16, dtype=np.int64))
@@ -253,7 +251,7 @@ def _by_row(tokens: Array, offsets: Array, rows: Array) -> tuple[Array, Array, A
 
 
 def _codes(tokens: Array, least: Any) -> tuple[Array, Array]:
-    """Number the tokens that occur, ascending from 1; entry 0 of the vocabulary stands for the separator."""
+    """Give the vocabulary (the tokens that occur, ascending; entry 0 is the separator's) and the code of each token."""
     largest = int(tokens.max(initial=0))
     if largest < _TABLE:
         there = np.zeros(largest + 1, dtype=np.bool_)

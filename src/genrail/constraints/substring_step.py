@@ -68,7 +68,16 @@ def _offer(
 
 @compiled(inline=True)
 def _offer_joined(
-    bits: Arrays, old: Arrays, new: Arrays, m: Any, n: Any, asks: Any, row: Array, base: float, parent: Any, best: Arrays
+    bits: Arrays,
+    old: Arrays,
+    new: Arrays,
+    m: Any,
+    n: Any,
+    asks: Any,
+    row: Array,
+    base: float,
+    parent: Any,
+    best: Arrays,
 ) -> None:
     """Offer the children of a beam that has occurrences in both segments; a token that both hold is one candidate."""
     i, j = 0, 0

@@ -53,9 +53,8 @@ def _fill_buckets(text: Array, heads: Array, suffixes: Array) -> None:
     heads[0] = 0
 
 
-@compiled
-def _digits(keys: Array, values: Array, size: Any, spare_keys: Array, spare_values: Array, counts: Array) -> None:
-    """Sort keys with their values, stable, byte by byte; a byte that is the same in all is passed over."""
+@compiled(inline=True)
+def _count_digits(keys: Array, size: Any, counts: Array) -> None:
     for b in range(8):
         for digit in range(256):
             counts[b, digit] = 0
@@ -63,6 +62,12 @@ def _digits(keys: Array, values: Array, size: Any, spare_keys: Array, spare_valu
         key = keys[i]
         for b in range(8):
             counts[b, np.int64((key >> np.uint64(8 * b)) & np.uint64(255))] += 1
+
+
+@compiled
+def _digits(keys: Array, values: Array, size: Any, spare_keys: Array, spare_values: Array, counts: Array) -> None:
+    """Sort keys with their values, stable, byte by byte; a byte that is the same in all is passed over."""
+    _count_digits(keys, size, counts)
     there = True  # whether the current order stands in `keys`
     for b in range(8):
         shift = np.uint64(8 * b)
@@ -82,7 +87,9 @@ def _digits(keys: Array, values: Array, size: Any, spare_keys: Array, spare_valu
 
 
 @compiled(inline=True)
-def _scatter(keys: Array, values: Array, size: Any, to_keys: Array, to_values: Array, places: Array, shift: Any) -> None:
+def _scatter(
+    keys: Array, values: Array, size: Any, to_keys: Array, to_values: Array, places: Array, shift: Any
+) -> None:
     for i in range(size):
         key = keys[i]
         digit = np.int64((key >> shift) & np.uint64(255))
@@ -112,6 +119,34 @@ def _following(text: Array, position: Any, codes: Any, bits: Any) -> Any:
     return key
 
 
+@compiled(inline=True)
+def _mark(ties: Array, rank: Any) -> None:
+    ties[rank >> 6] |= np.uint64(1) << np.uint64(rank & 63)
+
+
+@compiled(inline=True)
+def _write_runs(suffixes: Array, ranks: Array, ties: Array, span: Any, separators: Any, last: Any, room: Any) -> Any:
+    """Write a sorted bucket, mark where tied suffixes begin, and return how many are tied.
+
+    Equal keys are a tie unless the bits `last` are 0: then their documents end, and they stand in the text's order.
+    """
+    begin, size = span
+    keys, values = room[0], room[1]
+    tied, i = 0, 0
+    while i < size:
+        j = i + 1
+        while j < size and keys[j] == keys[i] and keys[i] & last:
+            j += 1
+        if j - i > 1:
+            tied += j - i
+            _mark(ties, begin + i)
+        for k in range(i, j):
+            suffixes[begin + k] = values[k]
+            ranks[values[k]] = separators + begin + j - 1
+        i = j
+    return tied
+
+
 @compiled
 def _sort_buckets(
     text: Array, heads: Array, suffixes: Array, ranks: Array, ties: Array, shape: Array, room: Any, counts: Array
@@ -126,13 +161,13 @@ def _sort_buckets(
     codes, bits, largest, separators = shape[0], shape[1], shape[2], shape[3]
     keys, values, spare_keys, spare_values = room
     last = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
-    tied = 0
+    tied = np.int64(0)
     for c in range(1, heads.size - 1):
         begin, end = np.int64(heads[c]), np.int64(heads[c + 1])
         size = end - begin
         if size > largest:
             tied += size
-            ties[begin >> 6] |= np.uint64(1) << np.uint64(begin & 63)
+            _mark(ties, begin)
             for i in range(begin, end):
                 ranks[suffixes[i]] = separators + end - 1
             continue
@@ -141,26 +176,14 @@ def _sort_buckets(
             keys[i] = _following(text, np.int64(values[i]), codes, bits)
         if size > 1:
             _sort(keys, values, size, spare_keys, spare_values, counts)
-        i = 0
-        while i < size:
-            j = i + 1
-            if keys[i] & last:  # else the document ends within the key: equal ones stand in the order of the text
-                while j < size and keys[j] == keys[i]:
-                    j += 1
-            if j - i > 1:
-                tied += j - i
-                ties[(begin + i) >> 6] |= np.uint64(1) << np.uint64((begin + i) & 63)
-            for k in range(i, j):
-                suffixes[begin + k] = values[k]
-                ranks[values[k]] = separators + begin + j - 1
-            i = j
+        tied += _write_runs(suffixes, ranks, ties, (begin, size), separators, last, room)
     return tied
 
 
 @compiled
-def _tied_groups(suffixes: Array, ranks: Array, separators: Any, ties: Array, groups: Array) -> tuple[int, int]:
+def _tied_groups(suffixes: Array, ranks: Array, separators: Any, ties: Array, groups: Array) -> tuple[Any, Any]:
     """List where groups of tied suffixes begin; return how many there are and the size of the largest."""
-    found, largest = 0, 0
+    found, largest = 0, np.int64(0)
     begin = next_set(ties, 0, suffixes.size)
     while begin < suffixes.size:
         groups[found] = begin
@@ -172,7 +195,15 @@ def _tied_groups(suffixes: Array, ranks: Array, separators: Any, ties: Array, gr
 
 @compiled
 def _split_groups(
-    suffixes: Array, ranks: Array, separators: Any, h: Any, groups: Array, found: Any, smaller: Array, room: Any, counts: Array
+    suffixes: Array,
+    ranks: Array,
+    separators: Any,
+    h: Any,
+    groups: Array,
+    found: Any,
+    smaller: Array,
+    room: Any,
+    counts: Array,
 ) -> Any:
     """Sort each group by the ranks h positions later and list the groups that are left; return how many."""
     keys, values, spare_keys, spare_values = room
