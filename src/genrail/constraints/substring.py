@@ -379,15 +379,13 @@ class SubstringIndex:
             Tokens and counts, both int64. Empty behind `longest` tokens.
         """
         checked = self._state(state)
-        old, new = self._own(subset).bits
-        rooms = self._room()
+        if checked[4] == self.longest:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        rooms, bits = self._room(), self._own(subset).bits
         most = len(rooms[0][0]) + len(rooms[1][0])
-        tokens, spans = np.empty(most, dtype=np.int64), np.empty((most, 4), dtype=np.int64)
-        found = 0
-        if checked[4] != self.longest:
-            found = joined_children(self._segments, (old, new), np.array(checked), rooms, tokens, spans)
-        counts = [count_allowed(old, a, b) + count_allowed(new, c, d) for a, b, c, d in spans[:found]]
-        return tokens[:found].copy(), np.array(counts, dtype=np.int64)
+        tokens, counts = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.int64)
+        found = joined_children(self._segments, bits, np.array(checked), rooms, tokens, counts)
+        return tokens[:found].copy(), counts[:found].copy()
 
     def tails(self, states: npt.NDArray[np.int64]) -> list[Array]:
         """Give, for each state, the tokens up to `longest` or the document's end where its n-gram stands only once."""

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genrail.constraints.best import append, beats, carve, clear, finish
-from genrail.constraints.bits import any_allowed
+from genrail.constraints.bits import any_allowed, count_allowed
 from genrail.constraints.children import add_logit, least_or_logit
 from genrail.constraints.compiled import compiled
 from genrail.constraints.kernels import base_score, find_row, pad, write_entry
@@ -236,19 +236,22 @@ def best_tokens(
 
 
 @compiled
-def joined_children(segments: Arrays, bits: Arrays, state: Array, rooms: Arrays, tokens: Array, spans: Array) -> Any:
-    """List the tokens that follow a state in allowed documents, and their ranks in each segment; return how many."""
+def joined_children(segments: Arrays, bits: Arrays, state: Array, rooms: Arrays, tokens: Array, counts: Array) -> Any:
+    """List the tokens that follow a state in allowed documents, and how often; return how many there are."""
     old, new = rooms
     m, _ = fill_allowed(segments[0], bits[0], state[0], state[1], state[4], old, False)
     n, _ = fill_allowed(segments[1], bits[1], state[2], state[3], state[4], new, False)
     found, i, j = 0, 0, 0
     while i < m or j < n:
         s, t = _token(old, i, m), _token(new, j, n)
-        tokens[found] = min(s, t)
-        a, b = _span(old, i) if s <= t else (np.int64(0), np.int64(0))
-        c, d = _span(new, j) if t <= s else (np.int64(0), np.int64(0))
-        spans[found, 0], spans[found, 1], spans[found, 2], spans[found, 3] = a, b, c, d
+        tokens[found], counts[found] = min(s, t), 0
+        if s <= t:
+            lo, hi = _span(old, i)
+            counts[found] += count_allowed(bits[0], lo, hi)
+            i += 1
+        if t <= s:
+            lo, hi = _span(new, j)
+            counts[found] += count_allowed(bits[1], lo, hi)
+            j += 1
         found += 1
-        i += s <= t
-        j += t <= s
     return found

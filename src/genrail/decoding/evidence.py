@@ -23,7 +23,17 @@ from genrail.constraints.substring import SubstringIndex
 from genrail.decoding.matching import accept_matches, add_unigrams, list_matches
 from genrail.errors import LogitsError, SettingsError, ShapeError
 
-__all__ = ["Evidence", "EvidenceSettings", "Keys", "Match", "gather_evidence", "unigram_weights", "weigh", "weigh_keys"]
+__all__ = [
+    "Evidence",
+    "EvidenceSettings",
+    "Keys",
+    "Match",
+    "find_candidates",
+    "gather_evidence",
+    "unigram_weights",
+    "weigh",
+    "weigh_keys",
+]
 
 Array = npt.NDArray[Any]
 
@@ -140,7 +150,7 @@ def weigh(
         LogitsError: A log-probability is NaN.
 
     >>> weigh([-1.0, -1.0, -20.0], [2, 2000, 2], tokens=10_000).round(2)
-    array([44.88,  0.71,  0.  ])
+    array([45.2 ,  0.71,  0.  ])
     """
     given = np.asarray(log_probabilities, dtype=np.float64)
     if np.isnan(given).any():
@@ -156,7 +166,7 @@ def weigh_keys(
     index: SubstringIndex,
     ngrams: Sequence[Sequence[int]],
     log_probabilities: npt.ArrayLike,
-    settings: EvidenceSettings = EvidenceSettings(),  # noqa: B008  frozen
+    settings: EvidenceSettings | None = None,
 ) -> Keys:
     """Weigh what a model wrote, dropping what no live document holds and what says nothing.
 
@@ -166,6 +176,7 @@ def weigh_keys(
         ShapeError: An n-gram without tokens, or not one log-probability per n-gram.
         LogitsError: A log-probability is NaN.
     """
+    settings = settings or EvidenceSettings()
     given = np.asarray(log_probabilities, dtype=np.float64).reshape(-1)
     if len(given) != len(ngrams):
         raise ShapeError(f"{len(ngrams)} n-grams and {len(given)} log-probabilities; give one for each")
@@ -189,7 +200,7 @@ def weigh_keys(
 def unigram_weights(
     index: SubstringIndex,
     log_probabilities: npt.ArrayLike,
-    settings: EvidenceSettings = EvidenceSettings(),  # noqa: B008  frozen
+    settings: EvidenceSettings | None = None,
 ) -> Array:
     """Weigh single tokens by one step of the model; the log-odds as they are, without exponent.
 
@@ -201,6 +212,7 @@ def unigram_weights(
     Returns:
         float64, (vocabulary of the index,); 0 for all others and for tokens that no live document holds.
     """
+    settings = settings or EvidenceSettings()
     given = np.asarray(log_probabilities, dtype=np.float64).reshape(-1)
     if len(given) < index.vocab_size:
         raise ShapeError(f"{len(given)} log-probabilities of tokens; the index has a vocabulary of {index.vocab_size}")
@@ -221,7 +233,7 @@ def gather_evidence(
     *,
     k: int | None = None,
     subset: Subset | None = None,
-    settings: EvidenceSettings = EvidenceSettings(),  # noqa: B008  frozen
+    settings: EvidenceSettings | None = None,
 ) -> list[Evidence]:
     """Rank documents by the keys that stand in them.
 
@@ -245,6 +257,7 @@ def gather_evidence(
     >>> [(one.row, [(match.ngram, match.offset) for match in one.matches]) for one in best]
     [(1, [((4,), 0), ((1, 2), 1)]), (4, [((4,), 0), ((1, 2), 1)])]
     """
+    settings = settings or EvidenceSettings()
     rows = find_candidates(index, keys, subset=subset, settings=settings)
     texts = [index.sequence(int(row)) for row in rows]
     begins = np.cumsum([0, *map(len, texts)])
@@ -265,13 +278,14 @@ def find_candidates(
     keys: Keys,
     *,
     subset: Subset | None = None,
-    settings: EvidenceSettings = EvidenceSettings(),  # noqa: B008  frozen
+    settings: EvidenceSettings | None = None,
 ) -> Array:
     """Find the documents in which rare keys stand, the best by these keys alone, at most `settings.candidates`.
 
     Returns:
         Catalogue rows, best first, int64.
     """
+    settings = settings or EvidenceSettings()
     rare = np.flatnonzero(keys.counts <= settings.rare)
     places = [index.locate(index.find(keys.ngrams[key]), subset) for key in rare]
     found_keys = np.repeat(rare, [len(place.rows) for place in places])
