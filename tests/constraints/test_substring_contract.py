@@ -213,6 +213,7 @@ def test_large_vocabularies(vocab_size):
     compare_ngrams(index, NgramOracle({row: tuple(text) for row, text in enumerate(texts)}), rng)
 
 
+@pytest.mark.slow  # compiles every kernel for another width of codes
 def test_more_different_tokens_than_16_bits_hold():
     tokens = np.arange(70_000)
     index = SubstringIndex.from_flat(tokens, np.arange(0, 70_001, 10), 70_000, frequent=1).add([[69_999, 0]])
