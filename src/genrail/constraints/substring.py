@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +16,9 @@ from genrail.constraints.best import room_for
 from genrail.constraints.bits import count_allowed
 from genrail.constraints.checks import checked_tokens
 from genrail.constraints.index import Beams, Candidates, ScoreMeaning, Subset
+from genrail.constraints.layout import flatten
 from genrail.constraints.ngrams import find_ngram
-from genrail.constraints.step import Step, empty_candidates, made_candidates, tell_about_nan
+from genrail.constraints.step import NanNotice, Step, empty_candidates, made_candidates, pick
 from genrail.constraints.substring_segment import (
     FREQUENT,
     Segment,
@@ -26,7 +27,6 @@ from genrail.constraints.substring_segment import (
     room_for_children,
 )
 from genrail.constraints.substring_step import STATE_SIZE, best_tokens, is_state, joined_children
-from genrail.constraints.trie import flatten, pick
 from genrail.errors import SettingsError, ShapeError, StateError
 
 __all__ = ["Occurrences", "SubstringIndex", "SubstringSubset"]
@@ -107,6 +107,7 @@ class SubstringIndex:
         row_count: Catalogue rows that were ever numbered.
         longest: Tokens of a whole n-gram; None: to the end of the document.
         frequent: Tokens of at least so many occurrences keep a list of what follows.
+        notice: Says once that logits are NaN.
 
     Source: Bevilacqua et al. 2022 (SEAL, arXiv 2204.10628), with a suffix array in place of their FM-index: see
         `docs/decisions/0020-a-suffix-array-for-n-grams.md`.
@@ -125,6 +126,7 @@ class SubstringIndex:
     row_count: int
     longest: int | None = None
     frequent: int = FREQUENT
+    notice: NanNotice = field(default_factory=NanNotice, repr=False)
 
     def __post_init__(self) -> None:
         if not 1 <= self.vocab_size <= _MOST_TOKENS:
@@ -333,7 +335,7 @@ class SubstringIndex:
                 step.refuse(bad)
             nans += found
         if nans:
-            tell_about_nan(nans)
+            self.notice.give(nans)
         return made_candidates(out, beams.depth + 1, nans)
 
     def advance(self, candidates: Candidates, picks: npt.NDArray[np.int64]) -> Beams:

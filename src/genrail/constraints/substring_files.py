@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from genrail.constraints.files import read_array, sha256_of
 from genrail.constraints.ngrams import first_out_of_order
+from genrail.constraints.owners import Owners
 from genrail.constraints.subset import Universe
 from genrail.constraints.substring_segment import Segment, follow_lists
 from genrail.errors import DamagedError, FormatError
@@ -74,8 +75,8 @@ def _segment(arrays: dict[str, Array]) -> Segment:
     documents, tokens = len(arrays["rows"]), len(arrays["suffixes"])
     return Segment(
         **{name: arrays[name] for name in _ARRAYS[:9]},
-        documents=Universe.of_words(documents, live) if len(live) else Universe.full(documents),
-        ranks=Universe.of_words(tokens, live_ranks) if len(live_ranks) else Universe.full(tokens),
+        documents=_universe(documents, live),
+        ranks=_universe(tokens, live_ranks),
     )
 
 
@@ -155,3 +156,8 @@ def _wrong_content(manifest: dict[str, Any], arrays: dict[str, Array]) -> str:
     live[segment.documents.everything.ranks()] = True
     same = np.array_equal(segment.subset(live).ranks.bitmap(), segment.ranks.everything.bitmap())
     return "" if same else "live_ranks.npy does not follow from live.npy"
+
+
+def _universe(size: int, live: Array) -> Universe:
+    owners = Owners.uncounted(size)
+    return Universe.of_words(owners, live) if len(live) else Universe.full(owners)

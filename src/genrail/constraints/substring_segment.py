@@ -12,6 +12,7 @@ import numpy.typing as npt
 from genrail.constraints.bits import allowed_ranks
 from genrail.constraints.building import gather_rows
 from genrail.constraints.ngrams import list_pairs, mark_documents, pack_positions, ranks_of_spans
+from genrail.constraints.owners import Owners
 from genrail.constraints.subset import TrieSubset, Universe
 from genrail.constraints.suffixes import bucket_heads, sort_suffixes
 from genrail.errors import IdentifierError
@@ -152,8 +153,8 @@ class Segment:
         left = self.without(documents, self.everything)
         return replace(
             self,
-            documents=Universe.of_words(len(self.rows), left.documents.bitmap()),
-            ranks=Universe.of_words(len(self.suffixes), left.ranks.bitmap()),
+            documents=Universe.of_words(Owners.uncounted(len(self.rows)), left.documents.bitmap()),
+            ranks=Universe.of_words(Owners.uncounted(len(self.suffixes)), left.ranks.bitmap()),
         )
 
     def _mask(self, documents: Array) -> Array:
@@ -234,7 +235,8 @@ def build_segment(
     heads, tok, start, first = follow_lists(text, suffixes, len(vocabulary) - 1, frequent)
     arrays = (text, suffixes, heads, tok, start, first, vocabulary, begins, rows.astype(np.uint32))
     _freeze(*arrays)
-    return Segment(*arrays, Universe.full(len(rows)), Universe.full(len(suffixes)))
+    sizes = (Owners.uncounted(len(rows)), Owners.uncounted(len(suffixes)))
+    return Segment(*arrays, *map(Universe.full, sizes))
 
 
 def _freeze(*arrays: Array) -> None:
