@@ -164,7 +164,7 @@ def measure(folder: Path, arguments: argparse.Namespace, seed: int, vectors: Pat
     started = time.perf_counter()
     engine = Engine.build(
         catalog,
-        interactions=events,
+        interactions=_without_last(events, catalog) if events is not None and arguments.papers_split else events,
         queries=None if train is None else train.queries,
         qrels=None if train is None else train.qrels,
         encoder=TextEncoder.load(max_tokens=arguments.max_tokens, cache=vectors),
@@ -208,6 +208,20 @@ def _pasts(events: Interactions, catalog: Catalog) -> Any:
             yield [catalog.item_ids[row] for row in rows.tolist()]
 
 
+def _without_last(events: Interactions, catalog: Catalog) -> Interactions:
+    """Leave out each user's last event, so that the engine holds out, and never learns from, the one before it."""
+    sequences = events.sequences(catalog)
+    ids = catalog.item_ids
+    ends = sequences.offsets[1:] - 1
+    return Interactions.from_sequences(
+        {
+            user: [ids[row] for row in sequences.rows[begin:end].tolist()]
+            for user, begin, end in zip(sequences.user_ids, sequences.offsets[:-1], ends, strict=True)
+            if end > begin
+        }
+    )
+
+
 def progress(stage: str, done: int, total: int) -> None:
     """Show how far the build has come, on a terminal."""
     if sys.stderr.isatty():
@@ -233,6 +247,11 @@ def main() -> None:
     parser.add_argument("--title-only", action="store_true", help="read the titles and no further text")
     parser.add_argument("--no-train", action="store_true", help="do not give the engine the training queries")
     parser.add_argument("--max-tokens", type=int, default=256, help="where texts are cut for the text encoder")
+    parser.add_argument(
+        "--papers-split",
+        action="store_true",
+        help="as in papers: the engine learns from all but each user's last two events (as a shop: all but the last)",
+    )
     parser.add_argument("--users", type=int, help="test only so many users")
     parser.add_argument("--seeds", type=int, default=1, help="repeat with so many seeds")
     parser.add_argument("--vectors", type=Path, help="folder that keeps text vectors between runs")
