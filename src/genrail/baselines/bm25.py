@@ -12,6 +12,7 @@ import numpy.typing as npt
 from genrail.baselines.content import Content
 from genrail.baselines.postings import Postings
 from genrail.baselines.saved import load_settings, load_vocabulary, save_settings, save_vocabulary
+from genrail.baselines.words import word_lists
 from genrail.errors import SettingsError
 from genrail.types import Query, Ranking
 
@@ -23,6 +24,8 @@ __all__ = ["BM25"]
 
 class BM25:
     """Rank items by BM25 (bm25s, Lucene's variant), English stop words left out, words stemmed by Snowball.
+
+    Scripts without blanks between words are split into runs of letters, see `genrail.baselines.words`.
 
     A history is read as the titles of its items; see `Content` for how later ones count more and how words and a
     history are added. Items that share no word with the query follow with score 0, in seeded order.
@@ -89,12 +92,12 @@ class BM25:
 
     def text_scores(self, texts: Sequence[str]) -> list[npt.NDArray[np.float64]]:
         """Score all rows for each text, shape (rows,) each."""
-        return [self._weighted(words, 1.0) for words in _words(texts)]
+        return [self._weighted(words, 1.0) for words in word_lists(texts)]
 
     def item_scores(self, rows: npt.NDArray[np.int64], weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Score all rows by the weighted sum of BM25 with the titles of some items, shape (rows,)."""
         total = np.zeros(len(self.catalog))
-        for words, weight in zip(_words([self.catalog.titles[row] for row in rows]), weights.tolist(), strict=True):
+        for words, weight in zip(word_lists([self.catalog.titles[row] for row in rows]), weights.tolist(), strict=True):
             total += self._weighted(words, weight)
         return total
 
@@ -123,22 +126,12 @@ class BM25:
         return made
 
 
-def _words(texts: Sequence[str]) -> list[list[str]]:
-    import bm25s
-    import Stemmer
-
-    words: list[list[str]] = bm25s.tokenize(
-        list(texts), stopwords="english", stemmer=Stemmer.Stemmer("english"), show_progress=False, return_ids=False
-    )
-    return words
-
-
 def _index(catalog: Catalog, texts: Sequence[str], k1: float, b: float) -> tuple[dict[str, int], Postings]:
     """Index the live rows; removed ones would move document frequencies and the mean length."""
     import bm25s
 
     rows = np.flatnonzero(catalog.live)
-    corpus = _words([texts[row] for row in rows.tolist()])
+    corpus = word_lists([texts[row] for row in rows.tolist()])
     if not any(corpus):  # bm25s cannot index a corpus without words
         return {}, Postings(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), len(catalog))
     index = bm25s.BM25(method="lucene", k1=k1, b=b)

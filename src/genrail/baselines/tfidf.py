@@ -138,14 +138,16 @@ def _vectorizer() -> Any:
 
 
 def _analyzer() -> Callable[[str], list[str]]:
-    analyzer: Callable[[str], list[str]] = _vectorizer().build_analyzer()
-    return analyzer
+    from genrail.baselines.words import letter_runs
+
+    spaced: Callable[[str], list[str]] = _vectorizer().build_analyzer()
+    return lambda text: spaced(text) if text.isascii() else [*spaced(text), *letter_runs(text)]
 
 
 def _fit(texts: Sequence[str], live: npt.NDArray[np.int64]) -> tuple[dict[str, int], npt.NDArray[np.float64], Postings]:
-    vectorizer = _vectorizer()
+    analyze = _analyzer()
+    vectorizer = _vectorizer().set_params(analyzer=analyze, stop_words=None)
     rows = len(texts)
-    analyze = vectorizer.build_analyzer()
     if not any(analyze(texts[row]) for row in live):  # scikit-learn refuses a corpus without words
         empty = Postings(np.zeros(rows + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), 0)
         return {}, np.zeros(0), empty

@@ -7,18 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genrail.cli.console import errors_as_sentences, note, print_json, print_table, stage_progress
-from genrail.cli.search import Debug, Json
+from genrail.cli.console import errors_as_sentences, note, print_account, print_json, print_table, stage_progress
+from genrail.cli.search import Debug, Encoding, Format, Json
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
+    from genrail.retrieval import Engine
 
 __all__ = ["build"]
 
 
 def build(
     catalog: Annotated[
-        Path, typer.Argument(metavar="CATALOG", help="CSV, TSV, JSONL (also gzip), Parquet, BEIR folder, or irds:ID.")
+        Path,
+        typer.Argument(
+            metavar="CATALOG",
+            help="CSV, TSV, text, JSON, Parquet (also .gz, .zst, .zip), folder, pattern, - or irds:ID.",
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Engine folder to write.")] = Path("shop.genrail"),
     item_id: Annotated[str | None, typer.Option("--id", help="Column of the item ids (guessed otherwise).")] = None,
@@ -30,6 +35,16 @@ def build(
     user: Annotated[str | None, typer.Option("--user", help="User column of the interactions.")] = None,
     item: Annotated[str | None, typer.Option("--item", help="Item column of the interactions.")] = None,
     timestamp: Annotated[str | None, typer.Option("--timestamp", help="Time column of the interactions.")] = None,
+    rating: Annotated[str | None, typer.Option("--rating", help="Rating column of the interactions.")] = None,
+    min_rating: Annotated[
+        str | None,
+        typer.Option("--min-rating", help="Lowest rating that is a like, or all (half of the highest otherwise)."),
+    ] = None,
+    format: Format = None,
+    encoding: Encoding = None,
+    allow_large: Annotated[
+        bool, typer.Option("--allow-large", help="Lift the limits on rows and unpacked size of the catalogue.")
+    ] = False,
     model: Annotated[
         str | None, typer.Option("--model", help="A Hugging Face language model or folder; the native model otherwise.")
     ] = None,
@@ -51,7 +66,8 @@ def build(
 ) -> None:
     """Build an engine from a catalogue file."""
     with errors_as_sentences(debug):
-        from genrail.catalog import Catalog, Interactions
+        from genrail.catalog import Catalog
+        from genrail.cli.reading import parse_min_rating, read_events
         from genrail.retrieval import Engine
         from genrail.storage import check_target
 
@@ -64,13 +80,16 @@ def build(
             settings = {"levels": levels, "codes": codes, "seed": seed}
             _build_on_ray(catalog, place, out, plan, settings, workers or 1, max_seconds, json)
             return
-        items = Catalog.read(catalog, item_id=item_id, title=title, text=columns)
+        names = {"item_id": item_id, "title": title, "text": columns}
+        items = Catalog.read(catalog, format=format, encoding=encoding, allow_large=allow_large, **names)
         _show_catalog(items)
-        events = (
-            Interactions.read(interactions, user=user, item=item, timestamp=timestamp)
-            if interactions is not None
-            else None
-        )
+        accounts = {"catalog": items.report.to_dict()}
+        events = None
+        if interactions is not None:
+            roles = {"user": user, "item": item, "timestamp": timestamp, "rating": rating}
+            roles["min_rating"] = parse_min_rating(min_rating)
+            events, account = read_events(interactions, items, format=format, encoding=encoding, **roles)
+            accounts["interactions"] = account.to_dict()
         with stage_progress(quiet=json) as progress:
             engine = Engine.build(
                 items,
@@ -85,10 +104,20 @@ def build(
                 progress=progress,
             )
         engine.save(out)
+        _warn_of_scripts(engine)
         if json:
-            print_json({"engine": str(out), **engine.describe()})
+            print_json({"engine": str(out), **engine.describe(), "account": accounts})
         else:
             _show_engine(out, engine.describe())
+
+
+def _warn_of_scripts(engine: Engine) -> None:
+    """Tell when the text encoder cannot read the items' titles."""
+    from genrail.models.scripts import unread_titles
+
+    warning = unread_titles(engine.encoder, engine.catalog.titles)
+    if warning is not None:
+        note(f"warning: {warning}")
 
 
 def _check_ray(ray: bool, only_with: dict[str, Any], never_with: dict[str, Any]) -> None:
@@ -135,18 +164,9 @@ def _hold_out(holdout: str) -> bool:
 
 
 def _show_catalog(items: Catalog) -> None:
-    report = items.report
     columns = items.columns
-    note(
-        f"{report.rows_in} rows in = {report.indexed} indexed + {len(report.refused)} refused; "
-        f"id: {columns.item_id}, title: {columns.title}, text: {', '.join(columns.text) or 'none'}"
-    )
-    for row, reason in report.refused[:10]:
-        note(f"  row {row}: {reason}")
-    if len(report.refused) > 10:
-        note(f"  and {len(report.refused) - 10} more")
-    for warning in report.warnings:
-        note(f"warning: {warning}")
+    text = ", ".join(columns.text) or "none"
+    print_account(items.report, "indexed", f"; id: {columns.item_id}, title: {columns.title}, text: {text}")
 
 
 def _show_engine(out: Path, facts: dict[str, Any]) -> None:

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 from genrail.decoding import BeamSettings, Decoded
 from genrail.errors import GenrailError
+from genrail.models.scripts import unread_script
 from genrail.retrieval.edition import Edition
 from genrail.retrieval.gate import Gate
 from genrail.retrieval.new_items import decode_with_new_items
 from genrail.retrieval.requests import Request, resolve
 from genrail.types import Hit, Query, Ranking
 
-__all__ = ["answer_each", "checked_ranking"]
+__all__ = ["answer_each", "checked_ranking", "doubted"]
 
 
 def answer_each(
@@ -44,7 +45,7 @@ def answer_each(
         found = decode_with_new_items(edition, asked, contexts, beam, k, beam.trace, before_step)
         decoded = {id(request): answer for request, answer in zip(asked, found, strict=True)}
     return [
-        _ranking(edition, gate, _doubted(request, edition), decoded.get(id(request)), beam.trace)
+        _ranking(edition, gate, doubted(request, edition), decoded.get(id(request)), beam.trace)
         if isinstance(request, Request)
         else request
         for request in resolved
@@ -58,8 +59,8 @@ def _resolved(query: Query, edition: Edition) -> Request | GenrailError:
         return error
 
 
-def _doubted(request: Request, edition: Edition) -> Request:
-    """Tell the caller when the model reads only the end of a history, or the text encoder the beginning of a query."""
+def doubted(request: Request, edition: Edition) -> Request:
+    """Tell the caller when the model reads only the end of a history, or the text encoder not all of a query."""
     said = list(request.warnings)
     most = getattr(getattr(edition.lane.model, "settings", None), "history", None)
     if isinstance(most, int) and request.history.size > most:
@@ -67,6 +68,9 @@ def _doubted(request: Request, edition: Edition) -> Request:
     cuts = getattr(edition.lane.encoder, "cuts", None)
     if request.text is not None and cuts is not None and cuts(request.text):
         said.append(f"the text encoder reads the first {edition.lane.encoder.max_tokens} tokens of the query")  # type: ignore[union-attr]
+    script = None if request.text is None else unread_script(edition.lane.encoder, request.text)
+    if script is not None:
+        said.append(f"the text encoder cannot read the script of the query ({script.title()}); words are found badly")
     return replace(request, warnings=tuple(said))
 
 

@@ -10,7 +10,7 @@ from genrail.catalog import Catalog
 from genrail.decoding import BeamSettings, Decoded
 from genrail.errors import QueryError
 from genrail.identifiers.several import spelled
-from genrail.retrieval.asking import checked_ranking
+from genrail.retrieval.asking import checked_ranking, doubted
 from genrail.retrieval.decoders import Decoder
 from genrail.retrieval.edition import Edition
 from genrail.retrieval.gate import Gate
@@ -266,7 +266,9 @@ class Engine(LiveEdition):
         if not 1 <= k <= MAX_K:
             raise QueryError(f"k is {k}; give a number from 1 to {MAX_K}")
         edition = self._edition
-        requests = [resolve(query, edition.catalog, edition.index, edition.filters) for query in queries]
+        requests = [
+            doubted(resolve(query, edition.catalog, edition.index, edition.filters), edition) for query in queries
+        ]
         decoded = self._decode(edition, requests, k, explain, decoder)
         return [
             checked_ranking(edition, self.gate, request, answer, explain)

@@ -107,7 +107,7 @@ class LiveEdition:
             reading = before.lane.read(catalog, rows, progress or silent)
             after = before.with_items(catalog, [Added.of(catalog, rows, reading)])
             if self._journal is not None:
-                added = catalog.frame[rows.start : rows.stop].to_dicts()
+                added = catalog.records(rows)
                 self._journal.append({"change": "add", "items": added, "reading": reading})
             self._edition = after
         self._merge_if_due()
