@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from genrail.cli.console import errors_as_sentences, note, print_json, print_table, stage_progress
-from genrail.cli.search import Debug, EngineFolder, Json
+from genrail.cli.reading import format_for, parse_min_rating, read_events
+from genrail.cli.search import Debug, Encoding, EngineFolder, Format, Json
 
 __all__ = ["train"]
 
@@ -20,30 +21,46 @@ def train(
     qrels: Annotated[Path | None, typer.Option("--qrels", help="Which items are right for which query.")] = None,
     max_seconds: Annotated[float | None, typer.Option("--max-seconds", help="Stop after this long.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same model.")] = 0,
+    format: Format = None,
+    encoding: Encoding = None,
+    min_rating: Annotated[
+        str | None, typer.Option("--min-rating", help="Lowest rating that is a like, or all.")
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Train the native model of an engine further and publish the better one."""
     with errors_as_sentences(debug):
-        from genrail.catalog import Interactions, read_qrels, read_queries
+        from genrail.catalog import read_qrels, read_queries
         from genrail.errors import SettingsError
         from genrail.retrieval import Engine
 
         if (queries is None) != (qrels is None):
             raise SettingsError("queries and qrels belong together: give both --queries and --qrels")
         loaded = Engine.load(engine)
+        events, account = None, None
+        if interactions is not None:
+            least = parse_min_rating(min_rating)
+            events, account = read_events(
+                interactions, loaded.catalog, format=format, encoding=encoding, min_rating=least
+            )
+        asked, judged = None, None
+        if queries is not None and qrels is not None:
+            asked = read_queries(queries, format=format_for(queries, format), encoding=encoding)
+            judged = read_qrels(qrels, format=format_for(qrels, format), encoding=encoding)
         with stage_progress(quiet=json) as progress:
             report = loaded.train(
-                interactions=Interactions.read(interactions) if interactions is not None else None,
-                queries=read_queries(queries) if queries is not None else None,
-                qrels=read_qrels(qrels) if qrels is not None else None,
+                interactions=events,
+                queries=asked,
+                qrels=judged,
                 max_seconds=max_seconds,
                 seed=seed,
                 progress=progress,
             )
         loaded.save(engine)
         if json:
-            print_json(report.to_dict())
+            told = report.to_dict()
+            print_json(told if account is None else {**told, "account": {"interactions": account.to_dict()}})
             return
         print_table("training", ["what", "value"], [[key, value] for key, value in report.summary().items()])
         note(f"published {engine}")

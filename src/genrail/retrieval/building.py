@@ -291,6 +291,7 @@ def calibrated_edition(
 
 def _sequences(interactions: Interactions, catalog: Catalog, hold_out: bool) -> tuple[Rows, Rows]:
     """List events as flat rows and offsets, without the last one of each user that `evaluate` would test."""
+    interactions.account(catalog)  # refuses events that are hardly any of this catalogue
     found = interactions.sequences(catalog)
     if not hold_out:
         return found.rows, found.offsets
