@@ -11,6 +11,7 @@ import polars as pl
 from genrail.catalog.columns import frame_and_mixed
 from genrail.catalog.items import Catalog
 from genrail.catalog.tables import Table
+from genrail.catalog.values import TAGS
 from genrail.errors import CatalogError
 
 __all__ = ["amend"]
@@ -42,11 +43,16 @@ def amend(catalog: Catalog, items: Catalog | Sequence[Mapping[str, Any]]) -> tup
     rows = _rows(catalog, given)
     # Appending checks names and types by the rules of the catalogue; then each row moves to its place.
     longer = catalog.update(_completed(catalog, given, rows)).frame
-    columns = [
-        column[: len(catalog)].scatter(rows, column[len(catalog) :]) if len(catalog) else column
-        for column in longer.get_columns()
-    ]
-    frame = pl.DataFrame(columns)
+    order = np.arange(len(catalog))
+    order[rows] = len(catalog) + np.arange(len(rows))
+    frame = pl.DataFrame(
+        [
+            column.gather(order)
+            if column.dtype == TAGS  # which Polars cannot scatter
+            else column[: len(catalog)].scatter(rows, column[len(catalog) :])
+            for column in longer.get_columns()
+        ]
+    )
     return Catalog(frame, catalog.live.copy(), catalog.columns, catalog.report, catalog._lookup), rows
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from genrail.catalog.moments import MOMENT
+from genrail.catalog.moments import MOMENT, unit_of
 from genrail.catalog.values import TAGS, converted, inferred, settled, tidy, written, written_column
 from genrail.errors import CatalogError
 
@@ -46,6 +46,9 @@ TITLE_NAMES = (
 # An address, a picture or another key says nothing to a text encoder.
 _NOT_TEXT_ENDINGS = ("id", "ids", "sku", "asin", "ean", "gtin", "isbn", "upc", "url", "urls", "uri", "link", "image",
                      "images", "img", "path", "hash", "date", "time", "timestamp")  # fmt: skip
+
+
+_TIME_ENDINGS = ("time", "timestamp", "ts", "date", "at", "on", "created", "updated")
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ def find_column(
         given: What the caller said, or None to guess.
         known: Names that this column usually has, most telling first.
         what: How errors call it ("item id").
-        argument: The argument that names it ("item_id").
+        argument: The argument that names it ("item_id"); empty where there is none.
         source: The file.
 
     Raises:
@@ -130,9 +133,8 @@ def find_column(
     )
     guess = next(near, None)
     hint = f' (perhaps "{plain[guess]}"?)' if guess else ""
-    raise CatalogError(
-        f"{source}: no column looks like the {what}; name it with {argument}=...{hint}; the columns are: {listed}"
-    )
+    cure = f"name it with {argument}=..." if argument else f'call it "{known[0]}" in the file'
+    raise CatalogError(f"{source}: no column looks like the {what}; {cure}{hint}; the columns are: {listed}")
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,19 @@ class Typing:
             if column.dtype != pl.String or (self.typed and column.name not in self.mixed)
             else inferred(column, self.rows)
         )
-        return found.values, found.notes
+        return found.values, (*found.notes, *_units_mixed(found.values, self.rows))
+
+
+def _units_mixed(column: pl.Series, rows: npt.NDArray[np.int64]) -> list[str]:
+    """Warn where a column of numbers that is called a time counts in several units."""
+    last = re.sub(r"(?<=[a-z])(?=[A-Z])|[-\s.]+", "_", column.name).lower().rsplit("_", 1)[-1]
+    if last not in _TIME_ENDINGS or column.dtype not in (pl.Int64, pl.Float64):
+        return []
+    _, mixed = unit_of(column)
+    if mixed is None:
+        return []
+    shown = " and ".join(f"{column[place]} in row {rows[place]}" for place in mixed)
+    return [f'column "{column.name}" seems to mix units of time, such as seconds and milliseconds ({shown})']
 
 
 def choose_columns(

@@ -56,9 +56,9 @@ def read_queries(path: str | Path, *, format: str | None = None, encoding: str |
         table = Table.of(topics(collection), str(path))
     frame, source = canonical(table.frame)[0], table.source
     _whole(table)
-    id_name = find_column(frame.columns, None, QUERY_ID_NAMES, what="query id", argument="a column", source=source)
+    id_name = find_column(frame.columns, None, QUERY_ID_NAMES, what="query id", argument="", source=source)
     others = [name for name in frame.columns if name != id_name]
-    text_name = find_column(others, None, QUERY_TEXT_NAMES, what="query", argument="a column", source=source)
+    text_name = find_column(others, None, QUERY_TEXT_NAMES, what="query", argument="", source=source)
     queries: dict[str, str] = {}
     for number, query_id, words in zip(
         table.numbers.tolist(), written_column(frame[id_name]), written_column(frame[text_name]), strict=True
@@ -105,9 +105,9 @@ def read_qrels(
     _whole(table)
     frame, source = canonical(table.frame)[0], table.source
     names = frame.columns
-    query = find_column(names, None, QUERY_ID_NAMES, what="query id", argument="a column", source=source)
+    query = find_column(names, None, QUERY_ID_NAMES, what="query id", argument="", source=source)
     others = [name for name in names if name != query]
-    item = find_column(others, None, DOCUMENT_NAMES, what="item id", argument="a column", source=source)
+    item = find_column(others, None, DOCUMENT_NAMES, what="item id", argument="", source=source)
     label = next(iter(likely_columns([name for name in others if name != item], RELEVANCE_NAMES)), None)
     labels = written_column(frame[label]) if label else pl.Series(["1"] * len(frame), dtype=pl.String)
     qrels: dict[str, dict[str, float]] = {}

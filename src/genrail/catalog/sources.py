@@ -213,7 +213,7 @@ def _plain_file(path: Path, scratch: Path, limits: Limits) -> Path:
         with path.open("rb") as stream:
             return _copied(stream, scratch / path.name, 2**62, limits)
     with path.open("rb") as file:
-        if file.read(4) != b"PK\x03\x04":
+        if file.read(4) not in (b"PK\x03\x04", b"PK\x05\x06"):  # the second of an empty archive
             return path
     try:
         with zipfile.ZipFile(path) as archive:

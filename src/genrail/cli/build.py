@@ -80,13 +80,20 @@ def build(
             settings = {"levels": levels, "codes": codes, "seed": seed}
             _build_on_ray(catalog, place, out, plan, settings, workers or 1, max_seconds, json)
             return
-        names = {"item_id": item_id, "title": title, "text": columns}
-        items = Catalog.read(catalog, format=format, encoding=encoding, allow_large=allow_large, **names)
+        items = Catalog.read(
+            catalog,
+            item_id=item_id,
+            title=title,
+            text=columns,
+            format=format,
+            encoding=encoding,
+            allow_large=allow_large,
+        )
         _show_catalog(items)
         accounts = {"catalog": items.report.to_dict()}
         events = None
         if interactions is not None:
-            roles = {"user": user, "item": item, "timestamp": timestamp, "rating": rating}
+            roles: dict[str, Any] = {"user": user, "item": item, "timestamp": timestamp, "rating": rating}
             roles["min_rating"] = parse_min_rating(min_rating)
             events, account = read_events(interactions, items, format=format, encoding=encoding, **roles)
             accounts["interactions"] = account.to_dict()
