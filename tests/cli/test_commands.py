@@ -312,7 +312,7 @@ def test_advice_names_options(tmp_path, data, options, advice):
 
 
 def test_a_history_can_name_ids_with_commas(small):
-    for given in (["x,y"], ['"x,y"', "01"], ['["x,y", "01"]'], ["01", "--history", "x,y"]):
+    for given in (["x,y"], ['"x,y", 01'], ['["x,y", "01"]'], ["01", "--history", "x,y"]):
         answer = json.loads(good("recommend", small / "e", "--history", *given, "-k", 3, "--json").stdout)
         assert answer["warnings"] == []
         assert "x,y" not in {hit["item_id"] for hit in answer["hits"]}

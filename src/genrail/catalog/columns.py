@@ -92,15 +92,20 @@ def plain_name(name: str) -> str:
 
 
 def likely_columns(names: Sequence[str], known: Sequence[str]) -> list[str]:
-    """List the columns whose names are known for a purpose, the most telling first; spelt alike before spelt nearly.
+    """List the columns whose names are known for a purpose, the most telling first.
 
-    >>> likely_columns(["movieId", "title", "ID"], ["movie_id", "id"])
-    ['ID', 'movieId']
+    Names spelt alike come before names spelt nearly alike, and a plain `id` after both.
+
+    >>> likely_columns(["Id", "movieId", "title"], ["movie_id", "id"])
+    ['movieId', 'Id']
     """
     lowered = {name.lower().replace("-", "_").replace(" ", "_"): name for name in reversed(names)}
     plain = {plain_name(name): name for name in reversed(names)}  # the first of two alike wins
-    found = [lowered[name.lower()] for name in known if name.lower() in lowered]
-    found += [plain[plain_name(name)] for name in known if plain_name(name) in plain]
+    found: list[str] = []
+    for telling in (True, False):
+        names_known = [name for name in known if (name not in ("id", "_id")) == telling]
+        found += [lowered[name.lower()] for name in names_known if name.lower() in lowered]
+        found += [plain[plain_name(name)] for name in names_known if plain_name(name) in plain]
     return list(dict.fromkeys(found))
 
 

@@ -30,6 +30,7 @@ _SIGNED = (
     rf"(?i)^(?P<before>[+-])?\s*(?P<front>{_CURRENCY})?\s*(?P<after>[+-])?\s*"
     rf"(?P<body>[\d.,][\d.,'’ ]*(?:e[+-]?\d{{1,3}})?)\s*(?P<back>{_CURRENCY})?$"
 )
+_SIMPLE = r"^[+-]?(?:(?:0|[1-9]\d{0,14})(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?$"
 _SAME = {
     "€": "EUR",
     "EURO": "EUR",
@@ -70,15 +71,28 @@ def read_numbers(texts: pl.Series) -> Numbers:
     ([1299.0, 9.9], '"1.299,00 €" as 1299.0')
     """
     texts = texts.str.replace_all(_SPACES, " ").str.replace_all("\u2212", "-", literal=True).str.strip_chars()
+    if texts.str.contains(_SIMPLE).fill_null(True).all():
+        return _simple(texts)
     part = texts.str.extract_groups(_SIGNED).struct.unnest()
     body = part.get_column("body").str.strip_chars()
     currency = part.get_column("front").fill_null("") + part.get_column("back").fill_null("")
-    body = body.zip_with(_agreed(currency, body), pl.Series([None], dtype=pl.String).new_from_index(0, len(body)))
+    body = body.zip_with(_agreed(currency, body), _nothing(body))
     name, fits = _form(body)
-    values = _cast(body.zip_with(fits, pl.Series([None], dtype=pl.String).new_from_index(0, len(body))), name)
+    values = _cast(body.zip_with(fits, _nothing(body)), name)
     minus = (part.get_column("before").fill_null("") + part.get_column("after").fill_null("")) == "-"
     values = values.zip_with(~minus, -values)
     return Numbers(values.alias(texts.name), _shown(texts, values, currency, body, name))
+
+
+def _simple(texts: pl.Series) -> Numbers:
+    """Read a column in which every number is plain: the common case, several times as fast."""
+    body = texts.str.strip_chars_start("+-")
+    values = _cast(texts.str.strip_prefix("+"), "plain")
+    return Numbers(values.alias(texts.name), _shown(texts, values, _nothing(texts, ""), body, "plain"))
+
+
+def _nothing(column: pl.Series, value: str | None = None) -> pl.Series:
+    return pl.Series([value], dtype=pl.String).new_from_index(0, len(column))
 
 
 def _agreed(currency: pl.Series, body: pl.Series) -> pl.Series:
@@ -113,6 +127,7 @@ def _cast(body: pl.Series, form: str) -> pl.Series:
             thousands if thousands.startswith("[") else thousands, "", literal=len(thousands) == 1
         )
     plain = plain.str.replace(",", ".", literal=True) if decimal == "," else plain
+    plain = plain.str.strip_suffix(".")
     if not plain.str.contains(r"[.eE]").any():
         return plain.cast(pl.Int64, strict=False)
     numbers = plain.cast(pl.Float64, strict=False)
