@@ -135,10 +135,15 @@ def settled(column: pl.Series, rows: Numbers) -> Inferred:
             return Inferred(found, tuple(_nothing_said(column, bare, rows)))
         if isinstance(found, Inferred):
             return Inferred(column, found.notes)
-    if not sample.str.contains(CODE).any() and read_numbers(sample).values.null_count() == 0:
-        note = f'column "{column.name}" holds numbers written as text and stays text; write them without quotes'
-        return Inferred(column, (note,))
-    return Inferred(column)
+    if sample.str.contains(CODE).any() or _numbers(sample, None) is None:
+        return Inferred(column)
+    found = _numbers(bare, rows)
+    if isinstance(found, Inferred) and found.values.dtype == pl.String:
+        return Inferred(column, found.notes)
+    if found is None:
+        return Inferred(column)
+    note = f'column "{column.name}" holds numbers written as text and stays text; write them without quotes'
+    return Inferred(column, (note,))
 
 
 def _without(column: pl.Series, words: tuple[str, ...]) -> pl.Series:
@@ -166,9 +171,22 @@ def _text(column: pl.Series, rows: Numbers) -> Inferred:
     return Inferred(bare, tuple(_nothing_said(column, bare, rows)))
 
 
-def _booleans(column: pl.Series, rows: Numbers | None) -> pl.Series | None:
+def _booleans(column: pl.Series, rows: Numbers | None) -> pl.Series | Inferred | None:
     words = column.str.to_lowercase()
-    return words.is_in(_YES) if words.drop_nulls().is_in(_YES + _NO).all() else None
+    answers = words.is_in(_YES + _NO)
+    if answers.fill_null(True).all():
+        return words.is_in(_YES)
+    known = len(column) - column.null_count()
+    odd = (~answers).fill_null(False)
+    if int(odd.sum()) >= (1 - _MOST) * known:
+        return None
+    if rows is None:
+        return words
+    count = int(odd.sum())
+    named = in_words(column.filter(odd).to_list(), rows[odd.to_numpy()])
+    are = "is" if count == 1 else "are"
+    note = f'column "{column.name}" stays text: {count:,} of {known:,} values {are} neither true nor false ({named})'
+    return Inferred(column, (note,))
 
 
 def _numbers(column: pl.Series, rows: Numbers | None) -> pl.Series | Inferred | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genrail.cli.console import errors_as_sentences, note, print_account, print_json, print_table, stage_progress
+from genrail.cli.reading import Item, MinRating, Rating, Timestamp, User, parse_min_rating, read_events
 from genrail.cli.search import Debug, Encoding, Format, Json
 
 if TYPE_CHECKING:
@@ -32,14 +33,11 @@ def build(
     interactions: Annotated[
         Path | None, typer.Option("--interactions", help="Who took what: rows (user, item, timestamp) or sequences.")
     ] = None,
-    user: Annotated[str | None, typer.Option("--user", help="User column of the interactions.")] = None,
-    item: Annotated[str | None, typer.Option("--item", help="Item column of the interactions.")] = None,
-    timestamp: Annotated[str | None, typer.Option("--timestamp", help="Time column of the interactions.")] = None,
-    rating: Annotated[str | None, typer.Option("--rating", help="Rating column of the interactions.")] = None,
-    min_rating: Annotated[
-        str | None,
-        typer.Option("--min-rating", help="Lowest rating that is a like, or all (half of the highest otherwise)."),
-    ] = None,
+    user: User = None,
+    item: Item = None,
+    timestamp: Timestamp = None,
+    rating: Rating = None,
+    min_rating: MinRating = None,
     format: Format = None,
     encoding: Encoding = None,
     allow_large: Annotated[
@@ -67,7 +65,6 @@ def build(
     """Build an engine from a catalogue file."""
     with errors_as_sentences(debug):
         from genrail.catalog import Catalog
-        from genrail.cli.reading import parse_min_rating, read_events
         from genrail.retrieval import Engine
         from genrail.storage import check_target
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from genrail.cli.console import errors_as_sentences, note, print_json, print_table, stage_progress
-from genrail.cli.reading import format_for, read_events
+from genrail.cli.reading import Item, MinRating, Rating, Timestamp, User, format_for, parse_min_rating, read_events
 from genrail.cli.search import Debug, Encoding, EngineFolder, Format, Json
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ def compare(
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown here.")] = None,
     metric: Annotated[str, typer.Option("--metric", help="The metric that decides.")] = "nDCG@10",
     seed: Annotated[int, typer.Option("--seed", help="Of resampling and of the queries to choose on.")] = 0,
+    user: User = None,
+    item: Item = None,
+    timestamp: Timestamp = None,
+    rating: Rating = None,
+    min_rating: MinRating = None,
     format: Format = None,
     encoding: Encoding = None,
     json: Json = False,
@@ -50,7 +55,9 @@ def compare(
         loaded = Engine.load(engine)
         events, account = None, None
         if interactions is not None:
-            events, account = read_events(interactions, loaded.catalog, format=format, encoding=encoding)
+            roles: dict[str, Any] = {"user": user, "item": item, "timestamp": timestamp, "rating": rating}
+            roles["min_rating"] = parse_min_rating(min_rating)
+            events, account = read_events(interactions, loaded.catalog, format=format, encoding=encoding, **roles)
         found = {}
         with stage_progress(quiet=json) as progress:
             found["search"] = compare_search(

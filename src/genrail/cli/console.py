@@ -119,14 +119,25 @@ def print_account(report: Report, what: str = "used", more: str = "") -> None:
         note(f"warning: {as_options(warning)}")
 
 
+def _options_there() -> set[str] | None:
+    """List the options of the command that runs; None outside of one."""
+    import click
+
+    context = click.get_current_context(silent=True)
+    return None if context is None else {name for one in context.command.params for name in one.opts}
+
+
 def as_options(message: str) -> str:
     """Write the library's arguments in a message as the options of a command.
 
     >>> as_options("name it with item_id=...; or say encoding= (such as cp1252), or pass allow_large=True")
     'name it with --id ...; or say --encoding (such as cp1252), or pass --allow-large'
     """
+    there = _options_there()
 
     def option(match: re.Match[str]) -> str:
+        if there is not None and _OPTIONS[match.group(1)] not in there:
+            return match.group(0)  # this command has no such option: what is left is the way in Python
         value = f" {match.group(2)}" if match.group(2) == "..." else ""
         quoted = message[match.end() : match.end() + 1] == '"'
         return _OPTIONS[match.group(1)] + value + (" " if quoted else "")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genrail.cli.console import errors_as_sentences, note, print_json, print_table, stage_progress
-from genrail.cli.reading import format_for, parse_min_rating, read_events
+from genrail.cli.reading import Item, MinRating, Rating, Timestamp, User, format_for, parse_min_rating, read_events
 from genrail.cli.search import Debug, Encoding, EngineFolder, Format, Json
 
 if TYPE_CHECKING:
@@ -30,11 +30,13 @@ def evaluate(
     ] = None,
     users: Annotated[int | None, typer.Option("--users", help="Only so many users, drawn with the seed.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="For the draw of users.")] = 0,
+    user: User = None,
+    item: Item = None,
+    timestamp: Timestamp = None,
+    rating: Rating = None,
+    min_rating: MinRating = None,
     format: Format = None,
     encoding: Encoding = None,
-    min_rating: Annotated[
-        str | None, typer.Option("--min-rating", help="Lowest rating that is a like, or all.")
-    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -49,7 +51,8 @@ def evaluate(
         results: dict[str, list[Evaluation]] = {}
         with stage_progress(quiet=json) as progress:
             if interactions is not None:
-                rated = {**reading, "min_rating": parse_min_rating(min_rating)}
+                roles = {"user": user, "item": item, "timestamp": timestamp, "rating": rating}
+                rated = {**reading, **roles, "min_rating": parse_min_rating(min_rating)}
                 results["next_item"], account = _next_item(engine, interactions, rated, users, seed, progress)
                 accounts["interactions"] = account.to_dict()
             if queries is not None and qrels is not None:

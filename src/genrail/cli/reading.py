@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from genrail.cli.console import print_account
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog, Interactions, Report
 
-__all__ = ["format_for", "parse_min_rating", "read_events"]
+__all__ = ["Item", "MinRating", "Rating", "Timestamp", "User", "format_for", "parse_min_rating", "read_events"]
+
+User = Annotated[str | None, typer.Option("--user", help="User column of the interactions (guessed otherwise).")]
+Item = Annotated[str | None, typer.Option("--item", help="Item column of the interactions (guessed otherwise).")]
+Timestamp = Annotated[str | None, typer.Option("--timestamp", help="Time column of the interactions.")]
+Rating = Annotated[str | None, typer.Option("--rating", help="Rating column of the interactions.")]
+MinRating = Annotated[
+    str | None,
+    typer.Option("--min-rating", help="Lowest rating that is a like, or all (half of the highest otherwise)."),
+]
 
 
 def format_for(path: Path, format: str | None) -> str | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from genrail.cli.console import errors_as_sentences, note, print_json, print_table, stage_progress
-from genrail.cli.reading import format_for, parse_min_rating, read_events
+from genrail.cli.reading import Item, MinRating, Rating, Timestamp, User, format_for, parse_min_rating, read_events
 from genrail.cli.search import Debug, Encoding, EngineFolder, Format, Json
 
 __all__ = ["train"]
@@ -21,11 +21,13 @@ def train(
     qrels: Annotated[Path | None, typer.Option("--qrels", help="Which items are right for which query.")] = None,
     max_seconds: Annotated[float | None, typer.Option("--max-seconds", help="Stop after this long.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same model.")] = 0,
+    user: User = None,
+    item: Item = None,
+    timestamp: Timestamp = None,
+    rating: Rating = None,
+    min_rating: MinRating = None,
     format: Format = None,
     encoding: Encoding = None,
-    min_rating: Annotated[
-        str | None, typer.Option("--min-rating", help="Lowest rating that is a like, or all.")
-    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -40,10 +42,9 @@ def train(
         loaded = Engine.load(engine)
         events, account = None, None
         if interactions is not None:
-            least = parse_min_rating(min_rating)
-            events, account = read_events(
-                interactions, loaded.catalog, format=format, encoding=encoding, min_rating=least
-            )
+            roles: dict[str, Any] = {"user": user, "item": item, "timestamp": timestamp, "rating": rating}
+            roles["min_rating"] = parse_min_rating(min_rating)
+            events, account = read_events(interactions, loaded.catalog, format=format, encoding=encoding, **roles)
         asked, judged = None, None
         if queries is not None and qrels is not None:
             asked = read_queries(queries, format=format_for(queries, format), encoding=encoding)
