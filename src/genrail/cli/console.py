@@ -10,6 +10,7 @@ import traceback
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -121,8 +122,10 @@ def print_account(report: Report, what: str = "used", more: str = "") -> None:
 
 def _options_there() -> set[str] | None:
     """List the options of the command that runs; None outside of one."""
-    import click
+    import typer
 
+    # Typer brings a click of its own along in some versions: ask the one that its context comes from.
+    click = import_module(typer.Context.__mro__[1].__module__.rpartition(".")[0] + ".globals")
     context = click.get_current_context(silent=True)
     return None if context is None else {name for one in context.command.params for name in one.opts}
 
