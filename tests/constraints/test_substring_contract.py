@@ -20,7 +20,6 @@ class SubstringContract(ConstraintIndexContract):
 
     several = False  # a document is one sequence
 
-
     @pytest.mark.parametrize("seed", range(20))
     def test_every_step_equals_the_oracle(self, seed):
         rng = np.random.default_rng(seed)

@@ -221,3 +221,15 @@ def test_the_report_is_well_formed(page):
 def test_reports_at_the_edges(methods, tmp_path):
     run(*methods).write_html(tmp_path / "report.html")
     assert "nan" not in (tmp_path / "report.html").read_text().lower().replace("alexand", "")
+
+
+def test_with_few_queries_the_best_is_named_and_the_matter_is_undecided():
+    """A method with a fifth of the best figure is not recommended because four queries cannot show it."""
+    few = {query_id: QUERIES[query_id] for query_id in list(QUERIES)[:4]}
+    slow, quick = method("slow", [1] * 4, seconds=0.02), method("quick", [1, 0, 0, 0])
+    found = compare([slow, quick], few, QRELS, k=10, metrics=["R@5"], latency_queries=4)
+    assert found.against_best["quick"].verdict == "no difference shown"
+    assert found.cheapest == "quick"
+    assert re.search(
+        r"undecided whether quick is worse: .* about \d+ queries to show; .*use slow\.$", found.recommendation
+    )

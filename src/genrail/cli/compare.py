@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from genrail.cli.console import errors_as_sentences, note, print_json, print_table, stage_progress
-from genrail.cli.search import Debug, EngineFolder, Json
+from genrail.cli.reading import Item, MinRating, Rating, Timestamp, User, format_for, parse_min_rating, read_events
+from genrail.cli.search import Debug, Encoding, EngineFolder, Format, Json
 
 if TYPE_CHECKING:
     from genrail.evaluation import Comparison
@@ -30,19 +31,33 @@ def compare(
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown here.")] = None,
     metric: Annotated[str, typer.Option("--metric", help="The metric that decides.")] = "nDCG@10",
     seed: Annotated[int, typer.Option("--seed", help="Of resampling and of the queries to choose on.")] = 0,
+    user: User = None,
+    item: Item = None,
+    timestamp: Timestamp = None,
+    rating: Rating = None,
+    min_rating: MinRating = None,
+    format: Format = None,
+    encoding: Encoding = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Compare an engine with every classical method its catalogue allows, and say which to use."""
     with errors_as_sentences(debug):
-        from genrail.catalog import Interactions, read_qrels, read_queries
+        from genrail.catalog import read_qrels, read_queries
         from genrail.cli.rivals import compare_next_items, compare_search
         from genrail.engine import Engine
 
-        asked, judged = read_queries(queries), read_qrels(qrels)
-        events = Interactions.read(interactions) if interactions is not None else None
-        trained = read_queries(trained_on) if trained_on is not None else None
+        asked = read_queries(queries, format=format_for(queries, format), encoding=encoding)
+        judged = read_qrels(qrels, format=format_for(qrels, format), encoding=encoding)
+        trained = None
+        if trained_on is not None:
+            trained = read_queries(trained_on, format=format_for(trained_on, format), encoding=encoding)
         loaded = Engine.load(engine)
+        events, account = None, None
+        if interactions is not None:
+            roles: dict[str, Any] = {"user": user, "item": item, "timestamp": timestamp, "rating": rating}
+            roles["min_rating"] = parse_min_rating(min_rating)
+            events, account = read_events(interactions, loaded.catalog, format=format, encoding=encoding, **roles)
         found = {}
         with stage_progress(quiet=json) as progress:
             found["search"] = compare_search(
@@ -60,7 +75,8 @@ def compare(
                 found["next item"] = compare_next_items(loaded, events, seed=seed, progress=progress)
         _write(found, report, markdown)
         if json:
-            print_json({**found.pop("search").to_dict(), **{name: one.to_dict() for name, one in found.items()}})
+            values = {**found.pop("search").to_dict(), **{name: one.to_dict() for name, one in found.items()}}
+            print_json(values if account is None else {**values, "account": {"interactions": account.to_dict()}})
             return
         for name, one in found.items():
             columns, rows = one.rows()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from genrail.cli.console import errors_as_sentences, note, print_json, print_table, stage_progress
-from genrail.cli.search import Debug, EngineFolder, Json
+from genrail.cli.reading import Item, MinRating, Rating, Timestamp, User, format_for, parse_min_rating, read_events
+from genrail.cli.search import Debug, Encoding, EngineFolder, Format, Json
 
 if TYPE_CHECKING:
+    from genrail.catalog import Report
     from genrail.evaluation import Evaluation
 
 __all__ = ["evaluate"]
@@ -28,6 +30,13 @@ def evaluate(
     ] = None,
     users: Annotated[int | None, typer.Option("--users", help="Only so many users, drawn with the seed.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="For the draw of users.")] = 0,
+    user: User = None,
+    item: Item = None,
+    timestamp: Timestamp = None,
+    rating: Rating = None,
+    min_rating: MinRating = None,
+    format: Format = None,
+    encoding: Encoding = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -37,28 +46,39 @@ def evaluate(
 
         if interactions is None and (queries is None or qrels is None):
             raise SettingsError("nothing to evaluate on: give --interactions, or --queries and --qrels")
+        reading = {"format": format, "encoding": encoding}
+        accounts: dict[str, Any] = {}
         results: dict[str, list[Evaluation]] = {}
         with stage_progress(quiet=json) as progress:
             if interactions is not None:
-                results["next_item"] = _next_item(engine, interactions, users, seed, progress)
+                roles = {"user": user, "item": item, "timestamp": timestamp, "rating": rating}
+                rated = {**reading, **roles, "min_rating": parse_min_rating(min_rating)}
+                results["next_item"], account = _next_item(engine, interactions, rated, users, seed, progress)
+                accounts["interactions"] = account.to_dict()
             if queries is not None and qrels is not None:
-                results["search"] = _search(engine, queries, qrels, progress)
+                results["search"] = _search(engine, queries, qrels, reading, progress)
         if json:
-            print_json({task: [found.to_dict() for found in group] for task, group in results.items()})
+            found = {task: [found.to_dict() for found in group] for task, group in results.items()}
+            print_json({**found, "account": accounts} if accounts else found)
         else:
             _show(results)
 
 
 def _next_item(
-    folder: Path, interactions: Path, users: int | None, seed: int, progress: Callable[[str, int, int], None]
-) -> list[Evaluation]:
+    folder: Path,
+    interactions: Path,
+    reading: dict[str, Any],
+    users: int | None,
+    seed: int,
+    progress: Callable[[str, int, int], None],
+) -> tuple[list[Evaluation], Report]:
     """Measure leave-last-out, with the items of the history excluded and kept."""
-    from genrail.catalog import Interactions
     from genrail.engine import Engine
     from genrail.evaluation import evaluate_next_item, leave_last_out
 
     engine = Engine.load(folder)
-    split = leave_last_out(Interactions.read(interactions).sequences(engine.catalog))
+    events, account = read_events(interactions, engine.catalog, **reading)
+    split = leave_last_out(events.sequences(engine.catalog))
     for sentence in split.traps.sentences():
         note(f"note: {sentence}")
     if engine.trained_on_everything:
@@ -76,10 +96,12 @@ def _next_item(
                 progress=lambda done, total, stage=stage: progress(stage, done, total),  # type: ignore[misc]
             )
         )
-    return found
+    return found, account
 
 
-def _search(folder: Path, queries: Path, qrels: Path, progress: Callable[[str, int, int], None]) -> list[Evaluation]:
+def _search(
+    folder: Path, queries: Path, qrels: Path, reading: dict[str, Any], progress: Callable[[str, int, int], None]
+) -> list[Evaluation]:
     """Measure search on judged queries."""
     from genrail.catalog import read_qrels, read_queries
     from genrail.engine import Engine
@@ -88,11 +110,15 @@ def _search(folder: Path, queries: Path, qrels: Path, progress: Callable[[str, i
     return [
         measure(
             Engine.load(folder),
-            read_queries(queries),
-            read_qrels(qrels),
+            read_queries(queries, **_for(queries, reading)),
+            read_qrels(qrels, **_for(qrels, reading)),
             progress=lambda done, total: progress("queries", done, total),
         )
     ]
+
+
+def _for(path: Path, reading: dict[str, Any]) -> dict[str, Any]:
+    return {**reading, "format": format_for(path, reading["format"])}
 
 
 def _show(results: dict[str, list[Evaluation]]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Container, Sequence
+from json import loads as json_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,22 +23,66 @@ Limit = Annotated[int, typer.Option("-k", "--k", help="How many hits.")]
 Where = Annotated[
     str | None, typer.Option("--where", help="Filter, such as \"price < 100 AND category IN ('boots','sandals')\".")
 ]
-History = Annotated[str, typer.Option("--history", help="Item ids, oldest first, separated by commas.")]
+History = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--history",
+        help="Item ids, oldest first, separated by commas; an id with a comma in quotes, alone, or in a JSON list. "
+        "May be given several times.",
+    ),
+]
 Seen = Annotated[bool, typer.Option("--include-seen", help="Let items of the history come out again.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Explain = Annotated[bool, typer.Option("--explain", help="Show identifiers and the steps of the decode.")]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", help="csv, tsv, jsonl, json, parquet, recbole or beir (told by the name otherwise)."),
+]
+Encoding = Annotated[
+    str | None,
+    typer.Option("--encoding", help="Of text files, such as cp1252 (a byte order mark, or UTF-8 otherwise)."),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)]
 
 COMPILING = "compiling the constraint kernels, once on this machine (`genrail doctor --warm` does it ahead)"
 
 
-def parse_history(history: str) -> list[str]:
-    """Split a list of ids at commas.
+def parse_history(given: Sequence[str], known: Container[str] = ()) -> list[str]:
+    """Read the ids of a history.
 
-    >>> parse_history("sku-1, sku-9")
-    ['sku-1', 'sku-9']
+    Args:
+        given: Each an id that is known, a JSON list of ids, or ids separated by commas, where one with a comma stands
+            in quotes.
+        known: The ids that there are.
+
+    Raises:
+        QueryError: A JSON list that is none of ids.
+
+    >>> parse_history(["sku-1, sku-9", 'a,"x,y"', '["p,q", 7]', "u,v"], known={"u,v"})
+    ['sku-1', 'sku-9', 'a', 'x,y', 'p,q', '7', 'u,v']
     """
-    return [item for item in (part.strip() for part in history.split(",")) if item]
+    ids: list[str] = []
+    for value in given:
+        if value in known:
+            ids.append(value)
+        elif value.lstrip().startswith("["):
+            ids += _json_list(value)
+        else:
+            [fields] = csv.reader([value.replace("\n", " ").replace("\r", " ")], skipinitialspace=True)
+            ids += [field.strip() for field in fields if field.strip()]
+    return ids
+
+
+def _json_list(value: str) -> list[str]:
+    from genrail.errors import QueryError
+
+    try:
+        ids = json_of(value)
+    except ValueError as error:
+        raise QueryError(f'--history begins as a JSON list and is none ({error}); write \'["a", "b"]\'') from None
+    if any(isinstance(item, bool) or not isinstance(item, str | int) for item in ids):
+        raise QueryError("--history is a JSON list, and one of its entries is no id; write strings or whole numbers")
+    return [str(item) for item in ids]
 
 
 def search(
@@ -43,19 +90,19 @@ def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What is wanted, in words.")],
     k: Limit = 10,
     where: Where = None,
-    history: History = "",
+    history: History = None,
     include_seen: Seen = False,
     explain: Explain = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Find items by words, with a past beside them if you like."""
-    _answer(engine, query, parse_history(history), k, where, include_seen, explain, json, debug)
+    _answer(engine, query, history or [], k, where, include_seen, explain, json, debug)
 
 
 def recommend(
     engine: EngineFolder,
-    history: History = "",
+    history: History = None,
     k: Limit = 10,
     where: Where = None,
     include_seen: Seen = False,
@@ -64,13 +111,13 @@ def recommend(
     debug: Debug = False,
 ) -> None:
     """Recommend items to somebody with this past."""
-    _answer(engine, None, parse_history(history), k, where, include_seen, explain, json, debug)
+    _answer(engine, None, history or [], k, where, include_seen, explain, json, debug)
 
 
 def _answer(
     folder: Path,
     text: str | None,
-    history: list[str],
+    given: list[str],
     k: int,
     where: str | None,
     include_seen: bool,
@@ -83,9 +130,10 @@ def _answer(
         from genrail.finders.generative import generative_part
         from genrail.types import Query
 
-        query = Query(text, history, where=where, exclude_seen=not include_seen)
         with waiting("opening the engine"):
             engine = Engine.load(folder)
+        history = parse_history(given, engine.catalog)
+        query = Query(text, history, where=where, exclude_seen=not include_seen)
         part = generative_part(engine.edition.finder)
         if part is not None:
             _compile_kernels(part.index.vocab_size)

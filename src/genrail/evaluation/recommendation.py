@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from genrail.evaluation.significance import NO_DIFFERENCE, PairedTest
 
@@ -12,22 +15,57 @@ if TYPE_CHECKING:
 __all__ = ["FEW_QUERIES", "recommend"]
 
 FEW_QUERIES = 50  # with fewer, a true difference of 0.05 is mostly missed (differences usually spread by 0.2 or more)
+MATTERS = 0.1  # of the best one's figure: a loss that nobody gives away unseen
+FEWEST = 6  # queries: with fewer not even a difference in all of them is significant (2/2^n > 0.05)
+_POWER = (1.96 + 0.84) ** 2
 
 
 def recommend(comparison: Comparison) -> str:
     """Say what was found and what to use, in two sentences with the figures behind them.
 
     The quickest method of which no difference to the best was shown is recommended. That is a decision under
-    uncertainty, not a proof that they are equal; the interval says how much could be lost.
+    uncertainty, not a proof that they are equal; the interval says how much could be lost. A method that lost a tenth
+    or more of the best one's figure is never recommended because there were too few queries to show it: the best one is
+    named then, and the matter is called undecided.
     """
     best = comparison.best
-    rivals = {name: test for name, test in comparison.against_best.items() if test.verdict == NO_DIFFERENCE}
+    unshown = {name: test for name, test in comparison.against_best.items() if test.verdict == NO_DIFFERENCE}
+    rivals = {name: test for name, test in unshown.items() if not _matters(comparison, test)}
+    open_ones = [name for name in unshown if name not in rivals]
     choice = min([best, *rivals], key=lambda name: (comparison.cost(name), name != best))
     if len(comparison.evaluations) == 1:
         return _alone(comparison, best)
+    if choice == best and open_ones:
+        return f"{_winner(comparison, best, rivals)} {_undecided(comparison, best, open_ones)}"
     if choice == best:
         return f"{_winner(comparison, best, rivals)} {_use_best(comparison, best)}"
     return f"{_draw(comparison, best, choice)} {_use_cheaper(comparison, best, choice)}"
+
+
+def _matters(comparison: Comparison, test: PairedTest) -> bool:
+    """Tell whether a difference is too large to be passed over for lack of queries."""
+    return -test.difference.mean >= MATTERS * comparison.evaluations[comparison.best].means[comparison.metric] > 0
+
+
+def _undecided(comparison: Comparison, best: str, names: list[str]) -> str:
+    """Say how many queries could show the differences that these could not."""
+    nearest = max(names, key=lambda name: comparison.evaluations[name].means[comparison.metric])
+    loss = -comparison.against_best[nearest].difference.mean
+    others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return (
+        f"It is undecided whether {nearest}{others} is worse: a difference of {loss:.4f} takes about "
+        f"{_needed(comparison, best, nearest):,} queries to show; until then use {best}."
+    )
+
+
+def _needed(comparison: Comparison, best: str, name: str) -> int:
+    """Give the queries that show the difference seen in four of five samples (paired, two-sided 5 %; Cohen 1988)."""
+    values = [comparison.evaluations[one].measured.values[comparison.metric] for one in (best, name)]
+    difference = np.asarray(values[0]) - np.asarray(values[1])
+    spread = float(difference.std(ddof=1)) if len(difference) > 1 else abs(float(difference.mean()))
+    mean = abs(float(difference.mean()))
+    # Few queries say little about the spread: never fewer than would be significant if all differed alike.
+    return max(len(difference) + 1, FEWEST, math.ceil(_POWER * (spread / mean) ** 2))
 
 
 def _alone(comparison: Comparison, name: str) -> str:

@@ -29,6 +29,7 @@ from genrail.finders.scoring import (
 )
 from genrail.finding.finder import Change, Finder, FindOptions, Found, Json, Progress, Recipe
 from genrail.models.encoders import LazyEncoder
+from genrail.models.scripts import unread_words
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -175,6 +176,10 @@ class Dense(ContentScoring):
         if self.cells is None:
             return super().find_scored(requests, k, options)
         return [(found, None) for found in self.find(requests, k, options)]
+
+    def warnings(self, request: Request) -> tuple[str, ...]:
+        """Say when the encoder cannot read the words."""
+        return tuple(unread_words(self.query_encoder, request.text)) if request.text else ()
 
     def _nearest(self, cells: Cells, request: Request, k: int) -> Found:
         """Rank by one vector: that of the words, or the weighted sum of the history's."""

@@ -21,6 +21,7 @@ from genrail.finding import Change, Data, Finder, FindOptions, Json, Progress, R
 from genrail.identifiers import IdentifierTable
 from genrail.identifiers.quantizer import quantizer_named
 from genrail.models.encoders import LazyEncoder, require_torch
+from genrail.models.scripts import unread_words
 from genrail.rng import generator
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class NativeSpelling(Spelling):
             said.append(f"the model reads the last {most} of the {request.history.size} known history items")
         if request.text is not None and self.encoder.cuts(request.text):
             said.append(f"the text encoder reads the first {self.encoder.max_tokens} tokens of the query")
+        if request.text is not None:
+            said += unread_words(self.encoder, request.text)
         return tuple(said)
 
     def read(self, catalog: Catalog, rows: range, progress: Progress) -> Json:

@@ -199,6 +199,17 @@ class TextEncoder:
         repeated: Float = vectors[[places[text] for text in texts]]
         return repeated
 
+    def count_tokens(self, text: str) -> tuple[int, int]:
+        """Count the tokens that a text has, the model's own left out, and those of them that are unknown."""
+        [tokens] = plain_tokens(self._network.tokenizer, [text])
+        unknown = self._network.tokenizer.unk_token_id
+        return len(tokens), sum(token == unknown for token in tokens)
+
+    @property
+    def room(self) -> int:
+        """Give how many tokens of a text are read at most, the model's own left out."""
+        return self.max_tokens - int(self._network.tokenizer.num_special_tokens_to_add())
+
     def encode_tokens(self, texts: Sequence[str], max_tokens: int) -> list[Float]:
         """Give the last layer of each text before pooling, float32, (its tokens, dimensions), control tokens included.
 
