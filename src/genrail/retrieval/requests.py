@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import and_, or_
@@ -97,8 +97,12 @@ class FilterCache:
         """Count the bytes of all masks and subsets that are kept."""
         return self._nbytes
 
-    def get(self, expression: str) -> Allowed:
+    def get(self, expression: str, before_part: Callable[[], None] | None = None) -> Allowed:
         """Evaluate an expression, or take it from the cache.
+
+        Args:
+            expression: The filter.
+            before_part: Called before each condition; what it raises ends the evaluation.
 
         Returns:
             The mask over catalogue rows, and the subset that the index made of it.
@@ -111,7 +115,7 @@ class FilterCache:
         if found is not None:
             return found
         node = parse(expression)
-        entry = self._get(node, shared=_parts(node) <= MAX_SHARED_PARTS)
+        entry = self._get(node, _parts(node) <= MAX_SHARED_PARTS, before_part)
         with self._lock:
             self._keys[expression] = repr(node)
             while len(self._keys) > self._entries:
@@ -124,22 +128,33 @@ class FilterCache:
         self._kept.move_to_end(key)
         return self._kept[key]
 
-    def _get(self, node: Node, shared: bool) -> Allowed:
+    def _get(self, node: Node, shared: bool, before_part: Callable[[], None] | None) -> Allowed:
         key = repr(node)
         with self._lock:
             found = self._find(key)
-        return self._keep(key, self._evaluate(node, shared)) if found is None else found
+        return self._keep(key, self._evaluate(node, shared, before_part)) if found is None else found
 
-    def _evaluate(self, node: Node, shared: bool) -> Allowed:
+    def _evaluate(self, node: Node, shared: bool, before_part: Callable[[], None] | None) -> Allowed:
         if shared and isinstance(node, Not):
-            mask, subset = self._get(node.part, shared)
+            mask, subset = self._get(node.part, shared, before_part)
             return ~mask & self._catalog.live, ~subset
         if shared and isinstance(node, Junction):
-            parts = [self._get(part, shared) for part in node.parts]
+            parts = [self._get(part, shared, before_part) for part in node.parts]
             join = and_ if node.word == "AND" else or_
             return reduce(join, (mask for mask, _ in parts)), reduce(join, (subset for _, subset in parts))
-        mask = self._catalog.where(node)
+        mask = self._mask(node, before_part)
         return mask, self._index.subset(mask)
+
+    def _mask(self, node: Node, before_part: Callable[[], None] | None) -> npt.NDArray[np.bool_]:
+        """Mark the live rows that a condition allows, in steps between which it can be stopped."""
+        if before_part is not None and isinstance(node, Not):
+            return ~self._mask(node.part, before_part) & self._catalog.live
+        if before_part is not None and isinstance(node, Junction):
+            join = and_ if node.word == "AND" else or_
+            return reduce(join, (self._mask(part, before_part) for part in node.parts))
+        if before_part is not None:
+            before_part()
+        return self._catalog.where(node)
 
     def _keep(self, key: str, entry: Allowed) -> Allowed:
         """Remember an entry; the least recently used ones make room."""
