@@ -18,11 +18,11 @@ def own_engine():
 
 
 @contextmanager
-def client(served=None, settings=QUICK, keys=None, **more):
+def client(served=None, settings=QUICK, keys=None, base_url="http://testserver", **more):
     """Serve an engine inside the test, and talk to it."""
     service = Service.of(served or own_engine(), settings)
     app = create_application(service, settings, keys, **more)
-    with TestClient(app, raise_server_exceptions=False) as http:
+    with TestClient(app, base_url, raise_server_exceptions=False) as http:
         yield http
 
 

@@ -10,7 +10,7 @@ from genrail.serving.connections import HEADER_BYTES
 from tests.serving.clients import own_engine
 from tests.serving.processes import server
 
-HEAD = b"POST /v1/search HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 17\r\n"
+HEAD = b"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 17\r\n"
 BODY = b'{"query": "boot"}'
 
 
@@ -106,7 +106,7 @@ def test_a_kept_connection_is_watched_from_its_next_byte(running):
 @pytest.mark.parametrize(("size", "status"), [(HEADER_BYTES - 1000, b" 200 "), (HEADER_BYTES + 1, b" 431 ")])
 def test_headers_have_a_limit(running, size, status):
     port, _ = running
-    line = connect(port, b"GET /livez HTTP/1.1\r\nHost: x\r\n")
+    line = connect(port, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n")
     filler = b"X-Filler: " + b"y" * 990 + b"\r\n"
     try:
         for _ in range(size // len(filler) + (status == b" 431 ")):
@@ -132,7 +132,7 @@ def test_as_many_may_be_connected_as_the_limit_says_and_the_next_hears_why(runni
 
 
 def _alive(port):
-    line = connect(port, b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    line = connect(port, b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     return said(line)
 
 

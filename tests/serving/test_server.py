@@ -69,7 +69,7 @@ def test_a_worker_that_is_killed_is_started_again_and_nothing_is_lost(running):
     until(lambda: len(process.log("a worker died")) == 2)
     until(lambda: http.get("/readyz").status_code == 200)
     until(lambda: ask(http).status_code == 200)
-    until(lambda: http.post("/v1/index/reload").status_code == 200)
+    until(lambda: http.post("/v1/index/reload", json={}).status_code == 200)
     assert http.get("/version").json()["index_version"] == before
     assert "genrail_worker_restarts_total 2.0" in http.get("/metrics").text
 
@@ -79,9 +79,8 @@ def test_a_client_that_hangs_up_frees_its_place(running):
     for _ in range(20):
         with socket.create_connection(("127.0.0.1", int(process.url.rsplit(":", 1)[1]))) as line:
             body = json.dumps({"query": "boot", "k": 39}).encode()
-            head = (
-                f"POST /v1/search HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
-            )
+            head = "POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            head += f"Content-Length: {len(body)}"
             line.sendall(head.encode() + b"\r\n\r\n" + body)
     until(lambda: sum(page["status"] in (200, 499) for page in process.log("request") if page.get("k") == 39) >= 20)
     assert http.get("/readyz").json()["waiting"] == 0
@@ -91,7 +90,9 @@ def test_a_client_that_hangs_up_frees_its_place(running):
 def test_a_client_that_sends_slowly_disturbs_nobody(running):
     process, http = running
     lines = [socket.create_connection(("127.0.0.1", int(process.url.rsplit(":", 1)[1]))) for _ in range(20)]
-    head = b"POST /v1/search HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
+    head = (
+        b"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
+    )
     [line.sendall(head) for line in lines]
     assert ask(http).status_code == 200
     [line.close() for line in lines]

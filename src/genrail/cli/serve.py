@@ -40,6 +40,14 @@ def serve(
     ] = None,
     log_queries: Annotated[bool, typer.Option("--log-queries", help="Write the words of queries to the log.")] = False,
     traces: Annotated[bool, typer.Option("--traces", help="Write OpenTelemetry spans; see docs/serving.md.")] = False,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option("--origin", help="Web page of another server that may ask, as https://shop.example; repeatable."),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option("--allow-host", help="Name, beside localhost, that a server without keys answers to; repeatable."),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Serve an engine over HTTP until it is told to stop (Ctrl-C or SIGTERM)."""
@@ -58,6 +66,8 @@ def serve(
             log_queries=log_queries,
             name=engine.name,
             traces=traces,
+            origins=tuple(origin or ()),
+            hosts=tuple(allow_host or ()),
         )
         code = run_server(
             engine,

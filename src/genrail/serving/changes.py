@@ -11,7 +11,7 @@ from starlette.responses import Response
 from genrail.serving.door import caller
 from genrail.serving.limits import check_items, within
 from genrail.serving.questions import answered, json_answer
-from genrail.serving.schemas import ChangeAnswer, IndexState, ItemIds, Items, RollbackRequest
+from genrail.serving.schemas import ChangeAnswer, IndexState, ItemIds, Items, Nothing, RollbackRequest
 from genrail.serving.service import Service
 from genrail.serving.settings import ServeSettings
 
@@ -59,7 +59,7 @@ def change_routes(service: Service, settings: ServeSettings) -> APIRouter:
         return await change(request, "remove", ids=body.ids)
 
     @routes.post("/publish", response_model=ChangeAnswer)
-    async def publish(request: Request) -> Response:
+    async def publish(request: Request, body: Nothing) -> Response:
         """Merge all changes into the index and publish the engine as the next version of its folder."""
         return await change(request, "publish")
 
@@ -69,7 +69,7 @@ def change_routes(service: Service, settings: ServeSettings) -> APIRouter:
         return await change(request, "rollback", version=body.version)
 
     @routes.post("/reload", response_model=ChangeAnswer)
-    async def reload(request: Request) -> Response:
+    async def reload(request: Request, body: Nothing) -> Response:
         """Take over what another process published or logged in the folder: a new catalogue, identifiers or model."""
         return await change(request, "reload")
 

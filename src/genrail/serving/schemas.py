@@ -17,6 +17,7 @@ __all__ = [
     "Items",
     "MultiSearchAnswer",
     "MultiSearchRequest",
+    "Nothing",
     "Problem",
     "RecommendRequest",
     "RollbackRequest",
@@ -195,6 +196,12 @@ class ItemIds(Request):
     model_config = ConfigDict(json_schema_extra={"examples": [{"ids": ["sku-7"]}]})
 
     ids: list[ItemId] = Field(min_length=1)
+
+
+class Nothing(Request):
+    """No more than the wish: an empty object."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{}]})
 
 
 class RollbackRequest(Request):

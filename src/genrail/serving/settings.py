@@ -71,6 +71,8 @@ class ServeSettings:
         check_seconds: How often the engine on disk is compared with its manifest (names and sizes); 0 for never.
         beam_width: Beams of a decode; None leaves what the engine was saved with.
         traces: Write spans by OpenTelemetry.
+        origins: Web pages of other servers that may ask, such as ``https://shop.example``; ``*`` for all, with keys.
+        hosts: Names by which a server without keys may be asked on loopback, beside localhost and 127.0.0.1.
         name: What the page calls the engine.
         limits: How large requests may be.
     """
@@ -88,6 +90,8 @@ class ServeSettings:
     check_seconds: float = 10.0
     beam_width: int | None = None
     traces: bool = False
+    origins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
     name: str = ""
     limits: Limits = field(default_factory=Limits)
 
