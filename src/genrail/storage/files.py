@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import file_digest
 from pathlib import Path
+from typing import BinaryIO
 
 from genrail.errors import DiskError, GenrailError
 
-__all__ = ["DISK", "Files", "naming"]
+__all__ = ["DISK", "Files", "naming", "open_new"]
 
 MEBIBYTE = 2**20
 # EFBIG is what a process under RLIMIT_FSIZE sees, EDQUOT one over its quota.
@@ -22,6 +23,25 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SYSTEM_NUMBER = re.compile(r"os error (\d+)")
 # numpy's writer loses the number of the system.
 SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
+
+
+# A link in the place of a file would have us write wherever whoever made it likes; Windows has no such flag.
+NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
+
+
+def open_new(path: Path) -> BinaryIO:
+    """Make a file that is readable by its owner only; what stood there is removed first, and no link is followed.
+
+    Raises:
+        OSError: It cannot be made, or somebody makes one there at this very moment.
+    """
+    path.unlink(missing_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINKS | getattr(os, "O_BINARY", 0), 0o600)
+    return os.fdopen(handle, "wb")
+
+
+def _without_links(path: str, flags: int) -> int:
+    return os.open(path, flags | NO_LINKS, 0o666)
 
 
 class Files:
@@ -45,12 +65,13 @@ class Files:
         path.mkdir()
 
     def write(self, path: Path, data: bytes) -> None:
-        """Make a file, or replace its content in place."""
-        path.write_bytes(data)
+        """Make a file, or replace its content in place; a link there is refused."""
+        with open(path, "wb", opener=_without_links) as file:
+            file.write(data)
 
     def append(self, path: Path, data: bytes) -> None:
         """Write behind the end of an existing file."""
-        with path.open("r+b", buffering=0) as file:
+        with open(path, "r+b", buffering=0, opener=_without_links) as file:
             file.seek(0, os.SEEK_END)
             rest = memoryview(data)
             while rest:
