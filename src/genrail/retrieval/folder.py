@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,12 @@ from genrail.catalog import Catalog
 from genrail.constraints.segments import LiveTrie
 from genrail.decoding import BeamSettings
 from genrail.decoding.several import SeveralIndex
-from genrail.errors import FingerprintError, FormatError, StorageError
+from genrail.errors import DamagedError, FingerprintError, FormatError, GenrailError, StorageError
 from genrail.identifiers.several import SeveralIdentifiers, load_identifiers
 from genrail.retrieval.edition import Edition
 from genrail.retrieval.lanes import Lane, NativeLane
 from genrail.retrieval.replaying import replayed
+from genrail.storage.files import naming
 
 __all__ = ["KIND", "earlier_version", "follow", "load", "read_version", "refreshed", "roll_back", "save"]
 
@@ -69,8 +72,10 @@ def follow(edition: Edition, version: storage.Version) -> tuple[Edition, storage
 def load(folder: Path, encoder: Any = None) -> tuple[Edition, BeamSettings, storage.Journal]:
     """Open the live version of a folder and apply the changes logged since; every file is checked first."""
     version = storage.open_version(folder, kind=KIND)
+    with _naming_the_folder(version):
+        beam = BeamSettings(**version.details["beam"])
     edition, journal = read_version(version, encoder)
-    return edition, BeamSettings(**version.details["beam"]), journal
+    return edition, beam, journal
 
 
 def refreshed(edition: Edition, journal: storage.Journal, encoder: Any = None) -> tuple[Edition, storage.Journal]:
@@ -106,7 +111,30 @@ def roll_back(folder: Path, number: int | None, encoder: Any = None) -> tuple[Ed
 
 
 def read_version(version: storage.Version, encoder: Any) -> tuple[Edition, storage.Journal]:
-    """Put the parts of a checked version together."""
+    """Put the parts of a checked version together.
+
+    Raises:
+        DamagedError: Whoever sealed it sealed what is no engine: unknown details, arrays whose headers lie.
+    """
+    with _naming_the_folder(version):
+        return _parts(version, encoder)
+
+
+@contextmanager
+def _naming_the_folder(version: storage.Version) -> Iterator[None]:
+    try:
+        with naming(version.path, "reading"):
+            yield
+    except (GenrailError, ImportError):
+        raise
+    except Exception as error:
+        raise DamagedError(
+            f"{version.path} is whole and yet no engine that can be read ({type(error).__name__}: {error}); "
+            "restore a snapshot, roll back to an earlier version or build again"
+        ) from error
+
+
+def _parts(version: storage.Version, encoder: Any) -> tuple[Edition, storage.Journal]:
     details, path = version.details, version.path
     catalog = Catalog.load(path / "catalog")
     table = load_identifiers(path / "identifiers")
