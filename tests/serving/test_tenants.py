@@ -1,4 +1,4 @@
-"""What a tenant is told depends on the tenant's items alone, explanations included, and a filter that fails is closed."""
+"""What a tenant is told depends on its own items alone, explanations included; a filter that fails is closed."""
 
 import math
 
@@ -101,7 +101,7 @@ def test_a_tenant_s_numbers_count_its_own_twins(mixed, tmp_path):
 
 
 def test_a_tenant_s_scores_are_shares_of_its_own_items(mixed, tmp_path):
-    """Summed over all that a tenant may see, the probabilities are 1; without renormalising, others' share is missing."""
+    """Summed over all that a tenant may see, probabilities are 1; not renormalised, the share of others is missing."""
     keys, tokens = keys_in(tmp_path, RED, Key("all"))
     with client(Engine(mixed.edition, merging=NEVER), keys=keys) as http:
         body = {"query": "soft boot", "k": 23}
