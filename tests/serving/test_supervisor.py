@@ -226,7 +226,7 @@ def test_a_stopped_process_is_noticed_ended_and_replaced(monkeypatch, tmp_path):
         await until(replaced)
         assert "the process that holds the model does not answer" in said  # what /readyz tells meanwhile
         question = {"text": "boot", "history": [], "where": None}
-        waiting = Waiting(question, asyncio.get_running_loop().create_future())
+        waiting = Waiting(question, Kind(3), "", asyncio.get_running_loop().create_future())
         assert (await kept.answer(Batch(Kind(3), [waiting])))["answers"][0]["hits"]
         with pytest.raises(ProcessLookupError):
             os.kill(stopped, 0)

@@ -13,6 +13,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -44,11 +45,18 @@ class Caller:
         request_id: Of the client, or made here.
         key: Whose it is; None on open paths without a key.
         page: Further values for the log line.
+        spend: Counts further questions against the key's rate; gives the refusal when there were too many.
     """
 
     request_id: str
     key: Key | None
     page: dict[str, Any] = field(default_factory=dict)
+    spend: Callable[..., Refusal | None] = lambda count=1: None  # noqa: E731
+
+    @property
+    def name(self) -> str:
+        """Name the key, for turns between keys."""
+        return "" if self.key is None else self.key.name
 
     @property
     def tenant(self) -> str | None:
@@ -132,10 +140,11 @@ class Door:
             return Refusal(403, f"the key {who.key.name!r} asks only; this needs an admin key", "role")
         if (refusal := no_json(scope)) is not None:
             return refusal
-        rate = who.key.rate_per_second
-        refusal = self._rates.take(who.key.name, self._service.settings.rate_per_second if rate is None else rate)
+        rate = self._service.settings.rate_per_second if who.key.rate_per_second is None else who.key.rate_per_second
+        who.spend = partial(self._rates.take, who.key.name, rate)
+        refusal = who.spend()
         if refusal is None and path in QUESTION_PATHS:
-            refusal = self._service.full
+            refusal = self._service.full(who.name)
         return refusal
 
     def _write(self, scope: Scope, visit: _Visit) -> None:

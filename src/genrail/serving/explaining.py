@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,7 +58,14 @@ class TwinNumbers:
         return self._known[prefix]
 
 
-def explain(edition: Edition, ranking: Ranking, question: Page, wanted: Page, tenant: bool = False) -> Page:
+def explain(
+    edition: Edition,
+    ranking: Ranking,
+    question: Page,
+    wanted: Page,
+    tenant: bool = False,
+    before_step: Callable[[], None] | None = None,
+) -> Page:
     """Write a ranking's trace for people.
 
     Args:
@@ -68,6 +75,7 @@ def explain(edition: Edition, ranking: Ranking, question: Page, wanted: Page, te
         wanted: How many `beams` of a step and `children` of a beam are shown.
         tenant: Tell nothing that items outside the edition can move: the mass that was removed is then that of the
             request's own filter, as a share of what the tenant may see, and twins are counted among the tenant's items.
+        before_step: Called before each beam is written; what it raises ends the writing.
 
     Returns:
         `trace` and `item`.
@@ -85,6 +93,8 @@ def explain(edition: Edition, ranking: Ranking, question: Page, wanted: Page, te
         for beam, full in zip(step["beams"], traced.beams, strict=False):
             if tenant:
                 beam["removed_mass"] = float(np.clip(1.0 - np.exp(full.log_probabilities).sum(), 0.0, 1.0))
+            if before_step is not None:
+                before_step()
             for child in beam["children"]:
                 prefix = (*beam["prefix"], child["token"])
                 child["kept"] = prefix in kept

@@ -147,11 +147,12 @@ class Host:
         answers = iter(self._answer(edition, queries, batch["k"], beam, before_step))
         found = [next(answers) if isinstance(one, Query) else one for one in asked]
         pages = [_page(answer, beam.trace) for answer in found]
+        tenant = batch["tenant"] is not None
         if batch.get("explain") is not None:
             for question, answer, page in zip(batch["questions"], found, pages, strict=True):
                 if isinstance(answer, Ranking):
-                    page.update(explain(edition, answer, question, batch["explain"], batch["tenant"] is not None))
-            if batch["tenant"] is not None:
+                    page.update(explain(edition, answer, question, batch["explain"], tenant, before_step))
+            if tenant:
                 _number_among_own(edition, pages)
         return {"answers": pages, **standing.names}
 

@@ -25,6 +25,8 @@ class Limits:
         batch_hits: Hits that the questions of one request ask for together.
         filter_characters: Of a filter.
         filter_values: Values listed in a filter.
+        filter_conditions: Conditions of a filter.
+        filter_patterns: Those of them with LIKE or ILIKE, each of which reads a whole column of texts.
         title_characters: Of a title that is added.
         item_bytes: Of an item that is added, as JSON.
         items: Items of one change.
@@ -41,6 +43,8 @@ class Limits:
     batch_hits: int = 4096
     filter_characters: int = 262_144  # 10,000 ids of 24 characters
     filter_values: int = 10_000
+    filter_conditions: int = 1000
+    filter_patterns: int = 32  # some two seconds for a million items
     title_characters: int = 1024
     item_bytes: int = 65_536
     items: int = 10_000

@@ -36,7 +36,7 @@ class Threads:
         self._host = host
         self._decoding = ThreadPoolExecutor(1, "genrail decode")
         self._changing = ThreadPoolExecutor(1, "genrail change")
-        self._asking = ThreadPoolExecutor(2, "genrail ask")
+        self._asking = ThreadPoolExecutor(4, "genrail ask")
 
     async def start(self) -> None:
         """Load what is lazy."""

@@ -39,7 +39,7 @@ class Worker:
         self._decodes: SimpleQueue[Page] = SimpleQueue()
         self._left: set[int] = set()
         self._changing = ThreadPoolExecutor(1, "change")
-        self._asking = ThreadPoolExecutor(2, "ask")
+        self._asking = ThreadPoolExecutor(4, "ask")
 
     def run(self) -> None:
         """Work until the server closes the line."""

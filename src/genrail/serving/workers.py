@@ -140,7 +140,11 @@ class Workers:
             states = await asyncio.gather(*(worker.call("state", {}) for worker in ready))
             sums = {key: sum(state[key] for state in states) for key in ("gate_checked", "gate_violations")}
             return states[0] | sums
-        return await ready[0].call(name, page)
+        if name == "filter":  # whichever decodes the question then finds it evaluated
+            return (await asyncio.gather(*(worker.call(name, page) for worker in ready)))[0]
+        if name == "progress":
+            return await self._workers[0].call(name, page)
+        return await min(ready, key=lambda worker: worker.load).call(name, page)
 
     async def _change(self, page: Page) -> Page:
         first, *others = self._workers
@@ -297,6 +301,11 @@ class _Worker:
             self.tell({"id": 0, "name": "beat", "page": {}})
         self._unwanted = {number: looks + 1 for number, looks in self._unwanted.items()}
         return self._pulse.hung or any(looks > STUCK_LOOKS for looks in self._unwanted.values())
+
+    @property
+    def load(self) -> int:
+        """Count what it was asked and has not answered."""
+        return len(self._asked)
 
     @property
     def answers(self) -> bool:
