@@ -68,10 +68,11 @@ def test_a_filter_whose_deadline_is_over_stops_at_its_next_condition(monkeypatch
     with client(own_engine()) as http:
         held = HeldFilters(monkeypatch)
         assert_problem(costly(http, timeout_ms=50), 504, "50 ms")
-        assert held.evaluated == 1
+        begun = held.evaluated
+        assert begun <= 1
         held.go.set()
         assert costly(http).status_code == 200
-        assert held.evaluated <= 1 + 20 + 1  # those of the second, and none that the first left undone
+        assert held.evaluated <= begun + 20  # those of the second, and none that the first left undone
 
 
 def test_costly_requests_of_one_key_leave_room_for_those_of_others(monkeypatch, tmp_path):

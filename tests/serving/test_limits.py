@@ -15,7 +15,8 @@ from tests.serving.clients import QUICK, assert_problem, bearer, client, keys_in
 
 SMALL = Limits(
     body_bytes=5_000, change_body_bytes=20_000, query_characters=50, history=5, k=20, batch=4, batch_hits=30,
-    filter_characters=200, filter_values=6, filter_conditions=5, filter_patterns=2, title_characters=40, item_bytes=500, items=3, documents=4,
+    filter_characters=200, filter_values=6, filter_conditions=5, filter_patterns=2,
+    title_characters=40, item_bytes=500, items=3, documents=4,
     document_characters=30,
 )  # fmt: skip
 

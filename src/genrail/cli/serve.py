@@ -34,6 +34,9 @@ def serve(
     queue: Annotated[int, typer.Option("--queue", help="Requests that may wait; more are refused.")] = 64,
     batch: Annotated[int, typer.Option("--batch", help="Requests that are decoded together at most.")] = 32,
     rate: Annotated[float, typer.Option("--rate", help="Requests per second and key; 0 for no limit.")] = 0.0,
+    change_wait: Annotated[
+        float, typer.Option("--change-wait", help="Seconds a change is waited for; then 202, and it goes on by itself.")
+    ] = 30.0,
     beam_width: Annotated[int | None, typer.Option("--beam-width", help="Beams; more find more, slower.")] = None,
     beside: Annotated[
         Path | None, typer.Option("--beside", help="A second engine, to compare the answers in the page.")
@@ -66,6 +69,7 @@ def serve(
             log_queries=log_queries,
             name=engine.name,
             traces=traces,
+            change_wait_seconds=change_wait,
             origins=tuple(origin or ()),
             hosts=tuple(allow_host or ()),
         )

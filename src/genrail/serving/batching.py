@@ -209,7 +209,9 @@ class Batcher:
         """Refuse the youngest question of the key that has the most, if the queue is full."""
         most = max(self._settings.queue, self._settings.change_queue) if self._roomy else self._settings.queue
         if self._depth >= most:
-            self._refuse(max(self._queues.values(), key=len)[-1], self._no_room())
+            youngest, refusal = max(self._queues.values(), key=len)[-1], self._no_room()
+            self._forget(youngest)
+            self._refuse(youngest, refusal)
 
     def change(self, going_on: bool) -> None:
         """Hear that the engine is being changed, or no longer: until that is digested more may wait."""

@@ -59,9 +59,9 @@ async def _left(request: Request) -> None:
         pass
 
 
-def json_answer(page: Page | list[Page]) -> Response:
+def json_answer(page: Page | list[Page], status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Write a page as it is: its shape is known, so nothing is validated on the way out."""
-    return Response(json.dumps(page, separators=(",", ":")).encode(), media_type="application/json")
+    return Response(json.dumps(page, separators=(",", ":")).encode(), status, headers, media_type="application/json")
 
 
 def answered(page: Page, who: Caller, began: float) -> Page:

@@ -13,6 +13,7 @@ from genrail.retrieval.engine import Engine
 from genrail.serving.batching import Backend, Batcher, Kind
 from genrail.serving.errors import Refusal
 from genrail.serving.host import Host
+from genrail.serving.jobs import Job, Jobs
 from genrail.serving.limits import costly_filter
 from genrail.serving.metrics import Metrics
 from genrail.serving.settings import ServeSettings
@@ -24,7 +25,6 @@ __all__ = ["Service"]
 
 Page = dict[str, Any]
 _log = logging.getLogger("genrail.serving")
-CALL_SECONDS = 60.0  # for a change; a question has its own deadline
 COSTLY_AT_ONCE = 2  # costly calls of one worker, which has four threads beside that of the decodes
 RERANK_DOCUMENTS = 16  # that are encoded at a time: a tenth of a second
 
@@ -46,7 +46,7 @@ class Service:
         self.tracing = Tracing(self.settings.traces)
         self._batcher = Batcher(backend, self.settings, self.metrics, self.tracing)
         self._turns = Turns(COSTLY_AT_ONCE * backend.parallel, backend.parallel, self.settings.queue)
-        self._changing = asyncio.Lock()
+        self.jobs = Jobs(self._change)
         self._checker: asyncio.Task[None] | None = None
 
     @classmethod
@@ -77,6 +77,7 @@ class Service:
         with suppress(TimeoutError):
             async with asyncio.timeout(self.settings.drain_seconds):
                 await self._batcher.drain()
+        await self.jobs.drain(self.settings.drain_seconds)
         await self._batcher.close()
         await self._backend.close()
 
@@ -195,21 +196,32 @@ class Service:
         if self._backend.trouble is not None:
             raise Refusal(503, f"{self._backend.trouble}; ask again in a moment", "unavailable", 1)
 
-    async def change(self, page: Page) -> Page:
+    def begin(self, page: Page) -> Job:
+        """Begin a change, see `Host.change`; it is made after those before it, whether anybody waits or not.
+
+        Raises:
+            Refusal: Nothing can be changed at the moment, or too many changes wait.
+        """
+        if self.stopping:
+            raise Refusal(503, "the server is stopping; repeat in a moment", "stopping", 1)
+        self._check_trouble()
+        return self.jobs.begin(page)
+
+    async def _change(self, page: Page) -> Page:
         """Change the engine; the change is on the disk and every later answer knows it.
 
         Args:
             page: See `Host.change`.
 
         Raises:
-            Refusal: Nothing was changed, or (504, 503) it is not known whether it was.
+            Refusal: Nothing was changed, or (503) it is not known whether it was.
         """
-        async with self._changing:
-            self._batcher.change(True)
-            try:
-                found = await asyncio.shield(self.call("change", page, CALL_SECONDS))
-            finally:
-                self._batcher.change(False)
+        self._check_trouble()
+        self._batcher.change(True)
+        try:
+            found = await self._backend.call("change", page)
+        finally:
+            self._batcher.change(False)
         self.metrics.changes.labels(page["verb"]).inc()
         self.metrics.stand(found)
         _log.info(

@@ -70,6 +70,7 @@ class ServeSettings:
         drain_seconds: How long a server that is told to stop works on what it has accepted.
         rate_per_second: Requests that each key may make on average; 0 for no limit. A key's own rate goes before it.
         burst: Requests that a key may make at once, as a multiple of its rate.
+        change_wait_seconds: How long a change is waited for before it is answered 202 and goes on by itself.
         slow_seconds: A client that sends its headers or its body slower than this, in all, is cut off with 408.
         log_queries: Write the words of queries to the log; otherwise only their length and a hash.
         check_seconds: How often the engine on disk is compared with its manifest (names and sizes); 0 for never.
@@ -89,6 +90,7 @@ class ServeSettings:
     drain_seconds: float = 10.0
     rate_per_second: float = 0.0
     burst: float = 2.0
+    change_wait_seconds: float = 30.0  # below the 60 s after which proxies usually give up
     slow_seconds: float = 10.0
     log_queries: bool = False
     check_seconds: float = 10.0
@@ -102,7 +104,7 @@ class ServeSettings:
     def __post_init__(self) -> None:
         _at_least(self, 1, ["queue", "change_queue", "connections", "batch", "burst"])
         _at_least(self, 0.001, ["deadline_seconds", "slow_seconds"])
-        _at_least(self, 0, ["drain_seconds", "rate_per_second", "check_seconds"])
+        _at_least(self, 0, ["drain_seconds", "rate_per_second", "check_seconds", "change_wait_seconds"])
 
 
 def _at_least(settings: object, least: float, names: list[str]) -> None:

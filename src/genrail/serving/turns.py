@@ -81,8 +81,11 @@ class Turns:
         if not self._running[key]:
             del self._running[key]
         for other in list(self._waiting):
-            if self._free(other):
-                place = self._waiting[other][0]
+            if not self._free(other):
+                continue
+            # Those who have just given up are still in line until they are told so.
+            place = next((one for one in self._waiting[other] if not one.done()), None)
+            if place is not None:
                 self._forget(other, place)
                 if other in self._waiting:
                     self._waiting.move_to_end(other)
@@ -91,6 +94,8 @@ class Turns:
                 return
 
     def _forget(self, key: str, place: asyncio.Future[None]) -> None:
-        self._waiting[key].remove(place)
-        if not self._waiting[key]:
-            del self._waiting[key]
+        line = self._waiting.get(key)
+        if line is not None and place in line:
+            line.remove(place)
+            if not line:
+                del self._waiting[key]
