@@ -24,8 +24,8 @@ class SlowReading:
         read = lane.read
 
         def slow(lane, catalog, rows, progress):
-            self.begun += 1
             progress("reading", 3, len(rows))
+            self.begun += 1
             self.go.wait(60)
             return read(lane, catalog, rows, progress)
 

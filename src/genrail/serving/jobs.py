@@ -89,6 +89,7 @@ class Jobs:
             del self._jobs[name]
         name = secrets.token_hex(8)
         job = self._jobs[name] = Job(name, page["verb"], asyncio.create_task(self._run(name, page)))
+        job.task.add_done_callback(lambda task: task.cancelled() or task.exception())  # heard, if nobody asks for it
         return job
 
     def find(self, name: str) -> Job | None:
