@@ -8,11 +8,13 @@ import signal
 import pytest
 
 from genrail.errors import StorageError
+from genrail.serving import worker_process
 from genrail.serving import workers as module
 from genrail.serving.batching import Batch, Kind, Waiting
 from genrail.serving.errors import Refusal
 from genrail.serving.pulse import BUSY_LOOKS, HUNG_LOOKS, SILENT_LOOKS, STARTING_LOOKS, Pulse
-from genrail.serving.workers import GIVE_UP_AFTER, GIVE_UP_LACKING, STUCK_LOOKS, Workers, _Worker
+from genrail.serving.worker_process import STUCK_LOOKS, WorkerProcess
+from genrail.serving.workers import GIVE_UP_AFTER, GIVE_UP_LACKING, Workers
 from tests.serving.clients import own_engine
 
 LACKS = [
@@ -30,8 +32,8 @@ class Starts:
     def __init__(self, monkeypatch, outcomes):
         self.outcomes, self.made, self.lives = list(outcomes), 0, []
         monkeypatch.setattr(module, "FIRST_PAUSE", 0)
-        monkeypatch.setattr(_Worker, "start", lambda worker: self.start())
-        monkeypatch.setattr(_Worker, "end", lambda worker: self.end(worker))
+        monkeypatch.setattr(WorkerProcess, "start", lambda worker: self.start())
+        monkeypatch.setattr(WorkerProcess, "end", lambda worker: self.end(worker))
 
     async def start(self):
         outcome = self.outcomes.pop(0) if self.outcomes else None
@@ -169,7 +171,7 @@ def test_where_processor_time_is_not_told_beats_alone_decide():
 
 
 def test_a_worker_that_does_not_end_what_nobody_waits_for_is_ended():
-    worker = _Worker([])
+    worker = WorkerProcess([])
     worker.ready = True
     worker._asked[7] = None
     worker.leave(7)
@@ -210,7 +212,7 @@ def test_a_worker_that_does_not_answer_is_given_no_work_until_it_does(tmp_path):
 def test_a_stopped_process_is_noticed_ended_and_replaced(monkeypatch, tmp_path):
     """The real thing: SIGSTOP, as a debugger or a machine out of memory would do it."""
     own_engine().save(tmp_path / "shop.genrail")
-    monkeypatch.setattr(module, "BEAT_SECONDS", 0.2)
+    monkeypatch.setattr(worker_process, "BEAT_SECONDS", 0.2)
 
     async def live():
         kept = Workers(tmp_path / "shop.genrail")
