@@ -8,7 +8,7 @@ import pytest
 
 from genrail.catalog import Catalog
 from genrail.catalog.filters import Like
-from genrail.retrieval import Engine, MergeSettings
+from genrail.engine import Engine, MergeSettings
 from genrail.serving.batching import Batcher, Kind
 from genrail.serving.errors import Refusal
 from genrail.serving.keys import Key
@@ -17,9 +17,9 @@ from genrail.serving.metrics import Metrics
 from genrail.serving.service import RERANK_DOCUMENTS, Service
 from genrail.serving.settings import ServeSettings
 from genrail.serving.turns import Turns
-from tests.retrieval.shops import engine
 from tests.serving.clients import QUICK, assert_problem, bearer, client, ids, keys_in
 from tests.serving.processes import until
+from tests.shops import engine
 
 PATTERNS = " OR ".join(f"name ILIKE '%{letter}%'" for letter in "abcdefghijklmnopqrst")
 
@@ -101,7 +101,7 @@ def test_costly_requests_of_one_key_leave_room_for_those_of_others(monkeypatch, 
 def test_a_rerank_is_encoded_in_pieces_between_which_questions_are_answered(monkeypatch):
     own = fresh()
     with client(own, dataclasses.replace(QUICK, deadline_seconds=60)) as http:
-        encoder, model = type(own.encoder), type(own.edition.lane.model)
+        encoder, model = type(own.edition.finder.encoder), type(own.edition.finder.spelling.model)
         encode, prefill = encoder.encode, model.prefill
         happened, go = [], threading.Event()
 

@@ -7,7 +7,7 @@ import resource
 import numpy as np
 import pytest
 
-from genrail.retrieval import Engine, MergeSettings
+from genrail.engine import Engine, MergeSettings
 from genrail.serving.frames import pack
 from genrail.serving.host import error_of
 from genrail.serving.worker import Worker
@@ -45,7 +45,7 @@ FAULTS = {
 def test_a_disk_that_fails_while_publishing_is_507_and_the_old_version_serves_on(folder, monkeypatch, fault):
     with client(Engine.load(folder, live=True, merging=NEVER)) as http:
         before = ids(http.post("/v1/search", json={"query": "boot", "k": 40}))
-        lane = type(http.app.state.service._backend._host.engine.edition.lane)
+        lane = type(http.app.state.service._backend._host.engine.edition.finder)
 
         def fail(*_):
             raise FAULTS[fault]

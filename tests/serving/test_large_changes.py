@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from genrail.retrieval import Engine, MergeSettings
+from genrail.engine import Engine, MergeSettings
 from genrail.serving.errors import Refusal
 from genrail.serving.jobs import MOST_DONE, MOST_UNDONE, Jobs
 from genrail.serving.settings import Limits
@@ -42,7 +42,7 @@ def items(first, count):
 def test_a_change_that_takes_long_is_accepted_and_tells_its_progress(monkeypatch):
     own = own_engine()
     with client(own, IMPATIENT) as http:
-        slow = SlowReading(monkeypatch, type(own.edition.lane))
+        slow = SlowReading(monkeypatch, type(own.edition.finder))
         one = http.post("/v1/index/add", json={"items": items(0, 10)})
         two = http.post("/v1/index/add", json={"items": items(10, 10)})
         assert one.status_code == two.status_code == 202
@@ -64,7 +64,7 @@ def test_a_change_that_takes_long_is_accepted_and_tells_its_progress(monkeypatch
 def test_a_change_that_is_refused_later_says_why(monkeypatch):
     own = own_engine()
     with client(own, IMPATIENT) as http:
-        slow = SlowReading(monkeypatch, type(own.edition.lane))
+        slow = SlowReading(monkeypatch, type(own.edition.finder))
         http.post("/v1/index/add", json={"items": items(0, 1)})
         again = http.post("/v1/index/add", json={"items": items(0, 1)})
         assert again.status_code == 202

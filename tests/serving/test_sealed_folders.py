@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from genrail.cli.main import app
+from genrail.engine import load
 from genrail.errors import DamagedError, FormatError, StorageError
-from genrail.retrieval import load
 from genrail.storage import open_version, publish
 from tests.serving.clients import own_engine
 

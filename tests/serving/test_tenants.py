@@ -5,10 +5,10 @@ import math
 import pytest
 
 from genrail.catalog import Catalog
-from genrail.retrieval import Engine, MergeSettings
+from genrail.engine import Engine, MergeSettings
 from genrail.serving.keys import Key
-from tests.retrieval.shops import build
 from tests.serving.clients import assert_problem, bearer, client, keys_in, own_engine
+from tests.shops import build
 
 RED = Key("red", where="shop = 1")
 ADMIN = Key("boss", role="admin")
@@ -74,7 +74,7 @@ def test_explanations_do_not_move_with_foreign_items(mixed, tmp_path):
 
 def test_a_tenant_s_numbers_count_its_own_twins(mixed, tmp_path):
     keys, tokens = keys_in(tmp_path, RED, Key("all"))
-    table, catalog = mixed.edition.table, mixed.catalog
+    table, catalog = mixed.edition.finder.table, mixed.catalog
     spelt = {name: table.sequence(catalog.row(name)).tolist() for name in ("blue0", "red0", "red1", "red2")}
     own = spelt["red0"]
     assert all(one[:-1] == own[:-1] for one in spelt.values()), "the twins of this test share their codes"

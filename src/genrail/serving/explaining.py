@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from genrail.identifiers import IdentifierTable
-from genrail.retrieval.edition import Edition
+from genrail.finders.generative import generative_part
+from genrail.finding import Edition, Trace
 from genrail.types import Ranking
 
 __all__ = ["TwinNumbers", "explain"]
@@ -29,9 +29,9 @@ class TwinNumbers:
     """
 
     def __init__(self, edition: Edition | None) -> None:
-        table = None if edition is None else edition.table
-        fixed = isinstance(table, IdentifierTable) and table.end_token is None and table.length
-        self._matrix = table.matrix()[edition.catalog.live] if edition is not None and fixed else None  # type: ignore[union-attr]
+        part = None if edition is None else generative_part(edition.finder)
+        fixed = part is not None and part.table.end_token is None and len(part.table.leading)
+        self._matrix = part.table.leading.matrix()[edition.catalog.live] if fixed and part and edition else None
         self._known: dict[tuple[int, ...], list[int]] = {}
 
     def own(self, sequence: Sequence[int]) -> list[int]:
@@ -80,12 +80,13 @@ def explain(
     Returns:
         `trace` and `item`.
     """
+    made: Trace | None = ranking.trace
     numbers = TwinNumbers(edition if tenant else None)
     item = _item(edition, ranking, question.get("item_id"), numbers)
-    if ranking.trace is None:  # nothing was allowed, so nothing was decoded
+    if made is None:  # nothing was decoded
         return {"trace": {"steps": []}, "item": item}
-    trace = ranking.trace.to_dict(wanted["children"])
-    for step, traced in zip(trace["steps"], ranking.trace.steps, strict=True):
+    trace: Page = dict(made.to_dict(wanted["children"]))
+    for step, traced in zip(trace["steps"], made.steps, strict=True):
         kept = {tuple(prefix) for prefix in step["kept"]}
         step["kept"] = [numbers.own(prefix) for prefix in step["kept"]]
         step["beam_count"] = len(step["beams"])
@@ -98,13 +99,9 @@ def explain(
             for child in beam["children"]:
                 prefix = (*beam["prefix"], child["token"])
                 child["kept"] = prefix in kept
-                child["spelling"] = _spell(edition, prefix)
+                child["spelling"] = made.spell(prefix)
                 child["token"] = numbers.own(prefix)[-1]
     return {"trace": trace, "item": item}
-
-
-def _spell(edition: Edition, prefix: Sequence[int]) -> str:
-    return edition.lane.spell(prefix, edition.catalog, edition.table)
 
 
 def _item(edition: Edition, ranking: Ranking, item_id: str | None, numbers: TwinNumbers) -> Page | None:
@@ -113,12 +110,14 @@ def _item(edition: Edition, ranking: Ranking, item_id: str | None, numbers: Twin
     row = int(edition.catalog.rows([item_id])[0])
     if row < 0:
         return {"id": item_id, "title": None, "identifier": None, "rank": None, "story": "not in the catalogue"}
-    identifier = edition.table.sequence(row).tolist()
     ranks = [hit.rank for hit in ranking if hit.item_id == item_id]
+    rank = ranks[0] if ranks else None
+    told = f"rank {rank} of this answer" if ranks else "not in this answer"
+    made: Trace | None = ranking.trace
     return {
         "id": item_id,
         "title": edition.catalog.titles[row],
-        "identifier": numbers.own(identifier),
-        "rank": ranks[0] if ranks else None,
-        "story": "nothing is allowed" if ranking.trace is None else ranking.trace.follow(identifier),
+        "identifier": None if made is None else numbers.own(made.identifier(row)),
+        "rank": rank,
+        "story": told if made is None else made.follow(row),
     }

@@ -1,0 +1,268 @@
+"""From recipes to the lanes of a fused engine, and what each lane counts for: chosen on the user's own data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from genrail.errors import SettingsError
+from genrail.finders.fused import BATCH, HISTORY, HISTORY_SEEN, WORDS, WORDS_SHARE, Fused
+from genrail.finding import (
+    Data,
+    Edition,
+    Finder,
+    FindOptions,
+    Progress,
+    Recipe,
+    Report,
+    Request,
+    recipe_named,
+    resolve,
+)
+from genrail.ranking.mixing import Answers, Mixture, learn_mixture
+from genrail.types import Query
+
+if TYPE_CHECKING:
+    from genrail.evaluation.splits import HeldOut
+
+__all__ = ["FusedRecipe", "Lanes", "built_lanes", "mixtures", "taught_lanes"]
+
+LOOKUP = 2.5  # of a lane that knows exact matches only: more than all others together, so that a match comes first
+CUTOFF = 10
+TUNED_ON = 500  # histories that settings of a lane are chosen on; the difference between two is a few percent
+
+
+@dataclass(frozen=True)
+class FusedRecipe(Recipe):
+    """Say which lanes an engine has.
+
+    Args:
+        lanes: Kinds of finders, by name. Those that need interactions are left out where there are none.
+        settings: Of each lane, by its name.
+        words_share: Of the score for words and a history together, what the words decide.
+        levels, codes, identifiers, pseudo_queries, train_items, max_seconds, epochs: See `NativeRecipe`.
+    """
+
+    kind: ClassVar[str] = "fused"
+    finder: ClassVar[type[Finder]] = Fused
+    learns: ClassVar[bool] = True
+
+    lanes: tuple[str, ...] = ("native", "bm25", "dense", "cooccurrence")
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    words_share: float = WORDS_SHARE
+    levels: int | None = None
+    codes: int | None = None
+    identifiers: str | None = None
+    pseudo_queries: int | None = None
+    train_items: int | None = None
+    max_seconds: float | None = None
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.lanes or len(set(self.lanes)) != len(self.lanes):
+            raise SettingsError(f"lanes are {self.lanes}; give one or more, each once")
+        if not 0.0 <= self.words_share <= 1.0:
+            raise SettingsError(f"words_share is {self.words_share}; give 0 to 1")
+
+    def recipes(self) -> dict[str, Recipe]:
+        """Make the recipe of each lane."""
+        return {name: recipe_named(name, self._settings(name)) for name in self.lanes}
+
+    def _settings(self, name: str) -> dict[str, Any]:
+        own = dict(self.settings.get(name, {}))
+        if name == "native":
+            shared = ("levels", "codes", "identifiers", "pseudo_queries", "train_items", "max_seconds", "epochs")
+            own = {key: value for key in shared if (value := getattr(self, key)) is not None} | own
+        return own
+
+    def build(self, data: Data, progress: Progress) -> Fused:
+        """Build each lane on the same data, and learn how much each counts."""
+        return self.around({}, data, progress)
+
+    def around(self, given: Mapping[str, Finder], data: Data, progress: Progress) -> Fused:
+        """Build the lanes that are not given, and learn how much each counts."""
+        lanes = built_lanes(self.recipes(), data, progress, given)
+        return Fused(data.catalog, lanes.final, mixtures(lanes, data, progress), self, data.seed, self.words_share)
+
+    def train(self, finder: Finder, data: Data, progress: Progress) -> Fused:
+        """Teach the lanes that learn, and learn the weights anew."""
+        assert isinstance(finder, Fused)
+        lanes, report = taught_lanes(finder.lanes, data, progress)
+        mixed = mixtures(lanes, data, progress, finder.mixtures)
+        return finder.replaced(lanes=lanes.final, mixtures=mixed, report=report)
+
+
+@dataclass(frozen=True, eq=False)
+class Lanes:
+    """Hold the lanes of an engine, and the same without the events that weights are learnt on.
+
+    Args:
+        final: As they answer.
+        blind: As they are asked while weights are learnt; the same ones where they never saw these events.
+    """
+
+    final: dict[str, Finder]
+    blind: dict[str, Finder]
+
+
+def built_lanes(
+    recipes: Mapping[str, Recipe], data: Data, progress: Progress, given: Mapping[str, Finder] | None = None
+) -> Lanes:
+    """Build each lane; those that need interactions are left out where there are none.
+
+    Lanes that learn do without the validation events, on which they stop and weights are learnt. The others are built
+    twice, once without them: that costs seconds. What a lane's recipe lets choose is chosen on these events too. Lanes
+    that are `given` are taken as they are.
+
+    Raises:
+        SettingsError: No lane is left.
+    """
+    final: dict[str, Finder] = {}
+    blind: dict[str, Finder] = {}
+    before = data.without_validation
+    for name, recipe in recipes.items():
+        if recipe.needs_interactions and data.sequences is None:
+            continue
+        if given and name in given:
+            final[name] = blind[name] = given[name]
+        elif recipe.learns:
+            final[name] = blind[name] = recipe.build(before, progress)
+        else:
+            chosen, blind[name] = _chosen(recipe, before, progress)
+            final[name] = chosen.build(data, progress) if before is not data else blind[name]
+    if not final:
+        raise SettingsError(f"the lanes {', '.join(recipes)} need interactions; give some, or other lanes")
+    return Lanes(final, blind)
+
+
+def _chosen(recipe: Recipe, before: Data, progress: Progress) -> tuple[Recipe, Finder]:
+    """Choose among the settings of a lane that does not learn, on validation events where there are any."""
+    choices = list(recipe.choices()) if before.held_back is not None and len(before.held_back) else [recipe]
+    if len(choices) == 1:
+        return recipe, recipe.build(before, progress)
+    assert before.held_back is not None
+    held_out = before.held_back.sample(TUNED_ON, before.seed)
+    best: tuple[float, Recipe, Finder] | None = None
+    for done, choice in enumerate(choices):
+        progress(f"settings of {recipe.kind}", done, len(choices))
+        finder = (None if best is None else best[2].retuned(choice)) or choice.build(before, progress)
+        figure = _ndcg(finder, before, held_out)
+        if best is None or figure > best[0]:
+            best = figure, choice, finder
+    assert best is not None
+    progress(f"settings of {recipe.kind}", len(choices), len(choices))
+    return best[1], best[2]
+
+
+def _ndcg(finder: Finder, data: Data, held_out: HeldOut) -> float:
+    gains = []
+    for first, requests in _batches(Edition(data.catalog, finder), _histories(data, held_out, exclude_seen=True)):
+        for place, found in enumerate(finder.find(requests, CUTOFF, FindOptions()), start=first):
+            rank = np.flatnonzero(found.rows == held_out.targets[place])
+            gains.append(1.0 / np.log2(rank[0] + 2.0) if len(rank) else 0.0)
+    return float(np.mean(gains))
+
+
+def taught_lanes(lanes: Mapping[str, Finder], data: Data, progress: Progress) -> tuple[Lanes, Report | None]:
+    """Teach the lanes that learn, and count anew what the others count.
+
+    Raises:
+        SettingsError: No lane learns from such data.
+    """
+    final: dict[str, Finder] = {}
+    blind: dict[str, Finder] = {}
+    before, report = data.without_validation, None
+    for name, lane in lanes.items():
+        recipe = lane.recipe
+        if recipe.learns:
+            final[name] = blind[name] = recipe.train(lane, before, progress)
+            report = final[name].report or report
+        elif recipe.needs_interactions and data.sequences is not None:
+            final[name], blind[name] = recipe.build(data, progress), recipe.build(before, progress)
+        else:
+            final[name] = blind[name] = lane
+    if data.sequences is None and not data.judged:
+        raise SettingsError("nothing to learn from: give interactions, or queries and qrels")
+    return Lanes(final, blind), report
+
+
+def mixtures(
+    lanes: Lanes, data: Data, progress: Progress, before: Mapping[str, Mixture] | None = None
+) -> dict[str, Mixture]:
+    """Learn what each lane counts for each kind of question; by default where there is nothing to learn from.
+
+    Args:
+        lanes: To be fused.
+        data: Judged queries for words, interactions for histories.
+        progress: Called with (stage, done, total).
+        before: Used for kinds that the data says nothing about; None for the defaults.
+    """
+    words = [name for name, lane in lanes.final.items() if lane.reads_words] or list(lanes.final)
+    pasts = [name for name, lane in lanes.final.items() if lane.reads_histories] or list(lanes.final)
+    priors = {WORDS: _prior(lanes.final, words), HISTORY: _prior(lanes.final, pasts)}
+    priors[HISTORY_SEEN] = priors[HISTORY]
+    found = {**priors, **(before or {})}
+    if data.judged and len(words) > 1:
+        queries = [Query((data.queries or {})[query_id]) for query_id in data.judged]
+        grades = [
+            dict(zip(data.catalog.rows(list(each)).tolist(), each.values(), strict=True))
+            for each in data.judged.values()
+        ]
+        found[WORDS] = _learnt(lanes.blind, priors[WORDS], data, queries, grades, WORDS, progress)
+    held_out = data.without_validation.held_back
+    if held_out is not None and len(held_out) and len(pasts) > 1:
+        targets = [{int(row): 1.0} for row in held_out.targets]
+        for kind, exclude_seen in ((HISTORY, True), (HISTORY_SEEN, False)):
+            queries = _histories(data, held_out, exclude_seen)
+            found[kind] = _learnt(lanes.blind, priors[kind], data, queries, targets, kind, progress)
+    return found
+
+
+def _prior(lanes: Mapping[str, Finder], names: Sequence[str]) -> Mixture:
+    """Fuse by reciprocal ranks; a lane that writes identifiers has to earn its weight where others read words too."""
+    weights = {}
+    plain = [name for name in names if not hasattr(lanes[name], "decoder")]
+    for name in names:
+        weights[name] = LOOKUP if lanes[name].exact_only else 1.0 if name in plain or not _others(lanes, plain) else 0.0
+    return Mixture.prior(weights)
+
+
+def _others(lanes: Mapping[str, Finder], names: Sequence[str]) -> bool:
+    return any(not lanes[name].exact_only for name in names)
+
+
+def _histories(data: Data, held_out: HeldOut, exclude_seen: bool) -> list[Query]:
+    ids = data.catalog.item_ids
+    return [
+        Query(history=[ids[row] for row in held_out.history(index).tolist()], exclude_seen=exclude_seen)
+        for index in range(len(held_out))
+    ]
+
+
+def _batches(edition: Edition, queries: Sequence[Query]) -> Iterator[tuple[int, list[Request]]]:
+    for first in range(0, len(queries), BATCH):
+        part = queries[first : first + BATCH]
+        yield first, [resolve(query, edition.catalog, edition.filters) for query in part]
+
+
+def _learnt(
+    lanes: Mapping[str, Finder],
+    prior: Mixture,
+    data: Data,
+    queries: Sequence[Query],
+    grades: Sequence[Mapping[int, float]],
+    kind: str,
+    progress: Progress,
+) -> Mixture:
+    """Ask all lanes of a kind of question, and learn weights on what they say."""
+    asker = Fused(data.catalog, lanes, {kind: prior}, FusedRecipe(), data.seed)
+    answers: list[Answers] = []
+    for first, requests in _batches(Edition(data.catalog, asker), queries):
+        progress(f"weights for {kind}", first, len(queries))
+        answers += asker.asked(requests, prior.lanes)
+    found = learn_mixture(prior, answers, grades, cutoff=CUTOFF, seed=data.seed)
+    progress(f"weights for {kind}", len(queries), len(queries))
+    return found
