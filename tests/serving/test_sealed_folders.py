@@ -44,18 +44,29 @@ def refused(folder):
     assert not isinstance(said.exception, KeyError | TypeError | ValueError | MemoryError), said.exception
 
 
+def finder(**values):
+    """Change what the finder saved of itself; None takes a value away."""
+
+    def change(details):
+        changed = {**details["finder"], **values}
+        return {**details, "finder": {name: value for name, value in changed.items() if value is not None}}
+
+    return change
+
+
 @pytest.mark.parametrize(
     "change",
     [
         pytest.param(lambda details: {}, id="nothing"),
-        pytest.param(lambda details: {**details, "beam": {}, "lane": "telepathy"}, id="another lane"),
-        pytest.param(lambda details: {**details, "beam": {"widht": 3}}, id="an unknown setting"),
-        pytest.param(lambda details: {**details, "beam": None}, id="no beam"),
-        pytest.param(
-            lambda details: {**details, "beam": {**details["beam"], "width": "many"}}, id="a word for a number"
-        ),
-        pytest.param(lambda details: {**details, "encoder": 5}, id="a number for an encoder"),
+        pytest.param(lambda details: {**details, "finder": {}}, id="no finder"),
+        pytest.param(lambda details: {**details, "finder": 5}, id="a number for a finder"),
         pytest.param(lambda details: {key: value for key, value in details.items() if key != "catalog"}, id="no print"),
+        pytest.param(finder(kind="telepathy"), id="another kind"),
+        pytest.param(finder(kind=["native"]), id="a list for a kind"),
+        pytest.param(finder(beam={"widht": 3}), id="an unknown setting"),
+        pytest.param(finder(beam=None), id="no beam"),
+        pytest.param(finder(beam={"width": "many"}), id="a word for a number"),
+        pytest.param(finder(identifiers=None), id="no identifiers"),
     ],
 )
 def test_a_sealed_folder_with_unknown_or_empty_details_is_refused_by_name(tmp_path, whole, change):
