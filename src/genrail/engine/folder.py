@@ -104,8 +104,13 @@ def _naming_the_folder(version: storage.Version) -> Iterator[None]:
     try:
         with naming(version.path, "reading"):
             yield
-    except (GenrailError, ImportError):
-        raise
+    except ImportError:
+        raise  # a package is missing, and the folder is well
+    except GenrailError as error:
+        if str(version.folder) in str(error):
+            raise
+        kind = type(error) if isinstance(error, StorageError) else DamagedError
+        raise kind(f"{version.path} cannot be read: {error}") from error
     except Exception as error:
         raise DamagedError(
             f"{version.path} is whole and yet no engine that can be read ({type(error).__name__}: {error}); "
