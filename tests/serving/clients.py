@@ -9,7 +9,8 @@ from genrail.serving import Limits, ServeSettings, Service, create_application
 from genrail.serving.keys import Key, Keys, create_key, read_keys
 from tests.shops import engine
 
-QUICK = ServeSettings(check_seconds=0, limits=Limits())
+# No test is about the standard deadline, and a busy machine may take longer.
+QUICK = ServeSettings(check_seconds=0, deadline_seconds=120, limits=Limits())
 
 
 def own_engine():

@@ -24,7 +24,7 @@ def running(tmp_path_factory):
 
 
 def connect(port, first=b""):
-    line = socket.create_connection(("127.0.0.1", port), timeout=10)
+    line = socket.create_connection(("127.0.0.1", port), timeout=120)
     line.sendall(first)
     return line
 

@@ -34,7 +34,7 @@ class HeldFilters:
         def held(catalog, expression):
             if isinstance(expression, Like) or "ILIKE" in str(expression):
                 self.evaluated += 1
-                self.go.wait(60)
+                self.go.wait(120)
             return where(catalog, expression)
 
         monkeypatch.setattr(Catalog, "where", held)
@@ -58,7 +58,7 @@ def costly(http, key=None, **more):
 
 
 def test_a_costly_filter_holds_up_nobody_else(monkeypatch):
-    with client(fresh(), dataclasses.replace(QUICK, deadline_seconds=60)) as http:
+    with client(fresh(), QUICK) as http:
         held = HeldFilters(monkeypatch)
         answers, thread = in_background(lambda: costly(http))
         until(lambda: held.evaluated)
@@ -84,7 +84,7 @@ def test_a_filter_whose_deadline_is_over_stops_at_its_next_condition(monkeypatch
 
 def test_costly_requests_of_one_key_leave_room_for_those_of_others(monkeypatch, tmp_path):
     keys, tokens = keys_in(tmp_path, Key("loud"), Key("quiet"))
-    with client(fresh(), dataclasses.replace(QUICK, deadline_seconds=60), keys) as http:
+    with client(fresh(), QUICK, keys) as http:
         held = HeldFilters(monkeypatch)
         loud = [in_background(lambda n=n: costly(http, tokens["loud"], k=n)) for n in (1, 2, 3)]
         until(lambda: http.app.state.service._turns.waiting == 2)
@@ -100,7 +100,7 @@ def test_costly_requests_of_one_key_leave_room_for_those_of_others(monkeypatch, 
 
 def test_a_rerank_is_encoded_in_pieces_between_which_questions_are_answered(monkeypatch):
     own = fresh()
-    with client(own, dataclasses.replace(QUICK, deadline_seconds=60)) as http:
+    with client(own, QUICK) as http:
         encoder, model = type(own.edition.finder.encoder), type(own.edition.finder.spelling.model)
         encode, prefill = encoder.encode, model.prefill
         happened, go = [], threading.Event()
@@ -108,7 +108,7 @@ def test_a_rerank_is_encoded_in_pieces_between_which_questions_are_answered(monk
         def counted(self, texts):
             if texts[0] == "a pair":
                 happened.append(len(texts) - 1)
-                go.wait(60)
+                go.wait(120)
             return encode(self, texts)
 
         def told(self, contexts):

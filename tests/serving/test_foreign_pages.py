@@ -202,7 +202,7 @@ ODD = {
 def test_no_header_gives_5xx(running, name):
     process, http = running
     begin, headers = ODD[name]
-    with socket.create_connection(("127.0.0.1", int(process.url.rsplit(":", 1)[1])), timeout=30) as line:
+    with socket.create_connection(("127.0.0.1", int(process.url.rsplit(":", 1)[1])), timeout=120) as line:
         line.sendall(begin + b" HTTP/1.1\r\nHost: localhost\r\n" + headers + b"Connection: close\r\n\r\n{}")
         said = line.recv(65536)
     assert said[:9] == b"HTTP/1.1 " and said[9:10] in b"24", said[:200]

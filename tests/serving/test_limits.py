@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import threading
-import time
 
 import pytest
 
@@ -12,6 +11,7 @@ from genrail.serving import Limits, ServeSettings
 from genrail.serving.keys import Key
 from genrail.serving.limits import Rates
 from tests.serving.clients import QUICK, assert_problem, bearer, client, keys_in, own_engine
+from tests.serving.processes import until
 
 SMALL = Limits(
     body_bytes=5_000, change_body_bytes=20_000, query_characters=50, history=5, k=20, batch=4, batch_hits=30,
@@ -161,7 +161,7 @@ class Held:
 
         def slow_prefill(model, contexts):
             self.batches.append(len(contexts))
-            self.go.wait(10)
+            self.go.wait(120)
             return prefill(model, contexts)
 
         def counted(model, *values):
@@ -182,13 +182,6 @@ def together(http, count, body=None):
     threads = [threading.Thread(target=send) for _ in range(count)]
     [thread.start() for thread in threads]
     return answers, threads
-
-
-def until(condition):
-    ends = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < ends, "it has not come true in time"
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("beside", [-1, 0, 1])
