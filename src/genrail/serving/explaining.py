@@ -30,8 +30,9 @@ class TwinNumbers:
 
     def __init__(self, edition: Edition | None) -> None:
         part = None if edition is None else generative_part(edition.finder)
-        fixed = part is not None and part.table.end_token is None and len(part.table.leading)
-        self._matrix = part.table.leading.matrix()[edition.catalog.live] if fixed and part and edition else None
+        self._matrix = None
+        if edition is not None and part is not None and part.table.end_token is None:
+            self._matrix = part.table.leading.matrix()[edition.catalog.live]
         self._known: dict[tuple[int, ...], list[int]] = {}
 
     def own(self, sequence: Sequence[int]) -> list[int]:

@@ -394,7 +394,7 @@ def _seen(standing: Standing, tenant: str | None) -> Edition:
 
 def _number_among_own(edition: Edition, pages: list[Page]) -> None:
     numbers = TwinNumbers(edition)
-    for hit in (hit for page in pages for hit in page.get("hits", ()) if "identifier" in hit):
+    for hit in (hit for page in pages for hit in page.get("hits", ()) if hit.get("identifier")):
         hit["identifier"] = numbers.own(hit["identifier"])
 
 
