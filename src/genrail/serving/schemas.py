@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 __all__ = [
     "ChangeAnswer",
+    "ChangeState",
     "Explanation",
     "ExplainRequest",
     "HitBody",
@@ -17,6 +18,7 @@ __all__ = [
     "Items",
     "MultiSearchAnswer",
     "MultiSearchRequest",
+    "Nothing",
     "Problem",
     "RecommendRequest",
     "RollbackRequest",
@@ -197,6 +199,12 @@ class ItemIds(Request):
     ids: list[ItemId] = Field(min_length=1)
 
 
+class Nothing(Request):
+    """No more than the wish: an empty object."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{}]})
+
+
 class RollbackRequest(Request):
     """A version to go back to."""
 
@@ -211,6 +219,18 @@ class ChangeAnswer(BaseModel):
     index_version: str
     model_version: str
     took_ms: float
+    request_id: str
+
+
+class ChangeState(BaseModel):
+    """How far a change is."""
+
+    change: str
+    verb: str
+    status: str = Field(description="waiting, running, done or failed.")
+    progress: dict[str, Any] | None = Field(None, description="stage, done, total: of a change that is running.")
+    result: dict[str, Any] | None = Field(None, description="changed, items and versions: of a change that is done.")
+    problem: dict[str, Any] | None = Field(None, description="status and detail: of a change that failed.")
     request_id: str
 
 
