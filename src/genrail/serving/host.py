@@ -441,4 +441,6 @@ def _hit(hit: Hit, explained: bool) -> Page:
     if explained and hit.explanation is not None:
         page["log_probability"] = plain_value(hit.log_probability)
         page["identifier"] = hit.explanation.get("identifier")
+        page["found_by"] = plain_value(hit.explanation.get("lanes"))
+        page["matched"] = hit.explanation.get("matched")
     return page

@@ -50,7 +50,7 @@ class HitPage(ItemPage):
     """Hold one item of an answer."""
 
     rank: int
-    score: float | None = Field(description="Log-probability of the item's identifier; comparable within an answer.")
+    score: float | None = Field(description="Higher first; comparable within an answer, 0 to 1 for a fused engine.")
 
 
 class Found(BaseModel):

@@ -117,11 +117,15 @@ class HitBody(BaseModel):
 
     id: str
     title: str
-    score: float = Field(description="What the order follows, higher first: the log-probability of the identifier.")
+    score: float = Field(description="What the order follows, higher first; 0 to 1 for a fused engine.")
     rank: int = Field(description="1 for the first.")
     metadata: dict[str, Any] = Field(description="The item's attributes.")
     log_probability: float | None = Field(None, description="In explanations.")
     identifier: list[int] | None = Field(None, description="In explanations: the tokens that the model wrote.")
+    found_by: dict[str, dict[str, float]] | None = Field(
+        None, description="In explanations: which lanes found the item, each with its rank and score there."
+    )
+    matched: list[str] | None = Field(None, description="In explanations: words of the item that the query asks for.")
 
 
 class SearchAnswer(BaseModel):
