@@ -194,9 +194,7 @@ def measure(folder: Path, arguments: argparse.Namespace, seed: int, vectors: Pat
     for name, table in tables.items():
         show(f"{folder.name}, seed {seed}, {name}", table, METRICS if name == "words" else METRICS[:4])
         facts[name] = {key: one.means for key, one in table.items()}
-    print(
-        json.dumps({name: facts[name] for name in ("words", "histories") if name in facts and "p50 ms" in facts[name]})
-    )
+    print(json.dumps({name: value for name, value in facts.items() if name.startswith("latency")}), flush=True)
     return facts
 
 
