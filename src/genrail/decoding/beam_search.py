@@ -9,8 +9,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from genrail.constraints.compressed import compressed
 from genrail.constraints.index import Candidates, ConstraintIndex, ScoreMeaning, Subset
+from genrail.constraints.segments import LiveTrie
+from genrail.constraints.trie import Trie
 from genrail.decoding.answers import Decoded, Pool
+from genrail.decoding.rails import rails_search, reads_runs
 from genrail.decoding.tails import Tail, TailIndex, TailModel, empty_candidates, merge_tails
 from genrail.decoding.trace import DecodeTrace
 from genrail.errors import LogitsError, SettingsError, ShapeError
@@ -123,6 +127,15 @@ def beam_search(
     answers = [Pool(k).decoded(exhausted=True, bound=-np.inf) for _ in contexts]
     asked = [query for query in range(len(contexts)) if allowed[query] > 0]
     width = max(settings.width, min(k, max(allowed, default=0)))
+    if asked and _on_compressed_rails(model, index, settings):
+        chosen = replace(settings, width=width)
+        rows = [None if (one := subsets[query]) is None else index.items(_root(index), one) for query in asked]
+        found = rails_search(
+            model, [contexts[query] for query in asked], compressed(index), chosen, rows, k, before_step=before_step
+        )
+        for query, answer in zip(asked, found, strict=True):
+            answers[query] = replace(answer, exhausted=allowed[query] < k)
+        return answers
     together = max(1, settings.logits_bytes // (4 * width * model.vocab_size))
     for first in range(0, len(asked), together):
         chunk = asked[first : first + together]
@@ -135,6 +148,16 @@ def beam_search(
 
 def _go_on() -> None:
     pass
+
+
+def _on_compressed_rails(model: Any, index: Any, settings: BeamSettings) -> bool:
+    """Tell whether model and index allow the search by branchings; the steps that a trace shows need the other one."""
+    return settings.jump_tails and not settings.trace and reads_runs(model) and isinstance(index, Trie | LiveTrie)
+
+
+def _root(index: Any) -> Int:
+    state: Int = index.start(1).states[0, 0]
+    return state
 
 
 class _Search:
@@ -156,7 +179,7 @@ class _Search:
         self.pools = [Pool(k) for _ in range(queries)]
         self.bounds = np.full(queries, -np.inf)
         self.traces = [DecodeTrace(index, subset, settings.meaning) for subset in subsets] if settings.trace else None
-        # A renormalised forced token has probability 1 (or none at all, where its logit is -inf): nothing to save.
+        # A renormalised forced token has probability 1: nothing to score. `rails_search` does not even read it.
         plain = settings.trace or settings.meaning == "renormalised" or not settings.jump_tails
         self.jumps = not plain and isinstance(index, TailIndex) and isinstance(model, TailModel)
         self.each = np.arange(queries)[:, None]  # takes along the second axis, in a quarter of numpy's own time
