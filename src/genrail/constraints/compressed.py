@@ -131,10 +131,10 @@ class CompressedTrie:
         """Add up a value of each edge along the way to each identifier, (n,)."""
         if on_edges.shape != self.edge_token.shape:
             raise ShapeError(f"{len(on_edges)} values for {len(self.edge_token)} edges; give one for each")
-        changes = np.zeros(len(self) + 1)
-        np.add.at(changes, self.edge_low, on_edges)
-        np.subtract.at(changes, self.edge_high, on_edges)
-        if np.isfinite(changes).all():
+        if np.isfinite(on_edges).all():
+            changes = np.zeros(len(self) + 1)
+            np.add.at(changes, self.edge_low, on_edges)
+            np.subtract.at(changes, self.edge_high, on_edges)
             return np.cumsum(changes)[:-1]
         sums = np.zeros(len(self))
         for low, high, value in zip(self.edge_low, self.edge_high, on_edges, strict=True):
