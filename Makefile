@@ -47,7 +47,7 @@ test-ray: ## Run the Ray tests for real, on this machine, in an environment of t
 	$(RAY)/bin/python -m pip install --quiet -c constraints.txt torch
 	$(RAY)/bin/python -m pip install --quiet -c constraints.txt -e '.[offline,ray]' ray==2.60.0 pytest pytest-timeout hypothesis httpx
 	RAY_USAGE_STATS_ENABLED=0 $(RAY)/bin/python -m pytest -o filterwarnings=default \
-		tests/retrieval/test_ray_build.py tests/serving/test_ray_deployment.py
+		tests/engine/test_ray_build.py tests/serving/test_ray_deployment.py
 
 # LangChain's own tests bring plugins that would change every run of pytest, so they have an environment of their own.
 ADAPTERS := .venv-adapters
@@ -55,7 +55,7 @@ test-adapters: ## Run LangChain's own tests of retrievers, in an environment of 
 	$(PYTHON) -m venv $(ADAPTERS)
 	$(ADAPTERS)/bin/python -m pip install --quiet -c constraints.txt torch
 	$(ADAPTERS)/bin/python -m pip install --quiet -c constraints.txt -e '.[torch,offline,langchain]' langchain-tests pytest pytest-timeout hypothesis
-	$(ADAPTERS)/bin/python -m pytest -o asyncio_mode=auto -o filterwarnings=default tests/retrieval/adapters/test_langchain_standard.py
+	$(ADAPTERS)/bin/python -m pytest -o asyncio_mode=auto -o filterwarnings=default tests/integrations/test_langchain_standard.py
 
 check: $(READY) ## Lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -24,12 +24,12 @@ from typing import Any
 
 import numpy as np
 
-from genrail.baselines import BM25, Dense
 from genrail.catalog import Catalog
+from genrail.engine import Engine
 from genrail.evaluation import compare
 from genrail.evaluation.building import BuildCost, folder_bytes
+from genrail.finders import BM25, Dense
 from genrail.models.tiny import HashingEncoder
-from genrail.retrieval import Engine
 from genrail.rng import generator
 
 SYLLABLES = ("ba", "do", "fe", "gi", "ka", "lo", "mu", "ne", "po", "ri", "sa", "tu", "va", "xe", "zo", "qui")

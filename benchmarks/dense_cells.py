@@ -21,7 +21,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from genrail.baselines.approximate import Cells, CellSettings
+from genrail.finders.approximate import Cells, CellSettings
 from genrail.rng import generator
 
 SHARES = (1.0, 0.5, 0.1, 0.03, 0.001)  # of the rows that a filter allows

@@ -26,7 +26,7 @@ from genrail.catalog import Catalog
 from genrail.constraints.trie import Trie
 from genrail.identifiers.residual_kmeans import ResidualKMeans
 from genrail.identifiers.semantic_ids import SemanticIds
-from genrail.retrieval.lanes import load_encoder
+from genrail.models.encoders import load_encoder
 from genrail.rng import generator
 
 LEVELS, CODES, WIDTH = 3, 256, 384

@@ -35,7 +35,7 @@ from serve_load import Connection, Sent, closed_loop, maker, milliseconds, open_
 from serve_long import slow, soak  # noqa: E402
 from serve_process import serving  # noqa: E402
 
-from genrail.retrieval import Engine  # noqa: E402
+from genrail.engine import Engine  # noqa: E402
 from genrail.serving.keys import Key, create_key  # noqa: E402
 from genrail.types import Query  # noqa: E402
 

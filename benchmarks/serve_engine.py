@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from genrail.catalog import Catalog, Interactions
-from genrail.retrieval import Engine
+from genrail.engine import Engine
 
 __all__ = ["beauty", "fuzzed", "histories", "texts"]
 

@@ -13,7 +13,7 @@ import numpy as np
 from serve_load import Connection, Sent, maker, milliseconds, open_loop, post
 from serve_process import Server, serving
 
-from genrail.retrieval import Engine
+from genrail.engine import Engine
 
 __all__ = ["slow", "soak"]
 

@@ -25,9 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from genrail.baselines import BM25, TFIDF, Dense, LateInteraction
 from genrail.catalog import Catalog, read_qrels, read_queries
 from genrail.decoding import BeamSettings
+from genrail.engine import Engine
 from genrail.evaluation import Comparison, Qrels, compare
 from genrail.evaluation.building import BuildCost, folder_bytes
 from genrail.evaluation.evaluations import as_queries
@@ -35,11 +35,11 @@ from genrail.evaluation.significance import paired_test
 from genrail.evaluation.slices import Slice
 from genrail.evaluation.tables import text_table
 from genrail.evaluation.traps import text_overlap
+from genrail.finders import BM25, TFIDF, Dense, LateInteraction
 from genrail.models.text_encoder import TextEncoder
 from genrail.models.token_vectors import TokenEncoder
 from genrail.ranking.fusion import Fusion
 from genrail.ranking.learning import cross_fit, learn_fusion
-from genrail.retrieval import Engine
 from genrail.rng import generator
 from genrail.training.two_tower import train_two_tower
 from genrail.types import Retriever

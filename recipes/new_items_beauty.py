@@ -28,17 +28,17 @@ from genrail.catalog import Catalog
 from genrail.constraints import Trie
 from genrail.constraints.segments import LiveTrie
 from genrail.decoding import BeamSettings
+from genrail.engine import Engine
 from genrail.evaluation import HeldOut, Split
 from genrail.evaluation.tables import text_table
+from genrail.finders.calibrating_new_items import CalibrationSettings, calibrate, recalibrated
+from genrail.finders.native import NativeSpelling
+from genrail.finders.new_items import Memory
+from genrail.finding import Edition
 from genrail.identifiers import SemanticIds
 from genrail.models.native import NativeModel
 from genrail.models.native_settings import NativeSettings
 from genrail.models.text_encoder import TextEncoder
-from genrail.retrieval import Engine
-from genrail.retrieval.calibrating_new_items import CalibrationSettings, calibrate, recalibrated
-from genrail.retrieval.edition import Edition
-from genrail.retrieval.lanes import NativeLane
-from genrail.retrieval.new_items import Memory
 from genrail.rng import generator
 from genrail.training import TrainingSettings, copurchase_vectors, train_native
 from genrail.training.copurchase import with_copurchase
@@ -89,7 +89,7 @@ def build(
     train_native(model, (rows, offsets), settings=settings, validation=validation, seed=seed, progress=show)
     memory = Memory(np.zeros(len(catalog), dtype=np.bool_), together).taught(rows)
     index = LiveTrie(Trie.from_matrix(table.matrix(), table.vocab_size))
-    lane = NativeLane(encoder, identifiers, model, True, memory)
+    lane = NativeSpelling(encoder, identifiers, model, True, memory)
     return Engine(Edition(catalog, table, index, lane), BeamSettings(width=arguments.beam))
 
 
@@ -172,7 +172,7 @@ def main() -> None:
     engine.add(whole.frame[new].to_dicts())
     place[new] = np.arange(len(kept), len(whole))
     asked = cases(split.test, place)
-    trained = engine.edition.lane.memory.seen  # type: ignore[attr-defined]
+    trained = engine.edition.finder.spelling.memory.seen  # type: ignore[attr-defined]
     unseen = [case for case in asked if case[1] >= len(kept)]
     seen = [case for case in asked if trained[case[1]]]
     rows: list[list[str]] = []

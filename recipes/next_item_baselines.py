@@ -16,10 +16,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from genrail.baselines import TFIDF, Content, Cooccurrence, CooccurrenceSettings, ItemKNN, Popularity
 from genrail.catalog import Catalog, Interactions
 from genrail.evaluation import DEFAULT_METRICS, Split, evaluate_next_item, leave_last_out
 from genrail.evaluation.tables import text_table
+from genrail.finders import TFIDF, Cooccurrence, CooccurrenceRecipe, ItemKNN, Popularity
 from genrail.types import Retriever
 
 # R@5, R@10, R@100, nDCG@5, nDCG@10 with seen items excluded, and R@10 with seen items kept (README of the data;
@@ -50,7 +50,7 @@ def methods(catalog: Catalog, split: Split, seed: int) -> list[Retriever]:
         Popularity(catalog, split.train, seed=seed),
         ItemKNN(catalog, split.train, seed=seed),
         Cooccurrence(catalog, split.train, seed=seed),
-        Content(TFIDF(catalog, seed=seed), seed=seed),
+        TFIDF(catalog, seed=seed),
     ]
 
 
@@ -73,7 +73,7 @@ def tune(catalog: Catalog, split: Split) -> str:
     found = []
     grid = itertools.product((0.5, 0.7, 0.8, 0.9), (0.1, 0.2, 0.3), (0.2, 0.3, 0.4, 0.5))
     for distance_decay, backward, decay in grid:
-        settings = replace(CooccurrenceSettings(), distance_decay=distance_decay, backward=backward, decay=decay)
+        settings = replace(CooccurrenceRecipe(), distance_decay=distance_decay, backward=backward, decay=decay)
         method = Cooccurrence(catalog, split.train, settings)
         means = evaluate_next_item(
             method, split.validation, catalog, metrics=["nDCG@10", "R@10"], k=10, latency_queries=0

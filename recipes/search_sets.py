@@ -23,12 +23,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from genrail.baselines import BM25, TFIDF, Dense
 from genrail.catalog import Catalog, read_qrels, read_queries
+from genrail.engine import Engine
 from genrail.evaluation import DEFAULT_METRICS, Comparison, compare
 from genrail.evaluation.tables import text_table
+from genrail.finders import BM25, TFIDF, Dense
 from genrail.models.text_encoder import TextEncoder
-from genrail.retrieval import Engine
 
 
 @dataclass(frozen=True)

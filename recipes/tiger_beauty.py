@@ -26,11 +26,11 @@ from typing import Any
 import torch
 from recommend_beauty import METRICS, load, machine, show
 
-from genrail.baselines.tiger import TIGER
 from genrail.catalog import Catalog
 from genrail.evaluation import HeldOut, Split, evaluate_next_item
 from genrail.evaluation.pictures import lines, page
 from genrail.evaluation.tables import text_table
+from genrail.finders.tiger import TIGER
 from genrail.identifiers import SemanticIds
 from genrail.models.text_encoder import TextEncoder
 from genrail.rng import generator

@@ -16,42 +16,42 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from genrail.baselines import BM25 as BM25
-    from genrail.baselines import TFIDF as TFIDF
-    from genrail.baselines import Dense as Dense
-    from genrail.baselines import Popularity as Popularity
     from genrail.catalog import Catalog as Catalog
     from genrail.catalog import Interactions as Interactions
     from genrail.catalog import demo_catalog as demo_catalog
     from genrail.catalog import demo_interactions as demo_interactions
     from genrail.decoding import BeamSettings as BeamSettings
+    from genrail.engine import Engine as Engine
+    from genrail.engine import load as load
     from genrail.evaluation import compare as compare
     from genrail.evaluation import evaluate as evaluate
-    from genrail.retrieval import Engine as Engine
-    from genrail.retrieval import load as load
+    from genrail.finders import BM25 as BM25
+    from genrail.finders import TFIDF as TFIDF
+    from genrail.finders import Dense as Dense
+    from genrail.finders import Popularity as Popularity
     from genrail.types import Hit as Hit
     from genrail.types import Query as Query
     from genrail.types import Ranking as Ranking
     from genrail.types import Retriever as Retriever
 
 _HOME = {
-    "BM25": "genrail.baselines",
+    "BM25": "genrail.finders",
     "BeamSettings": "genrail.decoding",
     "Catalog": "genrail.catalog",
-    "Dense": "genrail.baselines",
-    "Engine": "genrail.retrieval",
+    "Dense": "genrail.finders",
+    "Engine": "genrail.engine",
     "Hit": "genrail.types",
     "Interactions": "genrail.catalog",
-    "Popularity": "genrail.baselines",
+    "Popularity": "genrail.finders",
     "Query": "genrail.types",
     "Ranking": "genrail.types",
     "Retriever": "genrail.types",
-    "TFIDF": "genrail.baselines",
+    "TFIDF": "genrail.finders",
     "compare": "genrail.evaluation",
     "demo_catalog": "genrail.catalog",
     "demo_interactions": "genrail.catalog",
     "evaluate": "genrail.evaluation",
-    "load": "genrail.retrieval",
+    "load": "genrail.engine",
 }
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604  names of the table above

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from genrail.catalog import Catalog, Limits, read_qrels, read_queries
 from genrail.cli.main import app
 from genrail.errors import CatalogError, MissingPackageError
-from tests.retrieval.shops import COLOURS, KINDS
+from tests.shops import COLOURS, KINDS
 
 DOCS = [(f"d{number}", f"{COLOURS[number % 4]} {KINDS[number % 5]}") for number in range(20)]
 ID = "irds:genrail-tests/shop"

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from genrail.cli.main import app
-from tests.retrieval.shops import COLOURS, KINDS
+from tests.shops import COLOURS, KINDS
 
 
 def run(*words):

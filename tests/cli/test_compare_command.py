@@ -13,7 +13,7 @@ from genrail.errors import QueryError
 from genrail.evaluation import Qrels, Run, measure
 from genrail.evaluation.evaluations import as_queries
 from tests.cli.test_commands import good, products, run, write_csv
-from tests.retrieval.shops import COLOURS, KINDS
+from tests.shops import COLOURS, KINDS
 
 PHRASES = ("{colour} {kind}", "a {kind} in {colour}", "{colour}, some {kind} please")
 
@@ -206,9 +206,9 @@ def test_one_query_shows_no_difference(shop, tmp_path):
 
 
 def test_a_query_that_every_method_refuses_counts_zero(shop, tmp_path, monkeypatch):
-    from genrail.baselines import BM25, TFIDF, Dense
+    from genrail.engine import Engine
+    from genrail.finders import BM25, TFIDF, Dense
     from genrail.ranking.fusion import Fusion
-    from genrail.retrieval import Engine
 
     def refusing(answer):
         def search_batch(self, queries, k=10, **options):
@@ -228,7 +228,7 @@ def test_a_query_that_every_method_refuses_counts_zero(shop, tmp_path, monkeypat
 
 
 def test_a_method_that_crashes_is_told_and_the_others_go_on(shop, tmp_path, monkeypatch):
-    from genrail.baselines import TFIDF
+    from genrail.finders import TFIDF
 
     def crash(*_, **__):
         raise ZeroDivisionError("deep inside")

@@ -11,11 +11,11 @@ pytest.importorskip("transformers")
 import genrail
 from genrail.constraints import Trie
 from genrail.decoding import BeamSettings, beam_search, exact_search, score_sequences
+from genrail.engine import Engine
 from genrail.errors import LogitsError, QueryError
 from genrail.models.checkpoints import wrap
 from genrail.models.plain_text import plain_tokens
 from genrail.models.prompts import Prompts
-from genrail.retrieval import Engine
 from tests.decoding.strategies import quietly
 from tests.models import checkpoints
 

@@ -4,9 +4,9 @@ import inspect
 
 import pytest
 
-from genrail.baselines import BM25
 from genrail.errors import QueryError
 from genrail.evaluation.mteb import MTEBSearch
+from genrail.finders import BM25
 
 CORPUS = [
     {"id": "d1", "title": "Trail shoes", "text": "for long walks"},

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from genrail.baselines import BM25, TFIDF, Dense
 from genrail.errors import DamagedError, QueryError, SettingsError
 from genrail.evaluation import evaluate
+from genrail.finders import BM25, TFIDF, Dense
 from genrail.ranking import Fusion, FusionSettings
 from genrail.types import Query, Ranking
-from tests.baselines.test_contract import Letters
 from tests.contracts.retriever import RetrieverContract
 from tests.evaluation.doubles import Scripted
+from tests.finders.test_contract import Letters
 
 
 class TestReciprocalRank(RetrieverContract):

@@ -4,10 +4,10 @@ from contextlib import contextmanager
 
 from fastapi.testclient import TestClient
 
-from genrail.retrieval import Engine, MergeSettings
+from genrail.engine import Engine, MergeSettings
 from genrail.serving import Limits, ServeSettings, Service, create_application
 from genrail.serving.keys import Key, Keys, create_key, read_keys
-from tests.retrieval.shops import engine
+from tests.shops import engine
 
 QUICK = ServeSettings(check_seconds=0, limits=Limits())
 

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from genrail.retrieval import Engine, MergeSettings, load
+from genrail.engine import Engine, MergeSettings, load
 from genrail.storage import live_version, versions
 from tests.serving.clients import assert_problem, client, ids, own_engine
 

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from genrail.cli.main import app
-from genrail.retrieval import load
+from genrail.engine import load
 from genrail.serving.keys import read_keys
 from tests.serving.clients import own_engine
 

@@ -153,7 +153,7 @@ class Held:
 
     def __init__(self, monkeypatch, own):
         self.go, self.steps, self.batches = threading.Event(), 0, []
-        network = type(own.edition.lane.model)
+        network = type(own.edition.finder.spelling.model)
         prefill, step = network.prefill, network.step
 
         def slow_prefill(model, contexts):

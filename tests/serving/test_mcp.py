@@ -13,8 +13,8 @@ from mcp import Client, StdioServerParameters
 
 from genrail.errors import FilterError
 from genrail.serving.mcp import MOST_CHARACTERS, create_mcp_server
-from tests.retrieval.shops import engine
 from tests.serving.clients import own_engine
+from tests.shops import engine
 
 
 def call(server, name, **arguments):

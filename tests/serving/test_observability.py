@@ -95,7 +95,7 @@ def test_no_word_of_a_query_reaches_logs_or_metrics(lines, canaries, tmp_path, m
                 ("POST", "/rerank", {"query": canary, "documents": [canary]}),
             ][number % 8]
             http.request(body[0], body[1], json=body[2], headers={"User-Agent": canary, "Referer": canary})
-        monkeypatch.setattr(type(own.edition.lane.model), "prefill", fail)
+        monkeypatch.setattr(type(own.edition.finder.spelling.model), "prefill", fail)
         assert http.post("/v1/search", json={"query": "canary"}).status_code == 500
         text = http.get("/metrics").text
     assert lines and "canary" not in "".join(lines) + text

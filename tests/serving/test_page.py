@@ -11,8 +11,8 @@ from genrail.catalog import Catalog
 from genrail.serving import Service, create_application
 from genrail.serving.keys import Key
 from genrail.serving.page import PAGE_PATHS
-from tests.retrieval.shops import engine
 from tests.serving.clients import QUICK, assert_problem, bearer, client, ids, keys_in, own_engine
+from tests.shops import engine
 
 STATIC = files("genrail.serving") / "static"
 
@@ -101,7 +101,7 @@ def test_a_tenant_learns_nothing_about_other_items(tmp_path):
 def test_branches_count_what_the_table_of_identifiers_counts(http, where):
     edition = engine().edition
     allowed = np.ones(40, dtype=bool) if where is None else edition.catalog.where(where)
-    codes = edition.table.matrix()
+    codes = edition.finder.table.matrix()
 
     def check(prefix):
         tree = branches(http, prefix=prefix, where=where, most=256, titles=20)

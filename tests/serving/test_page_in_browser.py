@@ -7,10 +7,10 @@ import pytest
 
 from genrail.catalog import Catalog
 from genrail.serving.keys import Key
-from tests.retrieval.shops import build, engine, pasts, shop
 from tests.serving.browsers import CONTRAST, NAMELESS, Page, browser
 from tests.serving.clients import keys_in
 from tests.serving.processes import server
+from tests.shops import build, engine, pasts, shop
 
 HOSTILE = '<img src=x onerror="document.title=\'taken\'"><script>document.title="taken"</script>'
 

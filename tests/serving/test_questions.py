@@ -3,8 +3,8 @@
 import pytest
 
 from genrail.types import Query
-from tests.retrieval.shops import engine
 from tests.serving.clients import assert_problem, client, ids, own_engine
+from tests.shops import engine
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_as_many_items_come_as_are_allowed_and_no_filler(http, where, allowed):
 def test_nothing_allowed_costs_no_model(monkeypatch):
     own = own_engine()
     with client(own) as http:
-        model = own.edition.lane.model
+        model = own.edition.finder.spelling.model
         monkeypatch.setattr(type(model), "prefill", lambda *_: pytest.fail("the model was asked"))
         assert ids(http.post("/v1/search", json={"query": "boot", "where": "price < 0"})) == []
 

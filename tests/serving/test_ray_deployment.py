@@ -13,7 +13,7 @@ from genrail.serving.keys import Key, create_key
 from genrail.serving.ray_deployment import application, deploy, replica_application
 from genrail.serving.service import Service
 from genrail.serving.settings import ServeSettings
-from tests.retrieval.shops import build, shop
+from tests.shops import build, shop
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None,
@@ -70,7 +70,7 @@ def test_what_cannot_be_deployed_is_refused_in_a_sentence(folder, tmp_path):
 def test_two_replicas_on_ray_answer_as_one_server(folder):
     from ray import serve
 
-    from genrail.retrieval.ray_build import start_ray
+    from genrail.engine.ray_build import start_ray
 
     ray = start_ray(2)
     with socket.socket() as free:

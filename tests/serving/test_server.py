@@ -12,7 +12,7 @@ import time
 import httpx
 import pytest
 
-from genrail.retrieval import load
+from genrail.engine import load
 from genrail.serving.keys import Key, create_key
 from tests.serving.clients import own_engine
 from tests.serving.processes import RUN, Server, server, until

@@ -5,9 +5,9 @@ import pytest
 
 pytest.importorskip("sentence_transformers")
 
-from genrail.baselines import Dense
 from genrail.catalog import Catalog
 from genrail.errors import DamagedError, FingerprintError, SettingsError, ShapeError
+from genrail.finders import Dense
 from genrail.models.text_encoder import TextEncoder
 from genrail.training.loop import LoopSettings
 from genrail.training.tower_files import load_towers

@@ -323,6 +323,10 @@ class Catalog:
             )
         return self._appended(new, self._live)
 
+    def part(self, rows: Sequence[int]) -> Catalog:
+        """Take some rows by themselves, as live items of a catalogue of their own."""
+        return Catalog(self._frame[list(rows)], np.ones(len(rows), dtype=np.bool_), self._columns, self._report)
+
     def remove(self, ids: Iterable[str]) -> Catalog:
         """Take items out; their rows stay and are no longer live.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json as json_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from genrail.cli.console import errors_as_sentences, note, print_json, print_table, stage_progress
-from genrail.cli.search import Debug, Json
+from genrail.cli.search import Debug, Json, parse_history
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -30,11 +31,25 @@ def build(
     user: Annotated[str | None, typer.Option("--user", help="User column of the interactions.")] = None,
     item: Annotated[str | None, typer.Option("--item", help="Item column of the interactions.")] = None,
     timestamp: Annotated[str | None, typer.Option("--timestamp", help="Time column of the interactions.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", help="How items are found, such as bm25 or native (fused otherwise).")
+    ] = None,
+    lanes: Annotated[
+        str | None, typer.Option("--lanes", help="Finders that are fused, separated by commas, such as bm25,dense.")
+    ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="A Hugging Face language model or folder; the native model otherwise.")
+        str | None, typer.Option("--model", help="A Hugging Face language model or folder that writes titles.")
+    ] = None,
+    queries: Annotated[Path | None, typer.Option("--queries", help="Judged queries to learn from.")] = None,
+    qrels: Annotated[Path | None, typer.Option("--qrels", help="Which items are right for which query.")] = None,
+    identifiers: Annotated[
+        str | None, typer.Option("--identifiers", help="How Semantic IDs are made: kmeans, rqvae, pq or lsh.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A further setting of the recipe: --set name=value, repeatable.")
     ] = None,
     encoder: Annotated[str | None, typer.Option("--encoder", help="Text encoder (all-MiniLM-L6-v2 otherwise).")] = None,
-    levels: Annotated[int, typer.Option("--levels", help="Codes of a Semantic ID.")] = 3,
+    levels: Annotated[int | None, typer.Option("--levels", help="Codes of a Semantic ID (3).")] = None,
     codes: Annotated[int | None, typer.Option("--codes", help="Size of a codebook (256, fewer for few items).")] = None,
     holdout: Annotated[
         str, typer.Option("--holdout", help="last: keep each user's last event for `evaluate`; none: train on all.")
@@ -51,8 +66,8 @@ def build(
 ) -> None:
     """Build an engine from a catalogue file."""
     with errors_as_sentences(debug):
-        from genrail.catalog import Catalog, Interactions
-        from genrail.retrieval import Engine
+        from genrail.catalog import Catalog, Interactions, read_qrels, read_queries
+        from genrail.engine import Engine
         from genrail.storage import check_target
 
         check_target(out)
@@ -61,9 +76,11 @@ def build(
         if ray:
             place = shards or out.with_name(f"{out.name}.shards")
             plan = {"item_id": item_id, "title": title, "text": columns, "encoder": encoder}
-            settings = {"levels": levels, "codes": codes, "seed": seed}
-            _build_on_ray(catalog, place, out, plan, settings, workers or 1, max_seconds, json)
+            sharded = {"levels": levels or 3, "codes": codes, "seed": seed}
+            _build_on_ray(catalog, place, out, plan, sharded, workers or 1, max_seconds, json)
             return
+        own: dict[str, Any] = {"levels": levels, "codes": codes, "max_seconds": max_seconds, "identifiers": identifiers}
+        own |= {"lanes": tuple(parse_history(lanes)) if lanes else None, **_settings(settings or [])}
         items = Catalog.read(catalog, item_id=item_id, title=title, text=columns)
         _show_catalog(items)
         events = (
@@ -74,21 +91,42 @@ def build(
         with stage_progress(quiet=json) as progress:
             engine = Engine.build(
                 items,
+                recipe,
                 interactions=events,
                 model=model,
                 encoder=encoder,
-                levels=levels,
-                codes=codes,
+                queries=read_queries(queries) if queries is not None else None,
+                qrels=read_qrels(qrels) if qrels is not None else None,
                 hold_out=_hold_out(holdout),
-                max_seconds=max_seconds,
                 seed=seed,
                 progress=progress,
+                **{name: value for name, value in own.items() if value is not None},
             )
         engine.save(out)
         if json:
             print_json({"engine": str(out), **engine.describe()})
         else:
             _show_engine(out, engine.describe())
+
+
+def _settings(given: list[str]) -> dict[str, Any]:
+    """Read ``name=value`` pairs; values are JSON where they can be, else words.
+
+    >>> _settings(["epochs=3", "index=exact"])
+    {'epochs': 3, 'index': 'exact'}
+    """
+    from genrail.errors import SettingsError
+
+    found: dict[str, Any] = {}
+    for pair in given:
+        name, sign, value = pair.partition("=")
+        if not sign or not name.strip():
+            raise SettingsError(f"--set {pair!r} is not NAME=VALUE; write for example --set epochs=3")
+        try:
+            found[name.strip()] = json_module.loads(value)
+        except ValueError:
+            found[name.strip()] = value
+    return found
 
 
 def _check_ray(ray: bool, only_with: dict[str, Any], never_with: dict[str, Any]) -> None:
@@ -110,9 +148,9 @@ def _build_on_ray(
     max_seconds: float | None,
     as_json: bool,
 ) -> None:
-    from genrail.retrieval.ray_build import run_shards_on_ray, start_ray
-    from genrail.retrieval.shard_assembly import assemble
-    from genrail.retrieval.shard_plan import ShardSettings, plan_shards
+    from genrail.engine.ray_build import run_shards_on_ray, start_ray
+    from genrail.engine.shard_assembly import assemble
+    from genrail.engine.shard_plan import ShardSettings, plan_shards
 
     start_ray(workers)
     with stage_progress(quiet=as_json) as progress:

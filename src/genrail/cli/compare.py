@@ -37,7 +37,7 @@ def compare(
     with errors_as_sentences(debug):
         from genrail.catalog import Interactions, read_qrels, read_queries
         from genrail.cli.rivals import compare_next_items, compare_search
-        from genrail.retrieval import Engine
+        from genrail.engine import Engine
 
         asked, judged = read_queries(queries), read_qrels(qrels)
         events = Interactions.read(interactions) if interactions is not None else None

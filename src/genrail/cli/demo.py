@@ -13,7 +13,7 @@ from genrail.cli.search import Debug, Json, show_ranking
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog, Interactions
-    from genrail.retrieval import Engine
+    from genrail.engine import Engine
     from genrail.types import Query, Ranking
 
 __all__ = ["demo"]
@@ -54,7 +54,7 @@ def demo(
 def _build(
     catalog: Catalog, interactions: Interactions, folder: Path, max_seconds: float, seed: int, quiet: bool
 ) -> Engine:
-    from genrail.retrieval import Engine
+    from genrail.engine import Engine
 
     with stage_progress(quiet=quiet) as progress:
         engine = Engine.build(
@@ -90,7 +90,7 @@ def _draw(engine: Engine) -> None:
 
     note("")
     ranking = engine.search(WORDS[0], k=HITS, explain=True)
-    draw_rails(ranking.trace, f'the rails of "{WORDS[0]}"', engine.spell)
+    draw_rails(ranking.trace, f'the rails of "{WORDS[0]}"')
 
 
 def _what_next(out: Path, seconds: float) -> None:

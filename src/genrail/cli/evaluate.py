@@ -54,8 +54,8 @@ def _next_item(
 ) -> list[Evaluation]:
     """Measure leave-last-out, with the items of the history excluded and kept."""
     from genrail.catalog import Interactions
+    from genrail.engine import Engine
     from genrail.evaluation import evaluate_next_item, leave_last_out
-    from genrail.retrieval import Engine
 
     engine = Engine.load(folder)
     split = leave_last_out(Interactions.read(interactions).sequences(engine.catalog))
@@ -82,8 +82,8 @@ def _next_item(
 def _search(folder: Path, queries: Path, qrels: Path, progress: Callable[[str, int, int], None]) -> list[Evaluation]:
     """Measure search on judged queries."""
     from genrail.catalog import read_qrels, read_queries
+    from genrail.engine import Engine
     from genrail.evaluation import evaluate as measure
-    from genrail.retrieval import Engine
 
     return [
         measure(

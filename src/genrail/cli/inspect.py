@@ -25,8 +25,8 @@ def inspect(
     """Show what an engine folder holds and whether it is whole."""
     with errors_as_sentences(debug):
         from genrail import storage
-        from genrail.retrieval import Engine
-        from genrail.retrieval.inspection import measure_identifiers
+        from genrail.engine import Engine
+        from genrail.engine.inspection import measure_identifiers
 
         problems = storage.verify(path)
         for problem in problems:
@@ -42,7 +42,7 @@ def inspect(
             "bytes": sum(file.stat().st_size for file in version.path.rglob("*") if file.is_file()),
             **engine.describe(),
         }
-        report = measure_identifiers(engine) if identifiers or not json else None
+        report = measure_identifiers(engine.edition) if identifiers else None
         if json:
             print_json({**facts, **({"identifiers": report.to_dict()} if report else {})})
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +12,8 @@ from rich.tree import Tree
 from genrail.cli.console import plain
 
 if TYPE_CHECKING:
-    from genrail.decoding.trace import DecodeTrace, TracedBeam, TracedStep
+    from genrail.decoding.trace import TracedBeam, TracedStep
+    from genrail.finding import Trace
 
 __all__ = ["draw_rails", "rails"]
 
@@ -23,24 +23,23 @@ CHILDREN_SHOWN = 4
 BAR = 12
 
 
-def draw_rails(trace: DecodeTrace, title: str = "the rails", spell: Callable[[Prefix], str] | None = None) -> None:
-    """Print the steps of a decode as a tree.
+def draw_rails(trace: Trace, title: str = "the rails") -> None:
+    """Print the steps of a decode as a tree, with what each prefix stands for.
 
     Args:
         trace: From an answer with ``explain=True``.
         title: Stands at the root.
-        spell: Says what a prefix stands for, such as a title below it.
     """
-    Console().print(rails(trace, title, spell or (lambda prefix: "")))
+    Console().print(rails(trace, title))
 
 
-def rails(trace: DecodeTrace, title: str, spell: Callable[[Prefix], str]) -> Tree:
+def rails(trace: Trace, title: str) -> Tree:
     """Make the tree that `draw_rails` prints."""
     root = Tree(Text(title, style="bold"))
     for number, step in enumerate(trace.steps, start=1):
         branch = root.add(_headline(number, step))
         for beam in step.beams[:BEAMS_SHOWN]:
-            _beam(branch, beam, set(step.kept), spell)
+            _beam(branch, beam, set(step.kept), trace)
         if len(step.beams) > BEAMS_SHOWN:
             branch.add(Text(f"and {len(step.beams) - BEAMS_SHOWN} more beams", style="dim"))
     return root
@@ -54,7 +53,7 @@ def _headline(number: int, step: TracedStep) -> Text:
     )
 
 
-def _beam(branch: Tree, beam: TracedBeam, kept: set[Prefix], spell: Callable[[Prefix], str]) -> None:
+def _beam(branch: Tree, beam: TracedBeam, kept: set[Prefix], trace: Trace) -> None:
     head = f"{_name(beam.prefix)}  {len(beam.children)} children"
     if beam.removed > 5e-4:
         head += f", {beam.removed:.1%} of the probability was off the rails"
@@ -62,16 +61,16 @@ def _beam(branch: Tree, beam: TracedBeam, kept: set[Prefix], spell: Callable[[Pr
     for child in np.argsort(-beam.log_probabilities, kind="stable")[:CHILDREN_SHOWN].tolist():
         prefix = (*beam.prefix, int(beam.children[child]))
         lines.add(
-            _child(prefix, float(np.exp(beam.log_probabilities[child])), int(beam.items[child]), prefix in kept, spell)
+            _child(prefix, float(np.exp(beam.log_probabilities[child])), int(beam.items[child]), prefix in kept, trace)
         )
 
 
-def _child(prefix: Prefix, probability: float, items: int, lives: bool, spell: Callable[[Prefix], str]) -> Text:
+def _child(prefix: Prefix, probability: float, items: int, lives: bool, trace: Trace) -> Text:
     filled = round(probability * BAR)
     text = Text(f"{'█' * filled}{'·' * (BAR - filled)} {probability:6.1%}  {prefix[-1]:>5}  ")
     text.append(f"{items} item{'s' if items != 1 else ''}".ljust(11))
     text.append("on " if lives else "   ")
-    text.append(plain(spell(prefix)), style="dim")
+    text.append(plain(trace.spell(prefix)), style="dim")
     return text
 
 

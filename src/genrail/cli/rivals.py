@@ -20,8 +20,8 @@ from genrail.types import Query, Retriever
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog, Interactions
+    from genrail.engine import Engine
     from genrail.models.text_encoder import Encoder
-    from genrail.retrieval import Engine
 
 __all__ = ["compare_next_items", "compare_search", "split_queries"]
 
@@ -91,7 +91,7 @@ def compare_search(
 
 def compare_next_items(engine: Engine, interactions: Interactions, *, seed: int = 0, progress: Progress) -> Comparison:
     """Compare the methods that read histories on each user's last event, for some of the users."""
-    from genrail.baselines import TFIDF, Content, Cooccurrence, Dense, ItemKNN, Popularity
+    from genrail.finders import TFIDF, Cooccurrence, Dense, ItemKNN, Popularity
 
     catalog = engine.catalog
     split = leave_last_out(interactions.sequences(catalog), items=len(catalog))
@@ -100,11 +100,11 @@ def compare_next_items(engine: Engine, interactions: Interactions, *, seed: int 
         Candidate("Popularity", lambda: Popularity(catalog, split.train, seed=seed)),
         Candidate("Item-kNN", lambda: ItemKNN(catalog, split.train, seed=seed)),
         Candidate("Co-occurrence", lambda: Cooccurrence(catalog, split.train, seed=seed)),
-        Candidate("TF-IDF content", lambda: Content(TFIDF(catalog, seed=seed))),
+        Candidate("TF-IDF content", lambda: TFIDF(catalog, seed=seed)),
     ]
     encoder = engine.encoder
     if encoder is not None:
-        candidates.append(Candidate("Dense content", lambda: Content(Dense(catalog, encoder, seed=seed))))
+        candidates.append(Candidate("Dense content", lambda: Dense(catalog, encoder, seed=seed)))
     built = build_all(candidates, progress)
     evaluations, failures = {}, dict(built.failures)
     for name, method in {engine.name: engine, **built.retrievers}.items():
@@ -127,9 +127,8 @@ def compare_next_items(engine: Engine, interactions: Interactions, *, seed: int 
 def _candidates(
     catalog: Catalog, encoder: Encoder | None, interactions: Interactions | None, seed: int
 ) -> list[Candidate]:
-    from genrail.baselines import BM25, TFIDF, Dense, LateInteraction, Popularity
-    from genrail.models.text_encoder import TextEncoder
-    from genrail.models.token_vectors import TokenEncoder
+    from genrail.finders import BM25, TFIDF, Dense, LateInteraction, Popularity
+    from genrail.models.encoders import LazyEncoder
 
     candidates = [
         Candidate(f"BM25 (k1={k1}, b={b})", partial(BM25, catalog, k1=k1, b=b, seed=seed)) for k1, b in BM25_SETTINGS
@@ -137,8 +136,9 @@ def _candidates(
     candidates.append(Candidate("TF-IDF", lambda: TFIDF(catalog, seed=seed)))
     if encoder is not None:
         candidates.append(Candidate("Dense", lambda: Dense(catalog, encoder, seed=seed)))
-    if isinstance(encoder, TextEncoder) and len(catalog) <= LATE_ITEMS:
-        candidates.append(Candidate("Late interaction", lambda: LateInteraction(catalog, TokenEncoder(encoder))))
+    if encoder is not None and len(catalog) <= LATE_ITEMS:
+        tokens = LazyEncoder.of(encoder)
+        candidates.append(Candidate("Late interaction", lambda: LateInteraction(catalog, tokens, seed=seed)))
     if interactions is not None:
         candidates.append(
             Candidate("Popularity", lambda: Popularity(catalog, interactions.sequences(catalog), seed=seed))

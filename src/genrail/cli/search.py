@@ -10,7 +10,7 @@ import typer
 from genrail.cli.console import errors_as_sentences, note, print_json, print_table, waiting
 
 if TYPE_CHECKING:
-    from genrail.retrieval import Engine
+    from genrail.engine import Engine
     from genrail.types import Ranking
 
 __all__ = ["parse_history", "recommend", "search", "show_ranking"]
@@ -77,14 +77,13 @@ def _answer(
     debug: bool,
 ) -> None:
     with errors_as_sentences(debug):
-        from genrail.constraints import warm_up
-        from genrail.retrieval import Engine
+        from genrail.engine import Engine
         from genrail.types import Query
 
         query = Query(text, history, where=where, exclude_seen=not include_seen)
         with waiting("opening the engine (the first time on a machine its kernels are compiled)"):
             engine = Engine.load(folder)
-            warm_up(vocab_size=engine.edition.index.vocab_size)
+            engine.edition.finder.warm_up()
         ranking = engine.search_batch([query], k, explain=explain)[0]
         if as_json:
             print_json(ranking.to_dict())
@@ -109,4 +108,4 @@ def show_ranking(title: str, ranking: Ranking, explained_by: Engine | None = Non
     if explained_by is not None and ranking.trace is not None:
         from genrail.cli.rails import draw_rails
 
-        draw_rails(ranking.trace, f"the rails of {title}", explained_by.spell)
+        draw_rails(ranking.trace, f"the rails of {title}")

@@ -12,7 +12,7 @@ from genrail.cli.console import errors_as_sentences, note, print_json, print_tab
 from genrail.cli.search import Debug, Json
 
 if TYPE_CHECKING:
-    from genrail.retrieval.sharding import ShardStatus
+    from genrail.engine.sharding import ShardStatus
 
 __all__ = ["shard"]
 
@@ -44,7 +44,7 @@ def plan(
 ) -> None:
     """Check the shards, fit the codebooks on a sample, and freeze both."""
     with errors_as_sentences(debug):
-        from genrail.retrieval.shard_plan import ShardSettings, plan_shards
+        from genrail.engine.shard_plan import ShardSettings, plan_shards
 
         settings = ShardSettings(levels, codes, sample, seed)
         columns = [name.strip() for name in text.split(",")] if text else None
@@ -75,8 +75,8 @@ def run_command(
 ) -> None:
     """Give the items of some shards vectors and codes; what is done already is skipped."""
     with errors_as_sentences(debug):
-        from genrail.retrieval.shard_plan import ShardPlan
-        from genrail.retrieval.sharding import run_shards
+        from genrail.engine.shard_plan import ShardPlan
+        from genrail.engine.sharding import run_shards
 
         with stage_progress(quiet=json) as progress:
             found = run_shards(ShardPlan.load(folder, catalog), which, progress=progress)
@@ -87,8 +87,8 @@ def run_command(
 def status(folder: Shards, json: Json = False, debug: Debug = False) -> None:
     """Show the manifest: how each shard stands."""
     with errors_as_sentences(debug):
-        from genrail.retrieval.shard_plan import ShardPlan
-        from genrail.retrieval.sharding import manifest
+        from genrail.engine.shard_plan import ShardPlan
+        from genrail.engine.sharding import manifest
 
         _show(folder, manifest(ShardPlan.load(folder)), json)
 
@@ -107,8 +107,8 @@ def assemble(
 ) -> None:
     """Put all shards together, train, and publish the engine."""
     with errors_as_sentences(debug):
-        from genrail.retrieval.shard_assembly import assemble as put_together
-        from genrail.retrieval.shard_plan import ShardPlan
+        from genrail.engine.shard_assembly import assemble as put_together
+        from genrail.engine.shard_plan import ShardPlan
         from genrail.storage import check_target
 
         check_target(out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,27 +23,29 @@ def train(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Train the native model of an engine further and publish the better one."""
+    """Teach an engine further and publish the better one."""
     with errors_as_sentences(debug):
         from genrail.catalog import Interactions, read_qrels, read_queries
+        from genrail.engine import Engine
         from genrail.errors import SettingsError
-        from genrail.retrieval import Engine
 
         if (queries is None) != (qrels is None):
             raise SettingsError("queries and qrels belong together: give both --queries and --qrels")
         loaded = Engine.load(engine)
+        settings: dict[str, Any] = {} if max_seconds is None else {"max_seconds": max_seconds}
         with stage_progress(quiet=json) as progress:
             report = loaded.train(
                 interactions=Interactions.read(interactions) if interactions is not None else None,
                 queries=read_queries(queries) if queries is not None else None,
                 qrels=read_qrels(qrels) if qrels is not None else None,
-                max_seconds=max_seconds,
+                **settings,
                 seed=seed,
                 progress=progress,
             )
         loaded.save(engine)
         if json:
-            print_json(report.to_dict())
+            print_json({} if report is None else report.to_dict())
             return
-        print_table("training", ["what", "value"], [[key, value] for key, value in report.summary().items()])
+        if report is not None:
+            print_table("training", ["what", "value"], [[key, value] for key, value in report.summary().items()])
         note(f"published {engine}")

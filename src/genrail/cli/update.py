@@ -11,7 +11,7 @@ from genrail.cli.console import errors_as_sentences, note, stage_progress
 from genrail.cli.search import Debug, EngineFolder
 
 if TYPE_CHECKING:
-    from genrail.retrieval import Engine
+    from genrail.engine import Engine
 
 __all__ = ["add", "merge", "remove", "rollback", "update"]
 
@@ -74,7 +74,7 @@ def rollback(
     """Make an earlier version of an engine live again, with the changes logged on it; nothing is removed."""
     with errors_as_sentences(debug):
         from genrail import storage
-        from genrail.retrieval.folder import earlier_version
+        from genrail.engine.folder import earlier_version
 
         version = storage.rollback(engine, earlier_version(engine) if to is None else to)
         listed = ", ".join(map(str, storage.versions(engine)))
@@ -82,6 +82,6 @@ def rollback(
 
 
 def _loaded(folder: Path) -> Engine:
-    from genrail.retrieval import Engine
+    from genrail.engine import Engine
 
     return Engine.load(folder, live=True)

@@ -25,7 +25,7 @@ class MTEBSearch:
         meta: What MTEB is to show as the model (its ``ModelMeta``); None where it only is to search.
         batch_size: Queries per call.
 
-    >>> from genrail.baselines import BM25
+    >>> from genrail.finders import BM25
     >>> adapter = MTEBSearch(BM25)
     >>> adapter.index([{"id": "a", "title": "", "text": "trail shoes"}, {"id": "b", "title": "", "text": "wool hat"}])
     >>> list(adapter.search([{"id": "q", "text": "shoes"}], top_k=1)["q"])

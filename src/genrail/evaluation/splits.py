@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -72,6 +72,11 @@ class HeldOut:
     def history(self, index: int) -> Rows:
         """Give the history before the withheld event, oldest first."""
         return self.rows[self.offsets[index] : self.offsets[index + 1]]
+
+    def cases(self) -> Iterator[tuple[list[int], int]]:
+        """Give each history with the row that came next."""
+        for index, target in enumerate(self.targets.tolist()):
+            yield self.history(index).tolist(), target
 
     def sample(self, users: int, seed: int = 0) -> HeldOut:
         """Draw some of the users, without repeats; all of them when there are fewer.

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from genrail.errors import FormatError, IdentifierError, SettingsError, ShapeError
 from genrail.identifiers import saved
 
-__all__ = ["NAME", "Quantizer", "check_codes", "check_settings", "checked_vectors", "load_quantizer"]
+__all__ = ["NAME", "Quantizer", "check_codes", "check_settings", "checked_vectors", "load_quantizer", "quantizer_named"]
 
 Float = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int64]
@@ -25,6 +25,14 @@ _KINDS = {
     "genrail.rqvae": ("genrail.identifiers.rqvae", "RQVAE"),
     "genrail.product_quantization": ("genrail.identifiers.product_quantization", "ProductQuantization"),
     "genrail.random_hyperplanes": ("genrail.identifiers.random_hyperplanes", "RandomHyperplanes"),
+}
+
+# Name for people → kind on disk.
+_NAMES = {
+    "kmeans": "genrail.residual_kmeans",
+    "rqvae": "genrail.rqvae",
+    "pq": "genrail.product_quantization",
+    "lsh": "genrail.random_hyperplanes",
 }
 
 
@@ -162,3 +170,20 @@ def check_codes(codes: npt.ArrayLike, levels: int, size: int) -> Codes:
     if array.size and (int(array.min()) < 0 or int(array.max()) >= size):
         raise IdentifierError(f"codes must be in 0..{size - 1}, got {array.min()}..{array.max()}")
     return array.astype(np.int64)
+
+
+def quantizer_named(name: str, levels: int, codes: int, seed: int) -> Quantizer:
+    """Make an unfitted quantizer: `kmeans` (residual k-means), `rqvae`, `pq` (product quantisation) or `lsh`.
+
+    Raises:
+        SettingsError: No such name, or settings out of range.
+        MissingPackageError: `rqvae` without torch.
+
+    >>> quantizer_named("kmeans", levels=2, codes=4, seed=0).levels
+    2
+    """
+    if name not in _NAMES:
+        raise SettingsError(f"identifiers is {name!r}; give {', '.join(_NAMES)}")
+    module, kind = _KINDS[_NAMES[name]]
+    made: Quantizer = getattr(import_module(module), kind)(levels=levels, codes=codes, seed=seed)
+    return made

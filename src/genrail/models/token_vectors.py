@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from genrail.errors import SettingsError
 from genrail.models.plain_text import plain_texts
-from genrail.models.text_encoder import TextEncoder
+from genrail.models.text_encoder import Encoder, TextEncoder
 
-__all__ = ["EncodesTokens", "TokenEncoder"]
+__all__ = ["EncodesTokens", "TokenEncoder", "WordEncoder", "token_encoder"]
 
 Float = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
@@ -86,3 +86,27 @@ class TokenEncoder:
             for place, vectors, length in zip(chosen, out, lengths, strict=True):
                 found[place] = vectors[:length].astype(np.float32)
         return found
+
+
+class WordEncoder:
+    """Encode each word of a text by itself, for an encoder that tells no token vectors.
+
+    Args:
+        encoder: Any text encoder.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+
+    def encode_tokens(self, texts: Sequence[str], progress: Progress | None = None) -> Iterator[Float]:
+        """Give the vectors of each text's words in order, float32, (its words, dimensions)."""
+        for done, text in enumerate(texts, start=1):
+            words = text.split()
+            yield self.encoder.encode(words) if words else np.zeros((0, self.encoder.dimensions), np.float32)
+            if progress is not None:
+                progress(done, len(texts))
+
+
+def token_encoder(encoder: Encoder) -> EncodesTokens:
+    """Read a text encoder token by token; word by word where it does not tell its tokens."""
+    return TokenEncoder(encoder) if isinstance(encoder, TextEncoder) else WordEncoder(encoder)

@@ -68,7 +68,7 @@ class Fusion:
     Cost: that of all retrievers together.
     Source: Cormack, Clarke, Buettcher 2009 (reciprocal rank); Bruch, Gai, Ingber 2023 (weighted scores).
 
-    >>> from genrail.baselines import BM25, TFIDF
+    >>> from genrail.finders import BM25, TFIDF
     >>> from genrail.catalog import Catalog
     >>> shop = Catalog.from_items([{"id": "a", "title": "trail shoes"}, {"id": "b", "title": "wool hat"}])
     >>> Fusion([BM25(shop), TFIDF(shop)]).search_batch([Query("shoes")], k=1)[0].item_ids

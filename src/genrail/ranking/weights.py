@@ -82,12 +82,13 @@ class Shares:
         return float(np.where(counted, 1.0 / np.log2(np.maximum(rank, 1) + 1.0), 0.0).mean())
 
 
-def ascend(shares: Measurable, cutoff: int = 10) -> tuple[Float, float]:
+def ascend(shares: Measurable, cutoff: int = 10, start: Float | None = None) -> tuple[Float, float]:
     """Climb to weights of a high nDCG, one weight at a time, from equal ones.
 
     Args:
         shares: What the retrievers add.
         cutoff: Of nDCG.
+        start: Further weights to begin from, (retrievers,), if they are better than equal ones.
 
     Returns:
         Weights that add up to 1, (retrievers,), and their nDCG. The best single retriever is never better.
@@ -95,7 +96,7 @@ def ascend(shares: Measurable, cutoff: int = 10) -> tuple[Float, float]:
     Cost: about 9 x retrievers x rounds measurements; 5 to 10 rounds are usual.
     """
     size = shares.values.shape[-1]
-    starts = [np.ones(size) / size, *np.eye(size)]
+    starts = [np.ones(size) / size, *np.eye(size), *([] if start is None else [start])]
     weights = max(starts, key=lambda start: shares.ndcg(start, cutoff))
     best = shares.ndcg(weights, cutoff)
     for _ in range(MOST_ROUNDS):

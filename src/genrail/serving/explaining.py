@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from genrail.retrieval.edition import Edition
+from genrail.finding import Edition, Trace
 from genrail.types import Ranking
 
 __all__ = ["explain"]
@@ -25,9 +24,10 @@ def explain(edition: Edition, ranking: Ranking, question: Page, wanted: Page) ->
     Returns:
         `trace` and `item`.
     """
-    if ranking.trace is None:  # nothing was allowed, so nothing was decoded
+    made: Trace | None = ranking.trace
+    if made is None:  # nothing was decoded
         return {"trace": {"steps": []}, "item": _item(edition, ranking, question.get("item_id"))}
-    trace = ranking.trace.to_dict(wanted["children"])
+    trace: Page = dict(made.to_dict(wanted["children"]))
     for step in trace["steps"]:
         kept = {tuple(prefix) for prefix in step["kept"]}
         step["beam_count"] = len(step["beams"])
@@ -36,12 +36,8 @@ def explain(edition: Edition, ranking: Ranking, question: Page, wanted: Page) ->
             for child in beam["children"]:
                 prefix = (*beam["prefix"], child["token"])
                 child["kept"] = prefix in kept
-                child["spelling"] = _spell(edition, prefix)
+                child["spelling"] = made.spell(prefix)
     return {"trace": trace, "item": _item(edition, ranking, question.get("item_id"))}
-
-
-def _spell(edition: Edition, prefix: Sequence[int]) -> str:
-    return edition.lane.spell(prefix, edition.catalog, edition.table)
 
 
 def _item(edition: Edition, ranking: Ranking, item_id: str | None) -> Page | None:
@@ -50,12 +46,14 @@ def _item(edition: Edition, ranking: Ranking, item_id: str | None) -> Page | Non
     row = int(edition.catalog.rows([item_id])[0])
     if row < 0:
         return {"id": item_id, "title": None, "identifier": None, "rank": None, "story": "not in the catalogue"}
-    identifier = edition.table.sequence(row).tolist()
     ranks = [hit.rank for hit in ranking if hit.item_id == item_id]
+    rank = ranks[0] if ranks else None
+    told = f"rank {rank} of this answer" if ranks else "not in this answer"
+    made: Trace | None = ranking.trace
     return {
         "id": item_id,
         "title": edition.catalog.titles[row],
-        "identifier": identifier,
-        "rank": ranks[0] if ranks else None,
-        "story": "nothing is allowed" if ranking.trace is None else ranking.trace.follow(identifier),
+        "identifier": None if made is None else made.identifier(row),
+        "rank": rank,
+        "story": told if made is None else made.follow(row),
     }

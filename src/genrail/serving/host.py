@@ -12,7 +12,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from hashlib import sha256
 from pathlib import Path
@@ -20,10 +20,10 @@ from threading import Lock
 from typing import Any
 
 from genrail import storage
+from genrail.engine.engine import Engine
+from genrail.engine.revising import only
 from genrail.errors import GenrailError, QueryError, StorageError
-from genrail.retrieval.asking import answer_each
-from genrail.retrieval.edition import Edition
-from genrail.retrieval.engine import Engine
+from genrail.finding import Edition, FindOptions, answer_each
 from genrail.serving.explaining import explain
 from genrail.serving.overview import branches, facets, sample_titles
 from genrail.serving.reranking import rerank
@@ -48,6 +48,7 @@ class Standing:
         index_version: Published version and the changes since, such as 3.17.
         model_version: Of the model's files.
         folder: Where the engine lies, or None.
+        number: Published version, 0 for an engine in memory.
         views: What tenants see, those asked for last.
         overviews: What can be filtered by there.
     """
@@ -56,6 +57,7 @@ class Standing:
     index_version: str
     model_version: str
     folder: Path | None
+    number: int
     views: OrderedDict[str, Edition] = field(default_factory=OrderedDict)
     overviews: OrderedDict[str, Page] = field(default_factory=OrderedDict)
     _lock: Lock = field(default_factory=Lock)
@@ -67,7 +69,7 @@ class Standing:
         with self._lock:
             found = self.views.get(tenant)
             if found is None:
-                found = self.views[tenant] = self.edition.only(tenant)
+                found = self.views[tenant] = only(self.edition, tenant)
                 while len(self.views) > VIEWS_KEPT:
                     self.views.popitem(last=False)
             return found
@@ -85,12 +87,12 @@ class Host:
 
     Args:
         engine: Loaded with ``live=True`` if changes are to last.
-        beam_width: Beams; None for the engine's own.
+        beam_width: Beams of a decoder; None for the engine's own.
     """
 
     def __init__(self, engine: Engine, beam_width: int | None = None) -> None:
         self.engine = engine
-        self._beam = engine.beam if beam_width is None else replace(engine.beam, width=beam_width)
+        self._width = beam_width
         self._changes = 0
         self._lock = Lock()
         self.standing = self._stand()
@@ -98,10 +100,10 @@ class Host:
     def _stand(self) -> Standing:
         edition, version, changes = self.engine.standing()
         number, folder = (0, None) if version is None else (version.number, version.folder)
-        names = f"{number}.{self._changes if version is None else changes}", _model_version(edition, version)
-        standing = Standing(edition, *names, folder)
+        names = f"{number}.{self._changes if version is None else changes}", _model_version(version)
+        standing = Standing(edition, *names, folder, number)
         before = getattr(self, "standing", None)
-        if before is not None and edition.lane is not before.edition.lane:
+        if before is not None and (number != before.number or len(edition.catalog) != len(before.edition.catalog)):
             self.warm_up(standing)  # so that no question waits for what is lazy
         return standing
 
@@ -112,9 +114,10 @@ class Host:
             return
         row = int(edition.catalog.live.argmax())
         item_id, title = edition.catalog.item_ids[row], edition.catalog.titles[row]
+        edition.finder.warm_up()
         queries = [Query(history=[item_id], exclude_seen=False), Query(title)]
         for query in queries:
-            for answer in answer_each(edition, self.engine.gate, [query], 1, self._beam):
+            for answer in answer_each(edition, self.engine.gate, [query], 1, FindOptions(width=self._width)):
                 if isinstance(answer, GenrailError):
                     raise answer
 
@@ -133,13 +136,17 @@ class Host:
         standing = self.standing
         edition = standing.view(batch["tenant"])
         # A tenant's scores are shares of what the tenant may see, so that nobody else's items can move them.
-        meaning = self._beam.meaning if batch["tenant"] is None else "renormalised"
-        beam = replace(self._beam, meaning=meaning, trace=batch.get("explain") is not None)
+        options = FindOptions(
+            explain=batch.get("explain") is not None,
+            before_step=before_step,
+            meaning=None if batch["tenant"] is None else "renormalised",
+            width=self._width,
+        )
         asked = [_query(question, edition) for question in batch["questions"]]
         queries = [query for query in asked if isinstance(query, Query)]
-        answers = iter(self._answer(edition, queries, batch["k"], beam, before_step))
+        answers = iter(self._answer(edition, queries, batch["k"], options))
         found = [next(answers) if isinstance(one, Query) else one for one in asked]
-        pages = [_page(answer, beam.trace) for answer in found]
+        pages = [_page(answer, options.explain) for answer in found]
         if batch.get("explain") is not None:
             for question, answer, page in zip(batch["questions"], found, pages, strict=True):
                 if isinstance(answer, Ranking):
@@ -147,18 +154,16 @@ class Host:
         return {"answers": pages, **standing.names}
 
     def _answer(
-        self, edition: Edition, queries: Sequence[Query], k: int, beam: Any, before_step: Callable[[], None] | None
+        self, edition: Edition, queries: Sequence[Query], k: int, options: FindOptions
     ) -> list[Ranking | GenrailError]:
-        gate = self.engine.gate
         try:
-            return answer_each(edition, gate, queries, k, beam, before_step)
+            return answer_each(edition, self.engine.gate, queries, k, options)
         except Exception as error:
-            if before_step is not None:
-                before_step()  # nobody waits any more: this is no failure
+            options.step()  # where nobody waits any more this is no failure
             if len(queries) == 1:
                 return [error if isinstance(error, GenrailError) else GenrailError(f"{type(error).__name__}: {error}")]
-            # One of them spoils the decode: each for itself, so that the others get their answers.
-            return [answer for query in queries for answer in self._answer(edition, [query], k, beam, before_step)]
+            # One of them spoils the answer: each for itself, so that the others get theirs.
+            return [answer for query in queries for answer in self._answer(edition, [query], k, options)]
 
     def item(self, page: Page) -> Page:
         """Give one item: `item_id`, `tenant`."""
@@ -183,7 +188,7 @@ class Host:
                 "examples": sample_titles(catalog),
                 "items": int(catalog.live.sum()),
             }
-            found = standing.overviews[name] = plain_value(found | {"lane": standing.edition.lane.name})
+            found = standing.overviews[name] = plain_value(found | {"lane": standing.edition.finder.name})
             while len(standing.overviews) > VIEWS_KEPT:
                 standing.overviews.popitem(last=False)
         return found | standing.names
@@ -197,7 +202,7 @@ class Host:
     def rerank(self, page: Page) -> Page:
         """Score texts for a query: `query`, `documents`."""
         standing = self.standing
-        return {**rerank(standing.edition.lane, page["query"], page["documents"]), **standing.names}
+        return {**rerank(standing.edition.finder, page["query"], page["documents"]), **standing.names}
 
     # --- changes ----------------------------------------------------------------------------------------------------
 
@@ -230,7 +235,7 @@ class Host:
         """Tell what is live."""
         standing = self.standing
         return {
-            "items": len(standing.edition.index),
+            "items": len(standing.edition),
             "gate_checked": self.engine.gate.checked,
             "gate_violations": self.engine.gate.violations,
             **standing.names,
@@ -339,12 +344,15 @@ def plain_value(value: Any) -> Any:
     return str(value)
 
 
-def _model_version(edition: Edition, version: storage.Version | None) -> str:
+def _model_version(version: storage.Version | None) -> str:
     if version is None:
         return "memory"
-    files = {name: entry.sha256 for name, entry in version.files.items() if name.startswith("model")}
-    page = json.dumps([files, edition.lane.details()], sort_keys=True, default=str)
+    files = {name: entry.sha256 for name, entry in version.files.items() if _MODELS & set(Path(name).parts)}
+    page = json.dumps([files, version.details.get("finder", {})], sort_keys=True, default=str)
     return sha256(page.encode()).hexdigest()[:12]
+
+
+_MODELS = {"model", "checkpoint"}  # folders of a saved engine that hold weights
 
 
 def _row(edition: Edition, item_id: str) -> int:
@@ -389,5 +397,5 @@ def _hit(hit: Hit, explained: bool) -> Page:
     }
     if explained and hit.explanation is not None:
         page["log_probability"] = plain_value(hit.log_probability)
-        page["identifier"] = hit.explanation["identifier"]
+        page["identifier"] = hit.explanation.get("identifier")
     return page

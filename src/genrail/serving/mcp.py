@@ -12,8 +12,8 @@ from mcp.types import ToolAnnotations
 from pydantic import BaseModel, Field
 
 import genrail
+from genrail.engine.engine import Engine
 from genrail.errors import GenrailError
-from genrail.retrieval.engine import Engine
 from genrail.serving.host import Host
 
 __all__ = ["create_mcp_server", "run_mcp_server"]

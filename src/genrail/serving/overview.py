@@ -13,7 +13,8 @@ from genrail.catalog import Catalog
 from genrail.constraints.index import Beams
 from genrail.decoding.several import SeveralIndex
 from genrail.errors import QueryError
-from genrail.retrieval.edition import Edition
+from genrail.finders.generative import generative_part
+from genrail.finding import Edition
 
 __all__ = ["branches", "facets", "sample_titles"]
 
@@ -83,7 +84,7 @@ def branches(edition: Edition, prefix: Sequence[int], where: str | None, most: i
         id and title) and `others` (`children` and `items` that are not listed).
 
     Raises:
-        QueryError: No item's identifier begins so.
+        QueryError: No item's identifier begins so, or the engine writes no identifiers.
         FilterError: The filter cannot be evaluated.
 
     Cost: the rows below the listed continuations.
@@ -109,7 +110,10 @@ class _Tree:
     """Walk the trie of an edition, whose rows are identifiers: an item may have several."""
 
     def __init__(self, edition: Edition, where: str | None) -> None:
-        index = edition.index
+        part = generative_part(edition.finder)
+        if part is None:
+            raise QueryError(f"{edition.finder.name} writes no identifiers, so there is no tree of them to walk")
+        index = part.index
         self._catalog = edition.catalog
         self._owners = index.owners if isinstance(index, SeveralIndex) else None
         self.trie = index.trie if isinstance(index, SeveralIndex) else index

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrail import storage
+from genrail.engine.engine import Engine
 from genrail.errors import MissingPackageError, SettingsError
-from genrail.retrieval.engine import Engine
 from genrail.serving.application import create_application
 from genrail.serving.errors import Refusal
 from genrail.serving.host import Host

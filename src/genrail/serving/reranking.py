@@ -10,16 +10,16 @@ import numpy as np
 from genrail.errors import SettingsError
 
 if TYPE_CHECKING:
-    from genrail.retrieval.lanes import Lane
+    from genrail.finding import Finder
 
 __all__ = ["rerank"]
 
 
-def rerank(lane: Lane, query: str, documents: Sequence[str]) -> dict[str, Any]:
+def rerank(finder: Finder, query: str, documents: Sequence[str]) -> dict[str, Any]:
     """Score each document: the cosine of the text encoder's vectors, brought to 0 ... 1.
 
     Args:
-        lane: Of an engine with a text encoder.
+        finder: Of an engine with a text encoder.
         query: What is wanted.
         documents: The texts.
 
@@ -29,12 +29,12 @@ def rerank(lane: Lane, query: str, documents: Sequence[str]) -> dict[str, Any]:
     Raises:
         SettingsError: The engine has no text encoder.
     """
-    if lane.encoder is None:
+    if finder.encoder is None:
         raise SettingsError(
-            f"the engine writes titles with {lane.name} and has no text encoder to compare texts with; "
-            "serve an engine of the native lane, or search instead"
+            f"{finder.name} has no text encoder to compare texts with; serve an engine that reads texts by one, "
+            "such as the default, or search instead"
         )
-    vectors = np.asarray(lane.encoder.encode([query, *documents]), dtype=np.float64)
+    vectors = np.asarray(finder.encoder.encode([query, *documents]), dtype=np.float64)
     lengths = np.maximum(np.linalg.norm(vectors, axis=1), 1e-12)
     cosines = (vectors[1:] @ vectors[0]) / (lengths[1:] * lengths[0])
     tokens = sum(map(len, [query, *documents])) // 4

@@ -8,7 +8,7 @@ import logging
 from contextlib import suppress
 from typing import Any
 
-from genrail.retrieval.engine import Engine
+from genrail.engine.engine import Engine
 from genrail.serving.batching import Backend, Batcher, Kind
 from genrail.serving.errors import Refusal
 from genrail.serving.host import Host

@@ -118,7 +118,7 @@ def main(words: list[str] | None = None) -> None:
 
 
 def _open(given: argparse.Namespace) -> Host:
-    from genrail.retrieval import Engine, MergeSettings
+    from genrail.engine import Engine, MergeSettings
 
     try:
         import torch

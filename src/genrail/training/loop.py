@@ -150,6 +150,19 @@ class LoopReport:
     seconds: float
     steps: int
 
+    def summary(self) -> dict[str, str]:
+        """Give a few lines for people."""
+        best = ", ".join(f"{name} {value:.4f}" for name, value in self.best.items())
+        return {
+            "epochs": f"{len(self.history)}, ended by {self.stopped}; the weights of epoch {self.best_epoch} were kept",
+            "validation": best or "(none)",
+            "training": f"{self.seconds:.0f} s",
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Turn the report into plain values for JSON."""
+        return asdict(self)
+
 
 def run(
     task: Task,

@@ -52,19 +52,23 @@ class TrainingSettings:
             raise SettingsError("held_out_users and held_out_queries must be 0 or more")
 
     @classmethod
-    def for_size(cls, items: int, targets: int, max_seconds: float | None = None) -> TrainingSettings:
+    def for_size(
+        cls, items: int, targets: int, max_seconds: float | None = None, epochs: int | None = None
+    ) -> TrainingSettings:
         """Choose settings for a catalogue of this size.
 
         Args:
             items: In the catalogue.
             targets: Next items to learn from, over all sequences; 0 without interactions.
             max_seconds: See `LoopSettings`.
+            epochs: Other than by size.
         """
-        if (
-            targets > 50_000
-        ):  # 9 epochs are what was measured on Amazon Beauty (131,000 targets); more may help a little
-            return cls(loop=LoopSettings(epochs=9, max_seconds=max_seconds), held_out_users=1000)
+        if targets > 50_000:
+            # 9 epochs are what was measured on Amazon Beauty (131,000 targets); more may help a little.
+            return cls(loop=LoopSettings(epochs=epochs or 9, max_seconds=max_seconds), held_out_users=1000)
         # A small shop has few steps in an epoch: larger steps, and validations that do not cost more than learning.
-        loop = LoopSettings(epochs=10, learning_rate=3e-3, warm_up=30, validate_every=2, max_seconds=max_seconds)
+        loop = LoopSettings(
+            epochs=epochs or 10, learning_rate=3e-3, warm_up=30, validate_every=2, max_seconds=max_seconds
+        )
         held_out = max(1, min(300, targets // 50))
         return cls(loop=loop, held_out_users=held_out, held_out_queries=min(200, items // 5))

@@ -154,7 +154,7 @@ def train_two_tower(
         progress: Called with (round, progress of the loop) after each step.
 
     Returns:
-        The towers, for `genrail.baselines.Dense(catalog, towers.items, query_encoder=towers.queries)`, and the report.
+        The towers, for `genrail.finders.Dense(catalog, towers.items, query_encoder=towers.queries)`, and the report.
 
     Raises:
         SettingsError: Fewer than four queries with a right item.

@@ -1,0 +1,330 @@
+"""The engine: one catalogue and one finder, live."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genrail.catalog import Catalog
+from genrail.decoding.decoders import Decoder
+from genrail.engine.live import LiveEdition, MergeSettings, silent
+from genrail.errors import CatalogError, QueryError, SettingsError
+from genrail.finding import Data, Edition, FindOptions, Gate, Progress, Recipe, Report, Trace, answer_each, raised
+from genrail.finding.answering import checked
+from genrail.finding.finder import unknown
+from genrail.finding.registry import recipe_named
+from genrail.types import NewItems, Query, Ranking
+
+if TYPE_CHECKING:
+    from genrail.catalog import Interactions
+    from genrail.finders.calibrating_new_items import CalibrationSettings
+    from genrail.finders.new_item_scores import Calibration
+    from genrail.models.text_encoder import Encoder
+
+__all__ = ["Engine"]
+
+
+class Engine(LiveEdition):
+    """Search and recommend from a catalogue.
+
+    Build one with `Engine.build`, or open a saved one with `genrail.load`. An engine may be shared by threads: each
+    request works on the edition that was live when it began.
+
+    >>> shop = Catalog.from_items([{"sku": f"s{n}", "name": f"boot {n}", "price": 10 * n} for n in range(20)])
+    >>> engine = Engine.build(shop, encoder="hashing", max_seconds=1)
+    >>> ranking = engine.search("boot", k=3, where="price < 40", history=["s1"])
+    >>> sorted(ranking.item_ids), ranking.exhausted
+    (['s0', 's2', 's3'], False)
+    """
+
+    def __init__(self, edition: Edition, merging: MergeSettings | None = None) -> None:
+        super().__init__(edition, merging)
+        self.gate = Gate()
+
+    @classmethod
+    def build(
+        cls,
+        catalog: Catalog,
+        recipe: Recipe | str | None = None,
+        *,
+        interactions: Interactions | None = None,
+        queries: Mapping[str, str] | None = None,
+        qrels: Mapping[str, Mapping[str, float]] | None = None,
+        model: Any = None,
+        encoder: Encoder | str | None = None,
+        hold_out: bool = True,
+        seed: int = 0,
+        progress: Progress | None = None,
+        **settings: Any,
+    ) -> Engine:
+        """Make an engine from a catalogue.
+
+        Args:
+            catalog: The items.
+            recipe: How items are found: a recipe, or the name of one (`genrail.finding.kinds()` lists them). None for
+                the default, ``fused``, or for ``titles`` where a language `model` is given.
+            interactions: Who took what, in order.
+            queries: Query id to words, judged by `qrels`.
+            qrels: Query id to item id to grade; items with a grade above 0 are right.
+            model: The name or folder of a language model, or a loaded one: short for ``recipe="titles"``.
+            encoder: Text encoder, for recipes that read texts: None for all-MiniLM-L6-v2, a name or folder of any
+                sentence-transformers model, "hashing" for the tiny one without weights, or an object with `encode`.
+            hold_out: Keep each user's last event out of training, so that `genrail evaluate` is honest.
+            seed: Same seed and input, same engine.
+            progress: Called with (stage, done, total).
+            settings: Of the recipe, by name, such as ``levels=4`` or ``max_seconds=60``.
+
+        Raises:
+            CatalogError: The catalogue is empty.
+            SettingsError: No such recipe or setting, or data that it cannot be built from.
+            MissingPackageError: A package that the recipe needs is not installed.
+
+        Cost: that of the recipe; see docs/results.md.
+        """
+        if not catalog.live.any():
+            raise CatalogError("the catalogue has no items; read one with at least one row")
+        chosen = _recipe(recipe, model, settings)
+        data = Data(catalog, interactions, queries, qrels, encoder, hold_out, seed)
+        finder = chosen.build(data, progress or silent)
+        return cls(Edition(catalog, finder))
+
+    def train(
+        self,
+        *,
+        interactions: Interactions | None = None,
+        queries: Mapping[str, str] | None = None,
+        qrels: Mapping[str, Mapping[str, float]] | None = None,
+        hold_out: bool = True,
+        seed: int = 0,
+        progress: Progress | None = None,
+        **settings: Any,
+    ) -> Report | None:
+        """Teach the finder further; requests see the taught one when it is done.
+
+        Args:
+            interactions: Who took what, in order.
+            queries: Query id to words.
+            qrels: Query id to item id to grade; items with a grade above 0 are right.
+            hold_out: Keep each user's last event out of training.
+            seed: Same seed, same model.
+            progress: Called with (stage, done, total).
+            settings: Of the recipe, to be changed for this training, such as ``max_seconds=60``.
+
+        Returns:
+            What the training did, where the finder tells.
+
+        Raises:
+            SettingsError: The finder does not learn, or nothing fits the catalogue.
+        """
+        with self._writing:
+            before = self._edition
+            recipe = before.finder.recipe
+            data = Data(before.catalog, interactions, queries, qrels, before.finder.encoder, hold_out, seed)
+            recipe = replace(recipe, **_known(recipe, settings)) if settings else recipe  # type: ignore[type-var]
+            after = recipe.train(before.finder, data, progress or silent)
+            self._edition = Edition(before.catalog, after)
+            self._line += 1  # a merge that runs meanwhile is of no use to it
+        return after.report
+
+    def calibrate_new_items(
+        self,
+        interactions: Interactions,
+        settings: CalibrationSettings | None = None,
+        *,
+        hold_out: bool = True,
+        progress: Progress | None = None,
+    ) -> Calibration:
+        """Learn from your own interactions how new items compare with others; requests then see it.
+
+        A second model is trained without some items, see `genrail.finders.calibrating_new_items`. The calibration is
+        saved with the engine; an engine loaded with ``live=True`` keeps it in its folder once it is saved or merged.
+
+        Args:
+            interactions: Who took what, in order.
+            settings: How many items and users, and what known items may lose.
+            hold_out: Leave each user's last event out, so that `genrail evaluate` stays honest.
+            progress: Called with (stage, done, total).
+
+        Raises:
+            SettingsError: The model was not trained on histories, or there are too few events or items.
+
+        Cost: that of training once more, and two decodes for each user.
+        """
+        from genrail.finders.calibrating_new_items import calibrated
+
+        with self._writing:
+            before = self._edition
+            data = Data(before.catalog, interactions, hold_out=hold_out)
+            finder, calibration = calibrated(before.finder, data, settings, progress or silent)
+            self._edition = Edition(before.catalog, finder)
+            self._line += 1
+        return calibration
+
+    # --- what a user asks -------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Name the finder, for tables."""
+        return self._edition.finder.name
+
+    @property
+    def catalog(self) -> Catalog:
+        """Give the catalogue as it is now."""
+        return self._edition.catalog
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """Give the text encoder, if the finder has one."""
+        return self._edition.finder.encoder
+
+    @property
+    def trained_on_everything(self) -> bool:
+        """Tell whether training saw every event, so that evaluating on them would flatter."""
+        return not self._edition.finder.held_out
+
+    @property
+    def edition(self) -> Edition:
+        """Give the live edition: catalogue and finder."""
+        return self._edition
+
+    def __len__(self) -> int:
+        return len(self._edition)
+
+    def search(
+        self,
+        text: str | None = None,
+        *,
+        history: Sequence[str] = (),
+        k: int = 10,
+        where: str | None = None,
+        exclude_seen: bool = True,
+        explain: bool = False,
+        decoder: Decoder | None = None,
+        lanes: Sequence[str] | None = None,
+        new_items: NewItems = "auto",
+    ) -> Ranking:
+        """Find the k best items for words, a past, or both.
+
+        Args:
+            text: What is wanted.
+            history: Item ids, oldest first.
+            k: How many hits, 1 to 1,000.
+            where: Filter over attributes; k allowed items come back whenever they exist.
+            exclude_seen: Leave the items of the history out.
+            explain: Fill `Hit.explanation` and `Ranking.trace`.
+            decoder: Another way to write identifiers than the engine's beam: `ExactSettings`, `SampleSettings`,
+                `Calibrated`, `Diverse`, or other `BeamSettings`.
+            lanes: Names of the lanes of a fused engine that are asked; None for all that the kind of question needs.
+            new_items: How items added since the training are mixed in: ``auto`` (for a history without words, as far as
+                it costs the others little), ``off``, or a share of the k hits. See `calibrate_new_items`.
+
+        Raises:
+            QueryError: Nothing was asked, or k is out of range.
+            FilterError: The filter cannot be read.
+        """
+        query = Query(text, history, where=where, exclude_seen=exclude_seen, new_items=new_items)
+        return self.search_batch([query], k, explain=explain, decoder=decoder, lanes=lanes)[0]
+
+    def recommend(
+        self,
+        history: Sequence[str],
+        *,
+        k: int = 10,
+        where: str | None = None,
+        exclude_seen: bool = True,
+        explain: bool = False,
+        decoder: Decoder | None = None,
+        lanes: Sequence[str] | None = None,
+        new_items: NewItems = "auto",
+    ) -> Ranking:
+        """Recommend k items to somebody with this past; see `search`."""
+        query = Query(None, history, where=where, exclude_seen=exclude_seen, new_items=new_items)
+        return self.search_batch([query], k, explain=explain, decoder=decoder, lanes=lanes)[0]
+
+    def search_batch(
+        self,
+        queries: Sequence[Query],
+        k: int = 10,
+        *,
+        explain: bool = False,
+        decoder: Decoder | None = None,
+        lanes: Sequence[str] | None = None,
+    ) -> list[Ranking]:
+        """Answer several queries together; the answers are those of one at a time.
+
+        Raises:
+            QueryError: k is out of range, or a query holds nothing that can be used.
+            ClosedWorldError: The last gate caught a forbidden item; a bug of ours.
+        """
+        options = FindOptions(explain, decoder, lanes=tuple(lanes) if lanes is not None else None)
+        return raised(answer_each(self._edition, self.gate, queries, checked(k), options))
+
+    # --- a saved folder ---------------------------------------------------------------------------------------------
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, *, encoder: Any = None, live: bool = False, merging: MergeSettings | None = None
+    ) -> Engine:
+        """Open a saved engine, with the changes that were logged since it was published.
+
+        Args:
+            folder: Made by `save` or `genrail build`.
+            encoder: The text encoder object, if it is not one that can be loaded by name.
+            live: Log every change of this engine in the folder, on the disk before it shows.
+            merging: When changes are merged by themselves.
+
+        Raises:
+            DamagedError: A file is missing or altered.
+            FormatError: Not an engine, or of a newer format.
+            FingerprintError: The text encoder or model found here is not the one the engine was built with.
+        """
+        from genrail.engine.folder import load
+
+        edition, journal = load(Path(folder), encoder)
+        engine = cls(edition, merging)
+        engine._journal, engine._encoder = (journal if live else None), encoder
+        return engine
+
+    def follow(self, item_id: str, ranking: Ranking) -> str:
+        """Say how far an item came in a search that was made with ``explain=True``.
+
+        Returns:
+            One sentence, such as ``lost at step 3, rank 14 of beam 10``. Of an item with several identifiers it tells
+            of one that was finished, or else of its title.
+
+        Raises:
+            QueryError: The ranking has no trace, or the item is not in the catalogue.
+        """
+        if ranking.trace is None:
+            raise QueryError("this ranking has no trace; search with explain=True")
+        trace: Trace = ranking.trace
+        return trace.follow(self._edition.catalog.row(item_id))
+
+    def describe(self) -> dict[str, Any]:
+        """Tell what is inside, in plain values."""
+        edition = self._edition
+        return {"items": len(edition), "finder": edition.finder.name, **edition.finder.describe()}
+
+
+def _recipe(recipe: Recipe | str | None, model: Any, settings: Mapping[str, Any]) -> Recipe:
+    """Find the recipe that a user means.
+
+    Raises:
+        SettingsError: No such recipe or setting.
+    """
+    if model is not None:
+        if recipe not in (None, "titles"):
+            raise SettingsError(f"a language model writes titles; with recipe={recipe!r} leave model out")
+        return recipe_named("titles", {"model": model, **settings})
+    if recipe is None or isinstance(recipe, str):
+        return recipe_named(recipe or "fused", settings)
+    return replace(recipe, **_known(recipe, settings)) if settings else recipe  # type: ignore[type-var]
+
+
+def _known(recipe: Recipe, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Refuse settings that a recipe does not have."""
+    known: list[str] = [one.name for one in fields(recipe)] if is_dataclass(recipe) else []
+    unknown(settings, known, recipe.kind)
+    return settings

@@ -1,0 +1,58 @@
+"""Everything that finds items: generative, classical, and finders made of others. Kinds are in `genrail.finding`.
+
+The names of the classical ones load on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from genrail.finders.bm25 import BM25 as BM25
+    from genrail.finders.bm25 import BM25Recipe as BM25Recipe
+    from genrail.finders.cooccurrence import Cooccurrence as Cooccurrence
+    from genrail.finders.cooccurrence import CooccurrenceRecipe as CooccurrenceRecipe
+    from genrail.finders.dense import Dense as Dense
+    from genrail.finders.dense import DenseRecipe as DenseRecipe
+    from genrail.finders.item_knn import ItemKNN as ItemKNN
+    from genrail.finders.item_knn import ItemKNNRecipe as ItemKNNRecipe
+    from genrail.finders.late_interaction import LateInteraction as LateInteraction
+    from genrail.finders.late_interaction import LateInteractionRecipe as LateInteractionRecipe
+    from genrail.finders.popularity import Popularity as Popularity
+    from genrail.finders.popularity import PopularityRecipe as PopularityRecipe
+    from genrail.finders.sasrec import SASRec as SASRec
+    from genrail.finders.sasrec import SASRecRecipe as SASRecRecipe
+    from genrail.finders.tfidf import TFIDF as TFIDF
+    from genrail.finders.tfidf import TFIDFRecipe as TFIDFRecipe
+    from genrail.finders.tiger import TIGER as TIGER
+    from genrail.finders.tiger import TigerRecipe as TigerRecipe
+
+_HOME = {
+    "BM25": "bm25",
+    "BM25Recipe": "bm25",
+    "Cooccurrence": "cooccurrence",
+    "CooccurrenceRecipe": "cooccurrence",
+    "Dense": "dense",
+    "DenseRecipe": "dense",
+    "ItemKNN": "item_knn",
+    "ItemKNNRecipe": "item_knn",
+    "LateInteraction": "late_interaction",
+    "LateInteractionRecipe": "late_interaction",
+    "Popularity": "popularity",
+    "PopularityRecipe": "popularity",
+    "SASRec": "sasrec",
+    "SASRecRecipe": "sasrec",
+    "TFIDF": "tfidf",
+    "TFIDFRecipe": "tfidf",
+    "TIGER": "tiger",
+    "TigerRecipe": "tiger",
+}
+
+__all__ = [*_HOME]  # noqa: PLE0604  names of the table above
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"genrail.finders.{_HOME[name]}"), name)

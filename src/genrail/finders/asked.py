@@ -1,0 +1,135 @@
+"""Read the words of a query against the words of an index: known, unfinished, mistyped, and phrases in quotes."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from genrail.finders.words import words
+
+if TYPE_CHECKING:
+    from genrail.finders.word_index import WordIndex
+
+__all__ = ["Asked", "Word", "read_words"]
+
+COMPLETIONS = 32  # words that an unfinished one may become: more say nothing about what was meant
+SHORTEST_TYPO = 4  # letters; a shorter word is one letter off from too many others
+LONGEST_TYPO = 32  # letters; there are some hundred words one letter off for each of them
+
+_PHRASE = re.compile(r"[\"“”„]([^\"“”„]+)[\"“”„]")
+
+
+@dataclass(frozen=True)
+class Word:
+    """Hold one word of a query.
+
+    Args:
+        terms: What rows may hold for it: its own term, that of the word it was read as, or those it may become.
+        idf: How much it weighs, the less the more rows hold one of them.
+    """
+
+    terms: tuple[str, ...]
+    idf: float
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Hold the words of a query that some live row holds.
+
+    Args:
+        words: In the order of the query, repeated where it repeats them.
+        phrases: Words in quotes, two or more each, in lower case.
+        warnings: Which words were read as others.
+    """
+
+    words: tuple[Word, ...]
+    phrases: tuple[tuple[str, ...], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def most(self) -> float:
+        """Give what no row can score by its words alone."""
+        return sum(word.idf * len(word.terms) for word in self.words)
+
+
+def read_words(text: str, index: WordIndex, *, help: bool = True) -> Asked:
+    """Read the words of a text.
+
+    Args:
+        text: What was typed.
+        index: What the items hold.
+        help: Complete the last word and mend mistyped ones, and heed quotes.
+    """
+    typed = [word.lower() for word in words(text)]
+    found, warnings = [], []
+    for place, word in enumerate(typed):
+        term = index.analysis.term(word)
+        if term is None:
+            continue
+        holding = index.documents(term)
+        if holding:
+            found.append(Word((term,), _idf(holding, index.items)))
+            continue
+        unfinished = _completed(word, index) if help and place == len(typed) - 1 else None
+        mended = _mended(word, index) if help and unfinished is None else None
+        if unfinished is not None:
+            found.append(unfinished)
+        elif mended is not None:
+            found.append(mended[1])
+            warnings.append(f'"{word}" is in no item; it was read as "{mended[0]}"')
+    phrases = [tuple(word.lower() for word in words(part)) for part in _PHRASE.findall(text)] if help else []
+    return Asked(tuple(found), tuple(phrase for phrase in phrases if len(phrase) > 1), tuple(warnings))
+
+
+def _idf(holding: int, items: int) -> float:
+    return math.log(1.0 + (items - holding + 0.5) / (holding + 0.5))
+
+
+def _completed(prefix: str, index: WordIndex) -> Word | None:
+    """Give the most frequent words that begin so; together they weigh what one word in as many rows would."""
+    known = {term: index.documents(term) for term in index.completions(prefix)}
+    likely = sorted((term for term in known if known[term]), key=lambda term: (-known[term], term))[:COMPLETIONS]
+    if not likely:
+        return None
+    holding = min(sum(known[term] for term in likely), index.items)
+    return Word(tuple(likely), _idf(holding, index.items))
+
+
+def _mended(word: str, index: WordIndex) -> tuple[str, Word] | None:
+    """Give the most frequent word that is one letter off."""
+    if not SHORTEST_TYPO <= len(word) <= LONGEST_TYPO:
+        return None
+    best: tuple[int, str, str] | None = None
+    for other in set(_one_off(word)):
+        term = index.terms_of(other)
+        holding = 0 if term is None else index.documents(term)
+        if term is not None and holding and (best is None or (-holding, other) < (-best[0], best[1])):
+            best = (holding, other, term)
+    return None if best is None else (best[1], Word((best[2],), _idf(best[0], index.items)))
+
+
+def _one_off(word: str) -> Iterator[str]:
+    """Write the words one letter off: one left out, two swapped, one replaced or put in by one of the same alphabet.
+
+    Source: Norvig 2007, How to Write a Spelling Corrector; Damerau 1964 for the four kinds.
+    """
+    pages = {ord(letter) >> 8 for letter in word} | {0}
+    letters = [
+        letter
+        for page in sorted(pages)
+        for letter in map(chr, range(page << 8, (page + 1) << 8))
+        if letter.isalnum() and letter == letter.lower()
+    ]
+    for place in range(len(word) + 1):
+        before, after = word[:place], word[place:]
+        if after:
+            yield before + after[1:]
+        if len(after) > 1:
+            yield before + after[1] + after[0] + after[2:]
+        for letter in letters:
+            yield before + letter + after
+            if after:
+                yield before + letter + after[1:]

@@ -1,0 +1,360 @@
+"""The native finder: a small model, trained here, reads text vectors and histories and writes Semantic IDs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from genrail.catalog import Catalog
+from genrail.decoding import BeamSettings, Decoded
+from genrail.errors import CatalogError, FingerprintError, SettingsError
+from genrail.finders.generative import Generative, RailTrace, Spelling, live_index
+from genrail.finders.new_items import Memory, Newcomers, mixed_answers, newcomers
+from genrail.finders.readings import pack, unpack
+from genrail.finding import Change, Data, Finder, FindOptions, Json, Progress, Recipe, Request
+from genrail.identifiers import IdentifierTable
+from genrail.identifiers.quantizer import quantizer_named
+from genrail.models.encoders import LazyEncoder, require_torch
+from genrail.rng import generator
+
+if TYPE_CHECKING:
+    from genrail.identifiers.semantic_ids import SemanticIds
+    from genrail.models.native import NativeModel
+    from genrail.models.text_encoder import Encoder
+    from genrail.training.native import TrainingReport
+    from genrail.training.pairs import QueryPairs
+
+__all__ = ["Native", "NativeRecipe", "NativeSpelling"]
+
+Rows = npt.NDArray[np.int64]
+Vectors = npt.NDArray[np.float32]
+
+COPURCHASE_DIMENSIONS = 64  # chosen on the validation items of Amazon Beauty; docs/results.md
+
+
+@dataclass(frozen=True, eq=False)
+class NativeSpelling(Spelling):
+    """Read queries as one text vector and histories as rows; write Semantic IDs.
+
+    Args:
+        encoder: Of words and of the texts of new items.
+        identifiers: The frozen codebooks.
+        model: Writes the codes.
+        held_out: Was each user's last event kept out of training.
+        memory: Of what training histories held; None where there was no training on histories.
+    """
+
+    encoder: LazyEncoder
+    identifiers: SemanticIds
+    model: NativeModel
+    held_out: bool = True
+    memory: Memory | None = None
+
+    name = "native"
+
+    def contexts(self, requests: Sequence[Request], catalog: Catalog) -> list[Any]:
+        """Encode all words of the batch at once; one context per request."""
+        texts = [request.text for request in requests if request.text is not None]
+        vectors = iter(self.encoder.encode(texts)) if texts else iter(())
+        return [
+            self.model.context(next(vectors) if request.text is not None else None, request.history.tolist())
+            for request in requests
+        ]
+
+    def warnings(self, request: Request) -> tuple[str, ...]:
+        """Tell when only the end of a history is read, or only the beginning of a query."""
+        said, most = [], self.model.settings.history
+        if request.history.size > most:
+            said.append(f"the model reads the last {most} of the {request.history.size} known history items")
+        if request.text is not None and self.encoder.cuts(request.text):
+            said.append(f"the text encoder reads the first {self.encoder.max_tokens} tokens of the query")
+        return tuple(said)
+
+    def read(self, catalog: Catalog, rows: range, progress: Progress) -> Json:
+        """Encode the new texts."""
+        texts = catalog.texts()[rows.start : rows.stop]
+        return pack(self.encoder.encode(texts, lambda done, total: progress("text vectors", done, total)))
+
+    def extend(
+        self, catalog: Catalog, table: IdentifierTable, change: Change
+    ) -> tuple[NativeSpelling, IdentifierTable]:
+        """Give the new rows codes from the frozen codebooks, and the model nodes for them."""
+        vectors = unpack(change, self.encoder.dimensions)
+        parts = [len(one.items) for one in change.added]
+        groups = np.repeat(np.arange(len(parts)), parts)
+        # Identifiers may know who was taken with whom; for the new ones that is guessed from like texts, or zero.
+        described = np.pad(vectors, ((0, 0), (0, self.identifiers.dimensions - vectors.shape[1])))
+        memory, like = (None, None) if self.memory is None else self.memory.grown(self.model, vectors, parts)
+        if memory is not None and described.shape[1] == vectors.shape[1] + memory.together.shape[1]:
+            described[:, vectors.shape[1] :] = memory.together[len(table) :]
+        grown = self.identifiers.extend(table, described, vocab_size=self.model.vocab_size)
+        model = self.model.add_items(grown.matrix()[len(table) :], vectors, groups)
+        if like is not None:
+            from genrail.models.native_warm_start import warm_start
+
+            model = warm_start(model, self.model, *like, groups)
+        return replace(self, model=model, memory=memory), grown
+
+    def spell(self, prefix: Sequence[int], catalog: Catalog, table: IdentifierTable) -> str:
+        """Name an item below the prefix: codes mean nothing to people."""
+        below = (table.matrix()[:, : len(prefix)] == np.asarray(prefix)).all(axis=1) & catalog.live
+        return f"e.g. {catalog.titles[int(below.argmax())]}" if below.any() else ""
+
+    def save(self, folder: Path) -> dict[str, Json]:
+        """Write codebooks and weights; the text encoder is named, not copied."""
+        (folder / "model").mkdir()
+        self.identifiers.save(folder / "identifiers")
+        self.model.save(folder / "model")
+        if self.memory is not None:
+            self.memory.save(folder / "model")
+        return {
+            "encoder": self.encoder.details,
+            "codebooks": self.identifiers.fingerprint,
+            "held_out": self.held_out,
+            "memory": self.memory is not None,
+        }
+
+    @classmethod
+    def load(cls, folder: Path, details: Mapping[str, Any], catalog: Catalog, encoder: Encoder | None) -> Self:
+        """Read what `save` wrote; the encoder itself is loaded when words first arrive.
+
+        Raises:
+            FingerprintError: The codebooks are not those of the manifest.
+        """
+        from genrail.identifiers.semantic_ids import SemanticIds
+        from genrail.models.native import NativeModel
+
+        identifiers = SemanticIds.load(folder / "identifiers")
+        if identifiers.fingerprint != details["codebooks"]:
+            raise FingerprintError(
+                f"the codebooks in {folder} are {identifiers.fingerprint}, the engine was built with "
+                f"{details['codebooks']}; restore the folder or build the engine again"
+            )
+        named = LazyEncoder.named(details["encoder"], encoder)
+        memory = None
+        if details.get("memory"):  # engines of earlier versions may have none
+            memory = Memory.load(folder / "model")
+        return cls(named, identifiers, NativeModel.load(folder / "model"), bool(details["held_out"]), memory)
+
+    def describe(self) -> dict[str, Json]:
+        """Tell encoder, identifiers and model."""
+        return {
+            "encoder": self.encoder.name,
+            "identifiers": f"{self.identifiers.levels} x {self.identifiers.codes} codes, one to tell duplicates apart",
+            **{f"model {key}": value for key, value in self.model.describe().items()},
+        }
+
+
+class Native(Generative):
+    """Write Semantic IDs with the native model; items that came after its training can be mixed in."""
+
+    spelling: NativeSpelling
+    table: IdentifierTable
+
+    @property
+    def newcomers(self) -> Newcomers | None:
+        """Give the live items that came after the model was trained; None where there are none."""
+        if "_newcomers" not in self.__dict__:
+            self.__dict__["_newcomers"] = newcomers(self)
+        found: Newcomers | None = self.__dict__["_newcomers"]
+        return found
+
+    def _answers(
+        self, requests: Sequence[Request], contexts: Sequence[Any], k: int, options: FindOptions
+    ) -> list[tuple[Decoded, RailTrace | None]]:
+        mixed = mixed_answers(self, requests, contexts, k, options)
+        return [(decoded, self._traced(traces)) for decoded, traces in mixed]
+
+    @classmethod
+    def load(cls, folder: Path, details: Mapping[str, Any], catalog: Catalog, encoder: Encoder | None = None) -> Self:
+        """Read what `save` wrote."""
+        recipe = NativeRecipe.from_dict(details.get("recipe", {}))
+        return cls.opened(folder, details, catalog, encoder, NativeSpelling, recipe)
+
+
+@dataclass(frozen=True)
+class NativeRecipe(Recipe):
+    """Say how the native finder is made.
+
+    Args:
+        levels: Codes of an identifier before the one that tells duplicates apart; 3 is TIGER's choice (Rajput et al.
+            2023).
+        codes: Size of a codebook; None for 256, or a quarter of the items where there are fewer than 1,024.
+        identifiers: How vectors become codes: `kmeans` (residual k-means), `rqvae`, `pq` or `lsh`.
+        pseudo_queries: Made-up queries for each item, so that search works without a log; with fewer the build is
+            faster.
+        train_items: Make up queries for so many items only, drawn by seed; None for all.
+        max_seconds: Stop training after this long and keep the best so far; None trains to the end.
+        epochs: Passes over the training data at most; None chooses by the size of the catalogue and the events.
+        beam: How to search.
+
+    Cost: about a minute per 10,000 items on two cores without interactions; see docs/results.md.
+    """
+
+    kind: ClassVar[str] = "native"
+    finder: ClassVar[type[Finder]] = Native
+    learns: ClassVar[bool] = True
+
+    levels: int = 3
+    codes: int | None = None
+    identifiers: str = "kmeans"
+    pseudo_queries: int = 4
+    train_items: int | None = None
+    max_seconds: float | None = None
+    epochs: int | None = None
+    beam: BeamSettings = field(default_factory=BeamSettings)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.beam, Mapping):  # from a manifest
+            object.__setattr__(self, "beam", BeamSettings(**self.beam))
+        if self.train_items is not None and self.train_items < 1:
+            raise SettingsError(f"train_items is {self.train_items}; give 1 or more")
+
+    def codebook(self, items: int) -> int:
+        """Choose the size of a codebook for so many items."""
+        return self.codes if self.codes is not None else max(1, min(256, items // 4))
+
+    def build(self, data: Data, progress: Progress) -> Native:
+        """Encode, quantise, train."""
+        require_torch()
+        from genrail.identifiers.semantic_ids import SemanticIds
+
+        catalog = data.catalog
+        if not catalog.live.any():
+            raise CatalogError("the catalogue has no items; read one with at least one row")
+        vectors = data.text_vectors(progress)
+        progress("identifiers", 0, 1)
+        codes = self.codebook(int(catalog.live.sum()))
+        memory = None if data.interactions is None else _memory(None, data)
+        described = vectors if memory is None else np.concatenate([vectors, memory.together], axis=1)
+        quantizer = quantizer_named(self.identifiers, self.levels, codes, data.seed)
+        identifiers = SemanticIds.fit(described[catalog.live], quantizer=quantizer)
+        order = generator(data.seed, "de-duplicating codes").permutation(len(catalog))
+        table = identifiers.assign(described, order=order)
+        progress("identifiers", 1, 1)
+        return self.coded(data, vectors, identifiers, table, memory, progress)
+
+    def coded(
+        self,
+        data: Data,
+        vectors: Vectors,
+        identifiers: SemanticIds,
+        table: IdentifierTable,
+        memory: Memory | None,
+        progress: Progress,
+    ) -> Native:
+        """Build index and model on identifiers that are there, and train the model.
+
+        Args:
+            data: To learn from.
+            vectors: Of the texts, (rows, dimensions).
+            identifiers: The frozen codebooks.
+            table: Identifier of each row.
+            memory: What training histories hold, or None without interactions.
+            progress: Called with (stage, done, total).
+        """
+        from genrail.models.native import NativeModel
+        from genrail.models.native_settings import NativeSettings
+
+        size = max(table.vocab_size, identifiers.codes)
+        model = NativeModel.create(NativeSettings(), table.matrix(), vectors, data.seed, vocab_size=size)
+        spelling = NativeSpelling(data.encoder, identifiers, model, data.hold_out, memory)
+        index = live_index(data.catalog, table, progress)
+        report = self._taught(spelling, data, None, progress)
+        return Native(data.catalog, spelling, table, index, self, self.beam, report)
+
+    def train(self, finder: Finder, data: Data, progress: Progress) -> Native:
+        """Train a copy of the model further."""
+        assert isinstance(finder, Native)
+        before = finder.spelling
+        memory = before.memory if data.interactions is None else _memory(before.memory, data)
+        held_out = before.held_out and data.hold_out
+        after = replace(before, model=copy.deepcopy(before.model), held_out=held_out, memory=memory)
+        report = self._taught(after, data, _judged_pairs(before.encoder, data), progress)
+        return finder.replaced(spelling=after, report=report)
+
+    def _taught(
+        self, spelling: NativeSpelling, data: Data, given: QueryPairs | None, progress: Progress
+    ) -> TrainingReport:
+        """Teach the model, in place, from its catalogue's text, interactions and judged queries."""
+        from genrail.training.native import train_native
+        from genrail.training.native_settings import TrainingSettings
+        from genrail.training.pairs import QueryPairs, encode_pseudo_queries
+
+        catalog = data.catalog
+        titles, texts = self._texts(catalog, data.seed)
+        encode = spelling.encoder.encode
+        pairs = encode_pseudo_queries(
+            lambda texts: encode(texts, lambda done, total: progress("pseudo-query vectors", done, total)),
+            titles,
+            texts,
+            self.pseudo_queries,
+            data.seed,
+        )
+        pairs = pairs.take(catalog.live[pairs.rows])
+        if given is not None:
+            pairs = QueryPairs(np.concatenate([pairs.vectors, given.vectors]), np.concatenate([pairs.rows, given.rows]))
+        sequences = None if data.sequences is None else (data.sequences.rows, data.sequences.offsets)
+        targets = 0 if sequences is None else max(0, len(sequences[0]) - len(sequences[1]) + 1)
+        held_back = data.held_back
+        return train_native(
+            spelling.model,
+            sequences,
+            pairs,
+            TrainingSettings.for_size(len(catalog), targets, self.max_seconds, self.epochs),
+            validation=None if held_back is None else list(held_back.cases()),
+            seed=data.seed,
+            progress=lambda now: progress("training", round(now.seconds), round(now.seconds + now.seconds_left)),
+        )
+
+    def _texts(self, catalog: Catalog, seed: int) -> tuple[list[str], list[str]]:
+        """Give titles and texts by row, empty where no queries are to be made up."""
+        titles, texts = catalog.titles, catalog.texts()
+        if self.train_items is None or self.train_items >= len(catalog):
+            return titles, texts
+        random = generator(seed, "taught items")
+        chosen = np.zeros(len(catalog), dtype=np.bool_)
+        chosen[random.choice(len(catalog), self.train_items, replace=False)] = True
+        kept = chosen.tolist()
+
+        def only(column: list[str]) -> list[str]:
+            return [text if keep else "" for text, keep in zip(column, kept, strict=True)]
+
+        return only(titles), only(texts)
+
+
+def _memory(before: Memory | None, data: Data) -> Memory:
+    """Remember which items training histories hold, and which are taken together."""
+    from genrail.finding.data import without_last
+    from genrail.training.copurchase import copurchase_vectors
+
+    assert data.interactions is not None and data.sequences is not None
+    size = len(data.catalog)
+    if before is None:
+        # Identifiers are made without the last events even where training sees them, so that both engines share them.
+        kept = data.sequences if data.hold_out else without_last(data.sequences)
+        together = copurchase_vectors(kept.rows, kept.offsets, size, COPURCHASE_DIMENSIONS, seed=data.seed)
+        before = Memory(np.zeros(size, dtype=np.bool_), together, size)
+    return before.taught(data.sequences.rows, size)
+
+
+def _judged_pairs(encoder: LazyEncoder, data: Data) -> QueryPairs | None:
+    """Turn judged queries into (vector, item) pairs; items with a grade above 0 count."""
+    from genrail.training.pairs import QueryPairs
+
+    if not data.judged or data.queries is None:
+        return None
+    wanted = [
+        (data.queries[query_id], item_id)
+        for query_id, grades in data.judged.items()
+        for item_id, grade in grades.items()
+        if grade > 0
+    ]
+    vectors = np.asarray(encoder.encode([text for text, _ in wanted]), dtype=np.float32)
+    return QueryPairs(vectors, data.catalog.rows([item_id for _, item_id in wanted]))

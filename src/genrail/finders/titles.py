@@ -1,0 +1,352 @@
+"""A language model reads a prompt and writes titles, or other words for the items."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from genrail.catalog import Catalog
+from genrail.decoding import BeamSettings
+from genrail.decoding.several import Combine
+from genrail.errors import CatalogError, FingerprintError, SettingsError
+from genrail.finders.generative import Generative, Spelling, live_index
+from genrail.finding import Change, Data, Finder, Json, Progress, Recipe, Request
+from genrail.finding.finder import unknown
+from genrail.identifiers import IdentifierTable
+from genrail.identifiers.several import SeveralIdentifiers
+from genrail.models.encoders import require_torch
+from genrail.models.identifier_writer import WriterSettings, write_identifiers
+from genrail.models.prompts import Example, Prompts, PromptTemplate
+
+if TYPE_CHECKING:
+    from genrail.models.causal import CausalModel
+    from genrail.models.seq2seq import Seq2SeqModel
+    from genrail.models.text_encoder import Encoder
+
+__all__ = ["LanguageModelSettings", "TitleSpelling", "TitleWriter", "TitlesRecipe", "catalog_facts"]
+
+COPY = "checkpoint"  # folder of the copied weights inside a saved engine
+MOST_VALUES = 12  # values named of each column of catalogue facts
+
+
+@dataclass(frozen=True)
+class LanguageModelSettings:
+    """Say how a language model is asked, and by which words it may answer.
+
+    Args:
+        template: The words around a request.
+        examples: Answered requests, shown before each one (few-shot).
+        max_history: Titles of a longer history are left out from its old end.
+        chat: Use the tokenizer's chat template; default: when it has one.
+        catalog_facts: Columns whose most frequent values are named in every prompt: what the shop has.
+        item_facts: Columns whose values stand behind each title of a history.
+        aliases: A column of further identifiers of each item, separated by ``|``, besides its title.
+        writer: Let the model itself write further identifiers of each item, see `WriterSettings`; None for titles.
+        combine: How an item with several identifiers is scored: by its `best` one, or by their `sum`.
+    """
+
+    template: PromptTemplate | None = None
+    examples: tuple[Example, ...] = ()
+    max_history: int = 20
+    chat: bool | None = None
+    catalog_facts: tuple[str, ...] = ()
+    item_facts: tuple[str, ...] = ()
+    aliases: str | None = None
+    writer: WriterSettings | None = None
+    combine: Combine = "best"
+
+    def __post_init__(self) -> None:
+        if self.combine not in ("best", "sum"):
+            raise SettingsError(f"combine is {self.combine!r}; give 'best' or 'sum'")
+
+    @property
+    def several(self) -> bool:
+        """Tell whether items may have more than one identifier."""
+        return self.aliases is not None or self.writer is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Turn the settings into plain values."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))  # tuples become lists
+        return plain
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> LanguageModelSettings:
+        """Read what `to_dict` gave, perhaps by way of JSON."""
+        known = {one.name for one in fields(cls)}
+        plain: dict[str, Any] = {name: value for name, value in values.items() if name in known}
+        plain["template"] = None if plain["template"] is None else PromptTemplate(**plain["template"])
+        plain["examples"] = tuple(Example(**one) for one in plain["examples"])
+        plain["writer"] = None if plain["writer"] is None else WriterSettings(**plain["writer"])
+        for name, value in plain.items():
+            plain[name] = tuple(value) if isinstance(value, list) else value
+        return cls(**plain)
+
+
+def catalog_facts(catalog: Catalog, columns: Sequence[str]) -> str:
+    """Write what a catalogue has: the most frequent values of some columns, one line each.
+
+    Raises:
+        CatalogError: No such column.
+
+    >>> shop = Catalog.from_items([{"id": str(n), "title": "boot", "brand": "Nike" if n else "Ecco"} for n in range(3)])
+    >>> catalog_facts(shop, ["brand"])
+    'brand: Nike, Ecco'
+    """
+    lines = []
+    for name in columns:
+        _check_column(catalog, name)
+        values = [value for value in catalog.frame.get_column(name).to_list() if value is not None]
+        parts = [part.strip() for value in values for part in str(value).split("|")]
+        best = [value for value, _ in Counter(part for part in parts if part).most_common(MOST_VALUES)]
+        lines.append(f"{name}: {', '.join(best)}")
+    return "\n".join(lines)
+
+
+def _check_column(catalog: Catalog, name: str) -> None:
+    if name not in catalog.frame.columns:
+        raise CatalogError(f'no column is named "{name}"; the catalogue has {", ".join(catalog.frame.columns)}')
+
+
+@dataclass(frozen=True, eq=False)
+class TitleSpelling(Spelling):
+    """Let a causal or seq2seq checkpoint write titles, untrained.
+
+    Args:
+        model: The checkpoint with its tokenizer.
+        source: Name on the hub, to be loaded from there again; None for a local or in-memory one, which is copied into
+            the saved folder.
+        settings: How it is asked.
+        facts: Of the catalogue, as they stand in every prompt.
+    """
+
+    model: CausalModel | Seq2SeqModel
+    source: str | None = None
+    settings: LanguageModelSettings = field(default_factory=LanguageModelSettings)
+    facts: str = ""
+    encoder: None = field(default=None, init=False)
+    held_out: bool = field(default=True, init=False)  # it is not trained here
+    name: str = field(default="", init=False)
+    prompts: Any = field(init=False, repr=False)
+    titles: Any = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        from genrail.identifiers.titles import Titles
+        from genrail.models.causal import CausalModel
+
+        tokenizer, settings = self.model.tokenizer, self.settings
+        prompts = Prompts(
+            tokenizer,
+            settings.template,
+            settings.examples,
+            settings.max_history,
+            settings.chat,
+            seq2seq=self._seq2seq,
+            facts=self.facts,
+        )
+        object.__setattr__(self, "prompts", prompts)
+        object.__setattr__(self, "name", self.source or self.model.name)
+        object.__setattr__(self, "titles", Titles(tokenizer))
+        if isinstance(self.model, CausalModel):  # what every prompt begins with is read once, not with every request
+            self.model.remember_prefix(self.prompts.shared_prefix())
+
+    @property
+    def _seq2seq(self) -> bool:
+        return self.model.family == "seq2seq"
+
+    @property
+    def combine(self) -> Combine:
+        """Say how several identifiers of an item make one score."""
+        return self.settings.combine
+
+    def contexts(self, requests: Sequence[Request], catalog: Catalog) -> list[Any]:
+        """Render one prompt per request; words and titles are encoded as data."""
+        return [
+            self.prompts.render(request.text, [self._line(catalog, row) for row in request.history.tolist()])
+            for request in requests
+        ]
+
+    def empty_context(self) -> Any:
+        """Render the prompt of a request that says nothing."""
+        return self.prompts.empty()
+
+    def warnings(self, request: Request) -> tuple[str, ...]:
+        """Tell when only the end of a history is read."""
+        most, given = self.settings.max_history, request.history.size
+        return (f"the model reads the last {most} of the {given} known history items",) if given > most else ()
+
+    def _line(self, catalog: Catalog, row: int) -> str:
+        """Write an item of a history: its title, and what else is told of it."""
+        if not self.settings.item_facts:
+            return catalog.titles[row]
+        values = catalog.attributes(row)
+        facts = [f"{name} {values[name]}" for name in self.settings.item_facts if values.get(name) not in (None, "")]
+        return f"{catalog.titles[row]} ({', '.join(facts)})" if facts else catalog.titles[row]
+
+    def identify(self, catalog: Catalog, progress: Progress) -> IdentifierTable | SeveralIdentifiers:
+        """Give every row its title as identifier, and the others that the settings ask for."""
+        for name in (*self.settings.item_facts, *([self.settings.aliases] if self.settings.aliases else [])):
+            _check_column(catalog, name)
+        rows = range(len(catalog))
+        return self._spell(catalog, rows, self.read(catalog, rows, progress))
+
+    def read(self, catalog: Catalog, rows: range, progress: Progress) -> dict[str, Any]:
+        """Write identifiers of new rows, if the settings ask for that; titles need nothing."""
+        writer = self.settings.writer
+        if writer is None:
+            return {}
+        texts = catalog.texts()
+        written = []
+        for number, row in enumerate(rows):
+            progress("writing identifiers", number, len(rows))
+            model, tokenizer = self.model, self.model.tokenizer
+            written.append(write_identifiers(model, tokenizer, texts[row], writer, seq2seq=self._seq2seq))
+        progress("writing identifiers", len(rows), len(rows))
+        return {"identifiers": written}
+
+    def extend(
+        self, catalog: Catalog, table: Any, change: Change
+    ) -> tuple[TitleSpelling, IdentifierTable | SeveralIdentifiers]:
+        """Tokenise the new titles and other identifiers."""
+        for one in change.added:
+            reading = one.reading if isinstance(one.reading, Mapping) else {}
+            table = table.extend(self._spell(one.items, range(len(one.items)), reading))
+        return self, table
+
+    def _spell(self, catalog: Catalog, rows: range, reading: Mapping[str, Any]) -> IdentifierTable | SeveralIdentifiers:
+        titles, item_ids = catalog.titles[rows.start : rows.stop], catalog.item_ids[rows.start : rows.stop]
+        if not self.settings.several:
+            table: IdentifierTable = self.titles.assign(titles, item_ids)
+            return table
+        written = reading.get("identifiers", [[]] * len(rows))
+        lists = [[title, *self._aliases(catalog, row)] for title, row in zip(titles, rows, strict=True)]
+        lists = [[*known, *others] for known, others in zip(lists, written, strict=True)]
+        owners = [item_id for item_id, texts in zip(item_ids, lists, strict=True) for _ in texts]
+        flat = self.titles.assign([text for texts in lists for text in texts], owners)
+        places = iter(range(len(flat)))
+        sequences = [[flat.sequence(next(places)).tolist() for _ in texts] for texts in lists]
+        return SeveralIdentifiers.from_lists(sequences, flat.vocab_size, flat.end_token, flat.source)
+
+    def _aliases(self, catalog: Catalog, row: int) -> list[str]:
+        if self.settings.aliases is None:
+            return []
+        value = catalog.frame.get_column(self.settings.aliases)[row]
+        return [part.strip() for part in str(value or "").split("|") if part.strip()]
+
+    def spell(self, prefix: Sequence[int], catalog: Catalog, table: IdentifierTable | SeveralIdentifiers) -> str:
+        """Decode the tokens."""
+        text: str = self.titles.decode(prefix)
+        return text
+
+    def save(self, folder: Path) -> dict[str, Json]:
+        """Copy weights and tokenizer, unless they can be loaded by name again; name and fingerprint the checkpoint."""
+        if self.source is None:
+            self.model.model.save_pretrained(folder / COPY)
+            self.model.tokenizer.save_pretrained(folder / COPY)
+        return {
+            "checkpoint": self.source,
+            "model": self.model.fingerprint,
+            "tokenizer_class": type(self.model.tokenizer).__name__,
+            "settings": self.settings.to_dict(),
+            "facts": self.facts,
+        }
+
+    @classmethod
+    def load(cls, folder: Path, details: Mapping[str, Any], catalog: Catalog, encoder: Encoder | None) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            FingerprintError: Weights or tokenizer are not those the engine was built with.
+        """
+        from genrail.models.checkpoints import load_checkpoint
+
+        source = details["checkpoint"]
+        model = load_checkpoint(source or folder / COPY, tokenizer_class=details["tokenizer_class"])
+        if model.fingerprint != details["model"]:
+            raise FingerprintError(
+                f"the language model found as {source or folder / COPY} is not the one the engine was built with "
+                "(weights, configuration or tokenizer differ); build the engine again with this one"
+            )
+        settings = LanguageModelSettings.from_dict(details["settings"]) if "settings" in details else None
+        return cls(model, source, settings or LanguageModelSettings(), details.get("facts", ""))
+
+    def describe(self) -> dict[str, Any]:
+        """Tell which checkpoint this is."""
+        kind = f"titles and others, scored by the {self.combine}" if self.settings.several else "titles"
+        return {"identifiers": kind, **{f"model {key}": value for key, value in self.model.describe().items()}}
+
+
+class TitleWriter(Generative):
+    """Let a language model write titles, or other identifiers in words."""
+
+    spelling: TitleSpelling
+
+    @classmethod
+    def load(cls, folder: Path, details: Mapping[str, Any], catalog: Catalog, encoder: Encoder | None = None) -> Self:
+        """Read what `save` wrote."""
+        recipe = TitlesRecipe(details["checkpoint"])
+        made = cls.opened(folder, details, catalog, encoder, TitleSpelling, recipe)
+        return made.replaced(recipe=TitlesRecipe(details["checkpoint"], made.spelling.settings, made.beam))
+
+
+@dataclass(frozen=True)
+class TitlesRecipe(Recipe):
+    """Load a language model and let it write titles.
+
+    Args:
+        model: Name or folder of a causal or seq2seq checkpoint, or a loaded one.
+        settings: Prompt, examples, catalogue facts, and how many identifiers an item has.
+        beam: How to search.
+    """
+
+    kind: ClassVar[str] = "titles"
+    finder: ClassVar[type[Finder]] = TitleWriter
+
+    model: Any = None
+    settings: LanguageModelSettings = field(default_factory=LanguageModelSettings)
+    beam: BeamSettings = field(default_factory=BeamSettings)
+
+    def build(self, data: Data, progress: Progress) -> TitleWriter:
+        """Load the model and spell every title with its tokenizer."""
+        require_torch()
+        catalog = data.catalog
+        if not catalog.live.any():
+            raise CatalogError("the catalogue has no items; read one with at least one row")
+        spelling = self._spelling(catalog)
+        progress("titles", 0, len(catalog))
+        table = spelling.identify(catalog, progress)
+        progress("titles", len(catalog), len(catalog))
+        return TitleWriter(catalog, spelling, table, live_index(catalog, table, progress), self, self.beam)
+
+    def _spelling(self, catalog: Catalog) -> TitleSpelling:
+        from genrail.models.checkpoints import load_checkpoint
+
+        model, facts = self.model, catalog_facts(catalog, self.settings.catalog_facts)
+        if not isinstance(model, str | Path):
+            if not hasattr(model, "prefill") or not hasattr(model, "tokenizer"):
+                raise SettingsError(
+                    f"{model!r} is no language model; give a name, a folder, or what load_checkpoint returns"
+                )
+            return TitleSpelling(model, None, self.settings, facts)
+        return TitleSpelling(load_checkpoint(model), None if Path(model).exists() else str(model), self.settings, facts)
+
+    def to_dict(self) -> dict[str, Json]:
+        """Turn the settings into plain values; a model that has no name is saved by itself."""
+        named = self.model if isinstance(self.model, str) else None
+        return {"model": named, "settings": self.settings.to_dict(), "beam": asdict(self.beam)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` gave; fields of `LanguageModelSettings` can be given by themselves too."""
+        own = {one.name for one in fields(LanguageModelSettings)}
+        unknown(values, {"model", "settings", "beam", *own}, cls.kind)
+        settings = values.get("settings", LanguageModelSettings())
+        if not isinstance(settings, LanguageModelSettings):
+            settings = LanguageModelSettings.from_dict(settings)
+        typed = {name: value for name, value in values.items() if name in own}
+        beam = values.get("beam", BeamSettings())
+        beam = BeamSettings(**beam) if isinstance(beam, Mapping) else beam
+        return cls(values.get("model"), replace(settings, **typed), beam)

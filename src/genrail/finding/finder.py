@@ -1,0 +1,387 @@
+"""The seam: a finder answers questions about one edition of a catalogue, a recipe makes one, a scorer looks again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from genrail.errors import SettingsError
+
+if TYPE_CHECKING:
+    from genrail.catalog import Catalog
+    from genrail.constraints.index import ScoreMeaning
+    from genrail.decoding.decoders import Decoder
+    from genrail.decoding.trace import TracedStep
+    from genrail.finding.data import Data
+    from genrail.finding.requests import Request
+    from genrail.models.text_encoder import Encoder
+
+__all__ = [
+    "Added",
+    "Change",
+    "FindOptions",
+    "Finder",
+    "Found",
+    "Json",
+    "Progress",
+    "Recipe",
+    "Report",
+    "Scorer",
+    "Trace",
+]
+
+Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
+"""A value that JSON can hold."""
+
+Rows = npt.NDArray[np.int64]
+Scores = npt.NDArray[np.float64]
+
+
+class Progress(Protocol):
+    """Hear how far long work has come."""
+
+    def __call__(self, stage: str, done: int, total: int, /) -> None:
+        """Hear that `done` of `total` parts of a stage are behind us."""
+        ...
+
+
+class Trace(Protocol):
+    """Tell how an answer came about, for people."""
+
+    @property
+    def steps(self) -> Sequence[TracedStep]:
+        """Give the steps of the decode."""
+        ...
+
+    def follow(self, row: int) -> str:
+        """Say how far the item of a row came, in one sentence."""
+        ...
+
+    def spell(self, prefix: Sequence[int]) -> str:
+        """Say what the beginning of an identifier stands for."""
+        ...
+
+    def identifier(self, row: int) -> list[int]:
+        """Give the tokens of a row's identifier."""
+        ...
+
+    def to_dict(self, top: int = 10) -> dict[str, Json]:
+        """Turn the trace into plain values, with the `top` most probable children of each beam."""
+        ...
+
+
+class Report(Protocol):
+    """Tell what a training did."""
+
+    def summary(self) -> dict[str, str]:
+        """Give a few lines for people."""
+        ...
+
+    def to_dict(self) -> dict[str, Json]:
+        """Turn the report into plain values."""
+        ...
+
+
+@dataclass(frozen=True)
+class FindOptions:
+    """Say how to look; what a finder has no use for it leaves alone.
+
+    Args:
+        explain: Fill `Found.explanations` and `Found.trace`.
+        decoder: Another way to decode than the finder's own; only for finders that write identifiers.
+        before_step: Called between the steps of long work; what it raises ends it.
+        lanes: Names of the parts of a fused finder that are asked; None for its own choice.
+        meaning: Of a decoder's scores: `renormalised` makes them shares of what this edition holds, so that no other
+            item can move them. None for the finder's own.
+        width: Beams of a decoder. None for the finder's own.
+    """
+
+    explain: bool = False
+    decoder: Decoder | None = None
+    before_step: Callable[[], None] | None = None
+    lanes: tuple[str, ...] | None = None
+    meaning: ScoreMeaning | None = None
+    width: int | None = None
+
+    def step(self) -> None:
+        """Call `before_step`, if there is one."""
+        if self.before_step is not None:
+            self.before_step()
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Hold what a finder found for one request, best first.
+
+    Args:
+        rows: Catalogue rows, int64, shape (n,), none twice, all of them allowed. k of them whenever k are allowed.
+        scores: What the order follows, float64, shape (n,).
+        log_probabilities: Of each item's identifier under the model (natural logarithm), shape (n,); None without one.
+        explanations: One for each row where `FindOptions.explain` asked for it.
+        trace: How it came about, likewise.
+        warnings: What the caller should know.
+    """
+
+    rows: Rows
+    scores: Scores
+    log_probabilities: Scores | None = None
+    explanations: tuple[Mapping[str, Json], ...] | None = None
+    trace: Trace | None = None
+    warnings: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class Added:
+    """Hold the items of one change that got new rows, and what `Finder.read` said of them.
+
+    Args:
+        items: These items alone, as a catalogue.
+        rows: Their rows in the grown catalogue.
+        reading: Plain values, as they were logged.
+    """
+
+    items: Catalog
+    rows: range
+    reading: Json
+
+    @classmethod
+    def of(cls, catalog: Catalog, rows: range, reading: Json) -> Added:
+        """Take some rows of a catalogue."""
+        return cls(catalog.part(rows), rows, reading)
+
+
+@dataclass(frozen=True)
+class Change:
+    """Say what a change, or a log of them, did to a catalogue.
+
+    Args:
+        added: The items that got new rows, in the order of the rows. An item whose text changed is among them, with its
+            earlier row in `gone`.
+        gone: Rows that no longer hold an item, new ones perhaps among them.
+    """
+
+    added: tuple[Added, ...] = ()
+    gone: Rows = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    @property
+    def rows(self) -> range:
+        """Give the new rows."""
+        return range(self.added[0].rows.start, self.added[-1].rows.stop) if self.added else range(0)
+
+
+class Finder(Protocol):
+    """Answer questions about one edition of a catalogue. A value: `grow` makes the next, and this one stays usable.
+
+    Subclass it to inherit the answers of a finder that has nothing to log, to merge or to warm up.
+    """
+
+    name: str
+    """For tables and people."""
+
+    recipe: Recipe
+    """What made this finder; it is saved with it, and teaches it further."""
+
+    def find(self, requests: Sequence[Request], k: int, options: FindOptions) -> list[Found]:
+        """Find the k best items of each request.
+
+        Returns:
+            One answer per request, in order: k rows whenever k are allowed, and nothing that is not allowed. What an
+            answer holds does not depend on the other requests.
+        """
+        ...
+
+    def grow(self, catalog: Catalog, change: Change) -> Finder:
+        """Make the finder of the next edition, without retraining.
+
+        The same change gives the same finder, at once or after a restart, so that logged changes can be applied again.
+
+        Args:
+            catalog: The catalogue after the change.
+            change: What became of it.
+        """
+        ...
+
+    def save(self, folder: Path) -> dict[str, Json]:
+        """Write what `load` needs into an existing, empty folder.
+
+        Returns:
+            Plain values for the manifest; `load` gets them back.
+        """
+        ...
+
+    @classmethod
+    def load(cls, folder: Path, details: Mapping[str, Json], catalog: Catalog, encoder: Encoder | None = None) -> Self:
+        """Read what `save` wrote.
+
+        Args:
+            folder: Of a version whose files have been checked.
+            details: What `save` returned.
+            catalog: The same edition of the catalogue.
+            encoder: The text encoder, where the caller gave one; else it is loaded by the name that was saved.
+
+        Raises:
+            StorageError: The parts do not belong together.
+        """
+        ...
+
+    # --- what most finders can leave as it is -------------------------------------------------------------------
+
+    def read(self, catalog: Catalog, rows: range, progress: Progress) -> Json:
+        """Compute what `grow` needs of new rows and should not compute twice, such as vectors; it is logged."""
+        return None
+
+    def find_scored(
+        self, requests: Sequence[Request], k: int, options: FindOptions
+    ) -> list[tuple[Found, npt.NDArray[np.floating] | None]]:
+        """Find as `find` does, and give the scores of all rows with each answer where they were computed anyway."""
+        return [(found, None) for found in self.find(requests, k, options)]
+
+    @property
+    def reach(self) -> int | None:
+        """Say how many rows an answer has at no further cost; None where more cost next to nothing."""
+        return None
+
+    @property
+    def exact_only(self) -> bool:
+        """Tell whether this lists exact matches alone, so that a fusion lets them come first."""
+        return False
+
+    @property
+    def reads_words(self) -> bool:
+        """Tell whether words make a difference to the answer."""
+        return True
+
+    @property
+    def reads_histories(self) -> bool:
+        """Tell whether a history makes a difference to the answer."""
+        return True
+
+    @property
+    def held_out(self) -> bool:
+        """Tell whether each user's last event was kept out of training, so that evaluating on them does not flatter."""
+        return True
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """Give the text encoder, if there is one."""
+        return None
+
+    @property
+    def parts(self) -> Mapping[str, Finder]:
+        """Give the finders that this one is made of, by name."""
+        return {}
+
+    def with_part(self, part: Finder, other: Finder) -> Finder:
+        """Make the same finder with one of its parts, or the whole, put in another's place."""
+        return other if part is self else self
+
+    @property
+    def report(self) -> Report | None:
+        """Tell what the last training in this process did, if there was one."""
+        return None
+
+    @property
+    def pending(self) -> int:
+        """Count the changes that `compact` would tidy up."""
+        return 0
+
+    def compact(self) -> Finder:
+        """Make the finder that answers as this one, with what was added and removed merged."""
+        return self
+
+    def warm_up(self) -> None:
+        """Load and compile what is lazy, so that no question waits for it."""
+        return
+
+    def describe(self) -> dict[str, Json]:
+        """Tell what this is, in plain values."""
+        return {}
+
+
+class Recipe(Protocol):
+    """Make and teach one kind of finder. A frozen dataclass of settings: it is saved with the finder."""
+
+    kind: ClassVar[str]
+    """Name in the registry, in manifests and on the command line."""
+
+    finder: ClassVar[type[Finder]]
+    """What it makes; opens a saved one."""
+
+    learns: ClassVar[bool] = False
+    """Whether building trains a model: a fused engine keeps its validation events from it."""
+
+    needs_interactions: ClassVar[bool] = False
+    """Whether it is of no use without interactions."""
+
+    def choices(self) -> Sequence[Recipe]:
+        """List recipes with other settings worth trying on validation events, this one first."""
+        return [self]
+
+    def build(self, data: Data, progress: Progress) -> Finder:
+        """Make a finder for a catalogue that holds an item or more.
+
+        Raises:
+            UserError: The data does not allow it.
+        """
+        ...
+
+    def train(self, finder: Finder, data: Data, progress: Progress) -> Finder:
+        """Make a finder that was taught further; the given one stays as it is.
+
+        Raises:
+            SettingsError: This kind does not learn, or nothing of the data fits the catalogue.
+        """
+        raise SettingsError(f"{finder.name} does not learn; train an engine that has a part which does")
+
+    def to_dict(self) -> dict[str, Json]:
+        """Turn the settings into plain values."""
+        return asdict(self) if is_dataclass(self) and not isinstance(self, type) else {}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Json]) -> Self:
+        """Read what `to_dict` gave, perhaps by way of JSON.
+
+        Raises:
+            SettingsError: A setting that does not exist, or is out of range.
+        """
+        known: list[str] = [one.name for one in fields(cls)] if is_dataclass(cls) else []
+        unknown(values, known, cls.kind)
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+class Scorer(Protocol):
+    """Look a second time at items that a finder found: a reranker."""
+
+    name: str
+
+    def score(self, request: Request, rows: Rows, catalog: Catalog) -> Scores:
+        """Score some items for a request.
+
+        Args:
+            request: What is wanted.
+            rows: Of the items, shape (n,).
+            catalog: Where they stand.
+
+        Returns:
+            Higher is better, finite, shape (n,).
+        """
+        ...
+
+
+def unknown(given: Iterable[str], known: Iterable[str], what: str) -> None:
+    """Refuse settings that do not exist.
+
+    Raises:
+        SettingsError: There is one.
+    """
+    extra = sorted(set(given) - set(known))
+    if extra:
+        raise SettingsError(f"{what} has no setting {', '.join(extra)}; it has {', '.join(sorted(known)) or 'none'}")
