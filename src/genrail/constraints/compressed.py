@@ -30,7 +30,7 @@ class CompressedTrie:
 
     Identifiers are numbered in the order of their tokens, equal ones together; `n` of them are distinct. A node is a
     prefix behind which two or more tokens may follow; node 0 is the first branching. Each edge is a token and the run
-    that must follow it, up to the next branching or to the end of an identifier. Immutable; removed items are not in it.
+    that must follow it, up to the next branching or to the end of an identifier. Removed items are not in it.
 
     Args:
         tokens: Of the distinct identifiers, one after the other, int64.

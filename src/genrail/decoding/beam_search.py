@@ -14,7 +14,7 @@ from genrail.constraints.index import Candidates, ConstraintIndex, ScoreMeaning,
 from genrail.constraints.segments import LiveTrie
 from genrail.constraints.trie import Trie
 from genrail.decoding.answers import Decoded, Pool
-from genrail.decoding.rails import rails_search, reads_runs
+from genrail.decoding.rails import Prior, rails_search, reads_runs
 from genrail.decoding.tails import Tail, TailIndex, TailModel, empty_candidates, merge_tails
 from genrail.decoding.trace import DecodeTrace
 from genrail.errors import LogitsError, SettingsError, ShapeError
@@ -35,12 +35,13 @@ class BeamSettings:
             the log-probability. For identifiers of equal length it changes nothing. Titles of different length: 0.6 to
             1 are usual (Wu et al. 2016, Google's Neural Machine Translation System, section 7, with another formula).
         meaning: `full_softmax` (default): probabilities of the model's whole vocabulary, the constraint only forbids.
-            `renormalised`: at each step shared out among the allowed tokens of the index.
+            `renormalised`: at each step shared out among the allowed tokens of the index. With a language model the
+            second costs a fraction: what must follow is certain and hardly read, see `rails_search`.
         finish: `any`: a complete candidate counts wherever it stands among a step's 2 * width candidates. `width`: only
             among the best `width`, as in the beam search of Hugging Face transformers.
-        jump_tails: Score the rest of an identifier in one model call as soon as no other is left below the beam, if
-            model and index can. The answer stays the same; only between beams of equal score may a rounding decide
-            otherwise.
+        jump_tails: Read what must follow in one model call, from branching to branching (`rails_search`) or from where
+            no other identifier is left below the beam, if model and index can. The answer stays the same; only between
+            beams of equal score may a rounding decide otherwise.
         jump_tokens: Tails are read, best beams first, until the call holds so many tokens of a query; the other beams
             go on step by step. What is read ahead for a beam that dies is wasted, so more is not always faster.
         trace: Keep what happened at each step (`Decoded.trace`). Costs one pass over the children of each beam.
@@ -75,6 +76,7 @@ def beam_search(
     subsets: Sequence[Subset | None] | None = None,
     k: int = 10,
     before_step: Callable[[], None] | None = None,
+    prior: Prior | None = None,
 ) -> list[Decoded]:
     """Find the k most probable items of each query, writing identifiers token by token inside the index.
 
@@ -91,6 +93,7 @@ def beam_search(
         subsets: Items allowed to each query, None for all; a query whose subset is empty costs no model call.
         k: Items wanted for each query, 1 or more.
         before_step: Called before each step; what it raises ends the search, so that nobody works for callers who left.
+        prior: See `rails_search`; only where `on_compressed_rails`.
 
     Returns:
         One answer per query, in order.
@@ -127,11 +130,11 @@ def beam_search(
     answers = [Pool(k).decoded(exhausted=True, bound=-np.inf) for _ in contexts]
     asked = [query for query in range(len(contexts)) if allowed[query] > 0]
     width = max(settings.width, min(k, max(allowed, default=0)))
-    if asked and _on_compressed_rails(model, index, settings):
+    if asked and on_compressed_rails(model, index, settings):
         chosen = replace(settings, width=width)
         rows = [None if (one := subsets[query]) is None else index.items(_root(index), one) for query in asked]
         found = rails_search(
-            model, [contexts[query] for query in asked], compressed(index), chosen, rows, k, before_step=before_step
+            model, [contexts[query] for query in asked], compressed(index), chosen, rows, k, prior, before_step
         )
         for query, answer in zip(asked, found, strict=True):
             answers[query] = replace(answer, exhausted=allowed[query] < k)
@@ -150,7 +153,7 @@ def _go_on() -> None:
     pass
 
 
-def _on_compressed_rails(model: Any, index: Any, settings: BeamSettings) -> bool:
+def on_compressed_rails(model: Any, index: Any, settings: BeamSettings) -> bool:
     """Tell whether model and index allow the search by branchings; the steps that a trace shows need the other one."""
     return settings.jump_tails and not settings.trace and reads_runs(model) and isinstance(index, Trie | LiveTrie)
 

@@ -109,7 +109,9 @@ class EmptyScores:
         except (OSError, ValueError, KeyError, EOFError) as error:
             raise DamagedError(f"{path} is not readable ({error}); restore the folder or build the engine") from error
         if found.keys.shape != found.logits.shape:
-            raise DamagedError(f"{path} holds {len(found.keys)} keys and {len(found.logits)} logits; restore the folder")
+            raise DamagedError(
+                f"{path} holds {len(found.keys)} keys and {len(found.logits)} logits; restore the folder"
+            )
         return found
 
     def _places(self, trie: CompressedTrie) -> tuple[Int, npt.NDArray[np.bool_]]:

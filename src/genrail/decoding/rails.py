@@ -429,7 +429,9 @@ def _score_runs(model: RunModel, hidden: Any, scored: Sequence[tuple[_Query, _Be
     """Compute the log-probabilities of tokens that must follow, under the whole vocabulary."""
     rows, tokens, owners = [], [], []
     for query, beam, places in scored:
-        first = beam.read - len(places) if beam.edge >= 0 or beam.read else -1  # tokens before the first place, less one
+        first = (
+            beam.read - len(places) if beam.edge >= 0 or beam.read else -1
+        )  # tokens before the first place, less one
         for offset, place in enumerate(places.tolist()):
             following = first + offset + 1
             if beam.start <= following < beam.end:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from genrail.errors import DamagedError, SettingsError
 
-__all__ = ["NAMED", "NamedModel", "find_named"]
+__all__ = ["NAMED", "NamedModel", "Precision", "find_named", "join_parts", "present_device"]
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -120,3 +127,19 @@ def join_parts(parts: list[Path], target: Path) -> None:
             with part.open("rb") as file:
                 while block := file.read(2**20):
                     whole.write(block)
+
+
+def present_device(name: str) -> str:
+    """Give a device that is here: the one named, or the CPU, with a word in the log."""
+    import torch
+
+    kind = torch.device(name).type
+    here = (
+        kind == "cpu"
+        or (kind == "cuda" and torch.cuda.is_available())
+        or (kind == "mps" and torch.backends.mps.is_available())
+    )
+    if not here:
+        _log.warning("the model was saved on %s, which is not here; it computes on the CPU", name)
+        return "cpu"
+    return name

@@ -203,6 +203,40 @@ class CausalModel(CheckpointModel):
         )
         return TreeState(states[0].trees, tree, prompt, node), first
 
+    def keys_and_values(self, context: Sequence[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Read a beginning, and give the keys and values of each layer, (1, heads, tokens, size), to be kept."""
+        self._check_prompts([context])
+        return [(layer.keys, layer.values) for layer in self._read(context)[0].layers]
+
+    def planted(self, beginnings: Sequence[list[tuple[torch.Tensor, torch.Tensor]]]) -> TokenTree:
+        """Put some beginnings side by side, to read what follows them in one call."""
+        return TokenTree(self._body, beginnings, self._sees)
+
+    def check_lengths(self, lengths: Sequence[int]) -> None:
+        """Refuse texts that are longer than the model reads.
+
+        Raises:
+            QueryError: There is one.
+        """
+        for place, length in enumerate(lengths):
+            if self.context_size is not None and length > self.context_size:
+                raise QueryError(
+                    f"text {place} has {length} tokens with the request but {self.name} reads {self.context_size}; "
+                    "shorten the request, or rank by titles"
+                )
+
+    @torch.inference_mode()
+    def mean_log_probabilities(self, hidden: torch.Tensor, tokens: Sequence[int]) -> Float64:
+        """Average the log-probabilities of the same tokens behind the hidden states of each row.
+
+        Args:
+            hidden: The state before each of the tokens, (rows, tokens, width).
+            tokens: What follows, (tokens,).
+        """
+        targets = torch.tensor(list(tokens), device=hidden.device).repeat(len(hidden))
+        found = self.output.log_probabilities(hidden.reshape(-1, hidden.shape[2]), targets)
+        return found.reshape(len(hidden), -1).mean(axis=1)
+
     def remember_prefix(self, tokens: Sequence[int]) -> None:
         """Keep the keys and values of a beginning that all prompts share, so that they are read once and not each time.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from genrail.errors import MissingPackageError, SettingsError
-from genrail.models.at_hand import find_named
+from genrail.models.at_hand import Precision, find_named
 from genrail.models.gguf import Report, converted, converted_named, quiet_transformers
 
 if TYPE_CHECKING:
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from genrail.models.seq2seq import Seq2SeqModel
 
 __all__ = ["Precision", "load_checkpoint"]
-
-Precision = Literal["float32", "bfloat16", "float16"]
 
 
 def load_checkpoint(

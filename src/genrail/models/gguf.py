@@ -180,7 +180,7 @@ def _add_bos(tokenizer: Any) -> None:
 
 
 def _save(loaded: Any, tokenizer: Any, target: Path) -> None:
-    """Save as an ordinary checkpoint: without the mark of quantisation, transformers writes and reads it as any other."""
+    """Save as an ordinary checkpoint: transformers refuses to write one that bears the mark of quantisation."""
     config = loaded.config
     if getattr(config, "quantization_config", None) is not None:
         del config.quantization_config

@@ -59,6 +59,7 @@ class OutputLayer:
         parts = [_log_sums(self.logits(part)) for part in torch.split(hidden, ROWS_TOGETHER)] if len(hidden) else []
         return np.concatenate(parts) if parts else np.zeros(0)
 
+    @torch.inference_mode()
     def log_probabilities(self, hidden: torch.Tensor, tokens: torch.Tensor) -> Float64:
         """Give the log-probability of one token behind each hidden state, (n,), by the rules of the index."""
         pairs = zip(torch.split(hidden, ROWS_TOGETHER), torch.split(tokens, ROWS_TOGETHER), strict=True)

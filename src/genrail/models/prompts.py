@@ -11,7 +11,7 @@ from typing import Any
 from genrail.errors import QueryError, SettingsError
 from genrail.models.plain_text import plain_tokens
 
-__all__ = ["Example", "PromptTemplate", "Prompts"]
+__all__ = ["Example", "PromptTemplate", "Prompts", "frame"]
 
 _SLOT = re.compile(r"slot([0-9a-f]{16})x(\d+)end")
 
@@ -111,7 +111,7 @@ class Prompts:
         self._facts = facts.strip()
         self.chat = has_template if chat is None else chat
         self._chat_settings = {"enable_thinking": False} if chat_settings is None else chat_settings
-        before, behind = _frame(tokenizer)
+        before, behind = frame(tokenizer)
         self._before = [] if self.chat else before  # a chat template writes its own first token
         self._behind = behind if seq2seq and not self.chat else []
         self._examples = [(self._request(one.query, one.history), one.title) for one in examples]
@@ -234,7 +234,7 @@ class _Slots:
         return [match for match in _SLOT.finditer(text) if match[1] == self._key]
 
 
-def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:
+def frame(tokenizer: Any) -> tuple[list[int], list[int]]:
     """Find what the tokenizer sets before and behind a text by itself."""
     bare = list(tokenizer("a", add_special_tokens=False)["input_ids"])
     framed = list(tokenizer("a", add_special_tokens=True)["input_ids"])
