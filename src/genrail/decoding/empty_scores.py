@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,8 @@ class EmptyScores:
     [-1.386, -1.386, -0.693]
     """
 
-    keys: Keys = np.zeros(0, dtype=np.uint64)  # noqa: RUF009
-    logits: npt.NDArray[np.float32] = np.zeros(0, dtype=np.float32)  # noqa: RUF009
+    keys: Keys = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
+    logits: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -105,8 +105,8 @@ class QueryLikelihood:
         Raises:
             QueryError: No words.
 
-        Cost: one pass over each item's tokens the first time, over the query's behind it each time, and the output layer
-        for the query's tokens.
+        Cost: one pass over each item's tokens the first time, over the query's behind it each time, with the output
+        layer for the query's tokens.
         """
         query = _words(request_text, self.name)
         if not len(item_texts):
@@ -137,7 +137,8 @@ class Relevance:
         self,
         model: CausalModel,
         template: str = (
-            "Product: {item}\nA shopper searched for: {query}\nIs this product what the shopper wants? Yes or no?\nAnswer:"
+            "Product: {item}\nA shopper searched for: {query}\n"
+            "Is this product what the shopper wants? Yes or no?\nAnswer:"
         ),
         answers: tuple[str, str] = (" Yes", " No"),
         states: ItemStates | None = None,
