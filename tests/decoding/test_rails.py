@@ -63,7 +63,7 @@ def test_checkpoints_answer_the_same_in_fewer_calls(family, meaning):
     titles = [[*tokenizer(title)["input_ids"], 2] for title in checkpoints.TITLES]
     index = Trie.from_sequences(titles, len(tokenizer), end_token=2)
     calls = []
-    hook = model._body.register_forward_hook(lambda *_: calls.append(1))
+    hook = model.body.register_forward_hook(lambda *_: calls.append(1))
     contexts = [[1, 50, 60], [1, *range(90, 110)]]
     settings = BeamSettings(width=8, meaning=meaning)
     found = beam_search(model, contexts, index, settings, k=5)

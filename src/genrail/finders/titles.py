@@ -364,7 +364,8 @@ class TitleWriter(Generative):
         weight = self.spelling.settings.calibration
         if not weight or options.decoder is not None or options.explain or not isinstance(chosen, BeamSettings):
             return chosen
-        return Calibrated(replace(chosen, meaning="renormalised"), weight)
+        along = reads_runs(self.spelling.model) and isinstance(self.index, LiveTrie)
+        return Calibrated(replace(chosen, meaning="renormalised") if along else chosen, weight)
 
     @classmethod
     def load(cls, folder: Path, details: Mapping[str, Any], catalog: Catalog, encoder: Encoder | None = None) -> Self:

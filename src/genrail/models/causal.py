@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +18,7 @@ from genrail.errors import QueryError, SettingsError
 from genrail.models.beam_rows import RowsState, select_rows, step_rows
 from genrail.models.checkpoint_model import CheckpointModel, to_numpy
 from genrail.models.output_layer import OutputLayer, WholeLogits
+from genrail.models.prompts import frame
 from genrail.models.token_tree import EVERYTHING, Attention, TokenTree
 
 __all__ = ["CausalModel", "TreeState"]
@@ -23,6 +26,8 @@ __all__ = ["CausalModel", "TreeState"]
 Int = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
+
+_log = logging.getLogger(__name__)
 
 TAIL_LOGITS_BYTES = 256 * 2**20  # logits of one call; 440 tokens of a vocabulary of 152,000
 MOST_TOKENS = 1024  # tokens of one call with shared attention: its mask grows with their square
@@ -77,9 +82,10 @@ class CausalModel(CheckpointModel):
         self.prompts_together = prompts_together or (1 if self.device.type == "cpu" else 16)
         self._keeps_last = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._prefix: tuple[tuple[int, ...], Any] | None = None
+        self._told = False
         self.attention: Literal["shared", "rows"] = "rows"
         self._sees = Attention.of(model.config) or EVERYTHING
-        self._body, self.output = _parted(model)
+        self.body, self.output = _parted(model)
         if attention != "rows" and Attention.of(model.config) is not None and self._trial():
             self.attention = "shared"
         if attention == "shared" and self.attention != "shared":
@@ -105,7 +111,7 @@ class CausalModel(CheckpointModel):
         rows, size = np.arange(len(caches)), self.prompts_together
         pairs = [[(layer.keys, layer.values) for layer in cache.layers] for cache in caches]
         groups = [pairs[first : first + size] for first in range(0, len(pairs), size)]
-        trees = tuple(TokenTree(self._body, group, self._sees) for group in groups)
+        trees = tuple(TokenTree(self.body, group, self._sees) for group in groups)
         return TreeState(trees, rows // size, rows % size, np.full(len(rows), -1))
 
     @torch.inference_mode()
@@ -210,7 +216,7 @@ class CausalModel(CheckpointModel):
 
     def planted(self, beginnings: Sequence[list[tuple[torch.Tensor, torch.Tensor]]]) -> TokenTree:
         """Put some beginnings side by side, to read what follows them in one call."""
-        return TokenTree(self._body, beginnings, self._sees)
+        return TokenTree(self.body, beginnings, self._sees)
 
     def check_lengths(self, lengths: Sequence[int]) -> None:
         """Refuse texts that are longer than the model reads.
@@ -262,6 +268,7 @@ class CausalModel(CheckpointModel):
     @torch.inference_mode()
     def _read(self, context: Sequence[int]) -> tuple[Any, torch.Tensor]:
         """Run the body over one prompt; give its cache and the last hidden state, (1, width)."""
+        self._check_beginning(context)
         # Layers with a window keep no more than it in a cache of their own kind; trees want every token's place.
         ids, cache = list(context), DynamicCache() if self._sees.window is not None else None
         if (
@@ -271,11 +278,25 @@ class CausalModel(CheckpointModel):
         ):
             cache = select_rows(self._prefix[1], torch.zeros(1, dtype=torch.int64))
             ids = ids[len(self._prefix[0]) :]
-        last = {"logits_to_keep": 1} if self._body is self.model and self._keeps_last else {}
-        output = self._body(
+        last = {"logits_to_keep": 1} if self.body is self.model and self._keeps_last else {}
+        output = self.body(
             input_ids=torch.tensor([ids], device=self.device), past_key_values=cache, use_cache=True, **last
         )
         return output.past_key_values, output[0][:, -1]
+
+    def _check_beginning(self, context: Sequence[int]) -> None:
+        """Say once when a prompt lacks what the tokenizer sets before each text: many base models are lost without."""
+        if self._told or not callable(self.tokenizer):
+            return
+        wanted = self._beginning
+        if wanted and tuple(context[: len(wanted)]) != wanted:
+            self._told = True
+            names = " ".join(str(self.tokenizer.convert_ids_to_tokens(token)) for token in wanted)
+            _log.warning("a prompt of %s does not begin with %s, as its tokenizer begins each text", self.name, names)
+
+    @cached_property
+    def _beginning(self) -> tuple[int, ...]:
+        return tuple(frame(self.tokenizer)[0])
 
     def _forward_rows(self, _: None, ids: torch.Tensor, cache: Any) -> tuple[torch.Tensor, Any]:
         self._check_length(cache.get_seq_length() + ids.shape[1])
@@ -337,7 +358,7 @@ class CausalModel(CheckpointModel):
 
     @torch.inference_mode()
     def _plain(self, ids: list[int]) -> tuple[Any, torch.Tensor]:
-        output = self._body(
+        output = self.body(
             input_ids=torch.tensor([ids], device=self.device), past_key_values=DynamicCache(), use_cache=True
         )
         return output.past_key_values, output[0][:, -1]

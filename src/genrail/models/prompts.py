@@ -112,7 +112,7 @@ class Prompts:
         self.chat = has_template if chat is None else chat
         self._chat_settings = {"enable_thinking": False} if chat_settings is None else chat_settings
         before, behind = frame(tokenizer)
-        self._before = [] if self.chat else before  # a chat template writes its own first token
+        self._before = before
         self._behind = behind if seq2seq and not self.chat else []
         self._examples = [(self._request(one.query, one.history), one.title) for one in examples]
 
@@ -155,7 +155,9 @@ class Prompts:
         turns = [(slots.fill(*shown), slots.mark(title)) for shown, title in self._examples]
         asked = slots.fill(*request)
         text = self._chat_text(slots, turns, asked) if self.chat else self._plain_layout(slots, turns, asked)
-        return [*self._before, *self._encode(text, slots), *self._behind]
+        ids = self._encode(text, slots)
+        begun = self.chat and ids[: len(self._before)] == self._before  # most chat templates write the first token
+        return [*([] if begun else self._before), *ids, *self._behind]
 
     def _system(self, slots: _Slots) -> str:
         facts = slots.mark(self._facts) if self._facts else ""
