@@ -151,7 +151,7 @@ def compressed(index: Trie | LiveTrie) -> CompressedTrie:
     if found is None:
         found = _compress(_merged(index))
         index.__dict__["_compressed"] = found  # as `cached_property` does: an index is a value
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _merged(index: Trie | LiveTrie) -> Trie:

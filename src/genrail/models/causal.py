@@ -241,7 +241,7 @@ class CausalModel(CheckpointModel):
         """
         targets = torch.tensor(list(tokens), device=hidden.device).repeat(len(hidden))
         found = self.output.log_probabilities(hidden.reshape(-1, hidden.shape[2]), targets)
-        return found.reshape(len(hidden), -1).mean(axis=1)
+        return np.asarray(found.reshape(len(hidden), -1).mean(axis=1))
 
     def remember_prefix(self, tokens: Sequence[int]) -> None:
         """Keep the keys and values of a beginning that all prompts share, so that they are read once and not each time.
