@@ -55,6 +55,25 @@ class Oracle:
         return sorted(found, key=lambda entry: (-entry[0], entry[1], entry[2]))[:count]
 
 
+@dataclass
+class SeveralOracle(Oracle):
+    """Lists of sequences by catalogue row: an item is below a prefix when one of its sequences is."""
+
+    sequences: dict[int, list[tuple[int, ...]]]
+
+    def below(self, prefix, allowed=None):
+        rows = sorted(self.sequences) if allowed is None else sorted(allowed & self.sequences.keys())
+        return [row for row in rows if any(one[: len(prefix)] == prefix for one in self.sequences[row])]
+
+    def children(self, prefix, allowed=None):
+        depth, leading = len(prefix), {}
+        for row in self.below(prefix, allowed):
+            for one in self.sequences[row]:
+                if one[:depth] == prefix and len(one) > depth:
+                    leading.setdefault(one[depth], set()).add(row)
+        return {token: len(leading[token]) for token in sorted(leading)}
+
+
 def least(logit):
     return -math.inf if math.isnan(logit) else float(logit)
 

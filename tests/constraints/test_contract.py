@@ -10,44 +10,49 @@ from tests.contracts.constraint_index import ConstraintIndexContract
 
 
 class TestTrie(ConstraintIndexContract):
-    def make(self, sequences, vocab_size, end_token=None):
-        return Trie.from_sequences(sequences, vocab_size, end_token, heavy=4)
+    def make(self, sequences, vocab_size, end_token=None, owners=None):
+        return Trie.from_sequences(sequences, vocab_size, end_token, owners=owners, heavy=4)
 
 
 class TestTrieWithListsForEveryPrefix(ConstraintIndexContract):
-    def make(self, sequences, vocab_size, end_token=None):
-        return Trie.from_sequences(sequences, vocab_size, end_token, heavy=1)
+    def make(self, sequences, vocab_size, end_token=None, owners=None):
+        return Trie.from_sequences(sequences, vocab_size, end_token, owners=owners, heavy=1)
 
 
 class TestLiveTrie(ConstraintIndexContract):
-    def make(self, sequences, vocab_size, end_token=None):
-        return LiveTrie(Trie.from_sequences(sequences, vocab_size, end_token))
+    def make(self, sequences, vocab_size, end_token=None, owners=None):
+        return LiveTrie(Trie.from_sequences(sequences, vocab_size, end_token, owners=owners))
 
 
 class TestLiveTrieInTwoParts(ConstraintIndexContract):
     """The first half is the old segment; one more row is there, updated, so that it lies in both."""
 
-    def make(self, sequences, vocab_size, end_token=None):
-        whole = Trie.from_sequences(sequences, vocab_size, end_token)  # refuses what is wrong, with the caller's rows
-        half = len(sequences) // 2
-        index = LiveTrie(Trie.from_sequences(sequences[:half], vocab_size, end_token, heavy=2)).add(sequences[half:])
+    def make(self, sequences, vocab_size, end_token=None, owners=None):
+        # refuses what is wrong, with the caller's rows
+        whole = Trie.from_sequences(sequences, vocab_size, end_token, owners=owners)
+        rows = np.arange(len(sequences)) if owners is None else np.asarray(owners)
+        half = whole.row_count // 2
+        cut = int(np.searchsorted(rows, half))
+        old = Trie.from_sequences(sequences[:cut], vocab_size, end_token, owners=rows[:cut], heavy=2)
+        index = LiveTrie(old).add(sequences[cut:], rows[cut:] - half)
         if half:
-            index = index.update([0], [sequences[0]])
+            first = int(np.searchsorted(rows, 1))
+            index = index.update([0], sequences[:first], rows[:first])
         assert len(index) == len(whole)
         return index
 
 
 class TestLiveTrieMerged(ConstraintIndexContract):
-    def make(self, sequences, vocab_size, end_token=None):
-        return TestLiveTrieInTwoParts().make(sequences, vocab_size, end_token).compact()
+    def make(self, sequences, vocab_size, end_token=None, owners=None):
+        return TestLiveTrieInTwoParts().make(sequences, vocab_size, end_token, owners).compact()
 
 
 class TestTrieFromFile(ConstraintIndexContract):
-    def make(self, sequences, vocab_size, end_token=None):
+    def make(self, sequences, vocab_size, end_token=None, owners=None):
         import tempfile
 
         with tempfile.TemporaryDirectory() as folder:  # the mapped files outlive their names
-            Trie.from_sequences(sequences, vocab_size, end_token, heavy=4).save(folder)
+            Trie.from_sequences(sequences, vocab_size, end_token, owners=owners, heavy=4).save(folder)
             return Trie.load(folder, mmap=True)
 
 

@@ -93,8 +93,8 @@ def _edit_manifest(folder, **changes):
 
 
 def test_a_newer_format_is_refused_by_its_version(folder):
-    _edit_manifest(folder, version=2)
-    with pytest.raises(FormatError, match="version 2"):
+    _edit_manifest(folder, version=3)
+    with pytest.raises(FormatError, match="version 3"):
         Trie.load(folder)
 
 

@@ -5,20 +5,32 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from genrail.constraints.index import Beams, ConstraintIndex
+from genrail.constraints.index import Beams, ConstraintIndex, RowSequences
 from genrail.errors import IdentifierError, LogitsError, SettingsError, ShapeError, StateError
 from tests.constraints.oracle import Oracle, random_catalog
 from tests.constraints.walk import compare_walk
 
 RAGGED = [[1, 2, 0], [1, 0], [3, 4, 2, 0], [1, 2, 0]]  # [1] begins [1, 2]; rows 0 and 3 are equal
 FIXED = [[1, 2], [1, 3], [2, 2], [1, 3]]
+SEVERAL = [[1, 2], [3, 3], [1, 3], [1, 2], [1, 4], [2, 2]]  # rows 0 and 2 share one, and begin alike more than once
+OWNERS = [0, 0, 1, 2, 2, 2]
 
 
 class ConstraintIndexContract:
     """Promises of `ConstraintIndex`, edges by name."""
 
-    def make(self, sequences, vocab_size, end_token=None):
+    several = True  # False: an index that does not offer `RowSequences`
+
+    def make(self, sequences, vocab_size, end_token=None, owners=None):
+        """Make an index of these sequences; `owners` says whose each one is, None: one of each row."""
         raise NotImplementedError
+
+    @pytest.fixture
+    def index_of_several(self):
+        """Three rows of two, one and three sequences."""
+        if not self.several:
+            pytest.skip("an index of one sequence for each row")
+        return self.make(SEVERAL, 5, owners=OWNERS)
 
     def first(self, index, logits=None, count=8, subsets=None, **options):
         """The first step of as many queries as there are rows of logits."""
@@ -170,6 +182,68 @@ class ConstraintIndexContract:
     def test_an_end_token_inside_is_refused(self):
         with pytest.raises(IdentifierError, match="row 1 is"):
             self.make([[1, 2, 0], [1, 0, 2, 0]], 5, end_token=0)
+
+    # A row with several sequences
+
+    def test_a_row_with_several_sequences_is_one_item(self, index_of_several):
+        index = index_of_several
+        assert isinstance(index, RowSequences) and index.most_sequences >= 3
+        assert len(index) == 3 and index.items(index.start(1).states[0, 0]).tolist() == [0, 1, 2]
+        assert self.tokens(self.first(index)) == [1, 2, 3]
+        for row in range(3):
+            own = [one for one, owner in zip(SEVERAL, OWNERS, strict=True) if owner == row]
+            assert sorted(one.tolist() for one in index.sequences(row)) == sorted(own)
+
+    def test_each_sequence_leads_to_its_row_and_a_shared_one_to_all(self, index_of_several):
+        index = index_of_several
+        beams = index.advance(self.first(index), np.array([[0, 1, 2]]))
+        found = index.candidates(beams, np.zeros((3, 5), np.float32), np.zeros((1, 3)), 9)
+        assert self.tokens(found) == [2, 3, 4, 2, 3] and found.complete[0, :5].all()
+        assert [index.items(state).tolist() for state in found.states[0, :5]] == [[0, 2], [1], [2], [2], [0]]
+
+    def test_children_count_a_row_once_for_each_token_that_leads_to_it(self, index_of_several):
+        index = index_of_several
+        root = index.start(1).states[0, 0]
+        assert [part.tolist() for part in index.children(root)] == [[1, 2, 3], [3, 1, 1]]
+        assert [part.tolist() for part in index.children(root, index.only([2]))] == [[1, 2], [1, 1]]
+
+    def test_a_subset_allows_all_sequences_of_a_row_or_none(self, index_of_several):
+        index = index_of_several
+        mask = np.array([True, False, True])
+        for subset, rows, tokens in (
+            (index.only([2]), [2], [1, 2]),
+            (index.only([0, 0]), [0], [1, 3]),
+            (index.without([2]), [0, 1], [1, 3]),
+            (index.without([0], index.subset(mask)), [2], [1, 2]),
+            (~index.subset(mask), [1], [1]),
+            (index.only([1]) | index.only([0]), [0, 1], [1, 3]),
+            (index.subset(mask) & index.without([2]), [0], [1, 3]),
+        ):
+            assert len(subset) == len(rows) and bool(subset)
+            assert index.items(index.start(1).states[0, 0], subset).tolist() == rows
+            assert self.tokens(self.first(index, subsets=[subset])) == tokens
+
+    def test_rows_of_one_sequence_each_are_known_as_such(self):
+        if self.several:
+            index = self.make(FIXED, 5, owners=range(4))
+            assert index.most_sequences == 1 and [one.tolist() for one in index.sequences(2)] == [[2, 2]]
+
+    def test_a_row_with_the_same_sequence_twice_or_none_is_refused(self):
+        if self.several:
+            with pytest.raises(IdentifierError, match="row 1 has the same identifier twice"):
+                self.make([[1, 2], [1, 3], [2, 2], [1, 3]], 5, owners=[0, 1, 1, 1])
+            with pytest.raises(IdentifierError, match="row 1 has no identifier"):
+                self.make(FIXED, 5, owners=[0, 0, 2, 2])
+            for owners in ([0, 0, 1], [0, 1, 0, 1], [-1, 0, 0, 1]):
+                with pytest.raises(ShapeError, match="owners for 4 identifiers"):
+                    self.make(FIXED, 5, owners=owners)
+
+    def test_what_is_wrong_with_a_sequence_is_told_by_its_row(self):
+        if self.several:
+            with pytest.raises(IdentifierError, match="row 1 has token 9"):
+                self.make([[1, 2], [1, 3], [1, 4], [1, 9]], 5, owners=[0, 0, 1, 1])
+            with pytest.raises(IdentifierError, match="row 1 has 1 tokens"):
+                self.make([[1, 2], [1, 3], [1]], 5, owners=[0, 0, 1])
 
     # Subsets
 

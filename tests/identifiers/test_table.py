@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from genrail.errors import DamagedError, FingerprintError, FormatError, IdentifierError, ShapeError
 from genrail.identifiers import IdentifierTable
+from genrail.identifiers.several import SeveralIdentifiers
 
 END = 0
 bodies = st.lists(st.lists(st.integers(1, 30), max_size=6), max_size=12)
@@ -220,3 +221,16 @@ def test_a_page_whose_values_do_not_fit_is_refused(folder):
     _edit(folder, details={"vocab_size": 256})
     with pytest.raises(FormatError, match="lacks"):
         IdentifierTable.load(folder)
+
+
+def test_tables_of_one_and_of_several_identifiers_have_one_protocol():
+    one = IdentifierTable.from_sequences([[5, 0], [6, 7, 0], [8, 0]], vocab_size=9, end_token=0, source="s")
+    several = SeveralIdentifiers(one, [0, 2, 3])
+    for table, owners in ((one, [0, 1, 2]), (several, [0, 0, 1])):
+        assert table.owners.tolist() == owners and np.array_equal(table.tokens, one.tokens)
+        for row in range(len(table)):
+            own = [one.sequence(place).tolist() for place in np.flatnonzero(table.owners == row)]
+            assert [each.tolist() for each in table.sequences(row)] == own
+            assert table.sequence(row).tolist() == table.leading.sequence(row).tolist() == own[0]
+        first, rest = table.part(range(0, 1)), table.part(range(1, len(table)))
+        assert first.extend(rest) == table and len(table.part(range(1, 1))) == 0

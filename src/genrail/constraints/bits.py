@@ -18,11 +18,13 @@ __all__ = [
     "allowed_ranks",
     "allows_all",
     "any_allowed",
+    "bits_at",
     "count_allowed",
     "lower_bound",
     "next_set",
     "pack_bits",
     "running_counts",
+    "set_bits",
 ]
 
 Array = npt.NDArray[Any]
@@ -143,3 +145,15 @@ def running_counts(words: Array, counts: Array) -> Any:
         counts[w] = total
         total += _popcount(words[w])
     return total
+
+
+def bits_at(words: Array, ranks: Array) -> Array:
+    """Read the bits of some ranks, as booleans."""
+    shift = ranks.astype(np.uint64) & np.uint64(63)
+    read: Array = (words[ranks >> 6] >> shift) & np.uint64(1)
+    return read.astype(np.bool_)
+
+
+def set_bits(words: Array, ranks: Array) -> None:
+    """Set the bits of some ranks, in place."""
+    np.bitwise_or.at(words, ranks >> 6, np.uint64(1) << (ranks.astype(np.uint64) & np.uint64(63)))

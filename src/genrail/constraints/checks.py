@@ -10,7 +10,7 @@ import numpy.typing as npt
 from genrail.constraints.building import is_end_token_inside
 from genrail.errors import IdentifierError, SettingsError, ShapeError
 
-__all__ = ["check_ends", "check_offsets", "check_sizes", "checked_tokens"]
+__all__ = ["check_ends", "check_offsets", "check_sizes", "checked_tokens", "row_at"]
 
 Array = npt.NDArray[Any]
 
@@ -18,7 +18,12 @@ MOST_ITEMS = 2**32 - 2
 MOST_TOKENS = 2**31 - 1
 
 
-def check_offsets(flat: Array, off: Array) -> None:
+def row_at(rows: Array | None, item: int) -> int:
+    """Give the catalogue row of an identifier, for messages; None: the identifiers stand in the order of the rows."""
+    return int(item if rows is None else rows[item])
+
+
+def check_offsets(flat: Array, off: Array, rows: Array | None = None) -> None:
     """Refuse offsets that do not cut the tokens into identifiers of one token at least."""
     if flat.ndim != 1 or off.ndim != 1 or not len(off) or off[0] != 0 or off[-1] != len(flat):
         raise ShapeError(
@@ -27,7 +32,7 @@ def check_offsets(flat: Array, off: Array) -> None:
         )
     empty = np.flatnonzero(np.diff(off) <= 0)
     if len(empty):
-        raise IdentifierError(f"row {empty[0]} has no tokens; every item needs an identifier")
+        raise IdentifierError(f"row {row_at(rows, empty[0])} has no tokens; every item needs an identifier")
 
 
 def check_sizes(items: int, length: int, vocab_size: int, end_token: int | None, heavy: int) -> None:
@@ -46,23 +51,26 @@ def check_sizes(items: int, length: int, vocab_size: int, end_token: int | None,
         raise SettingsError(f"end_token {end_token} is outside the vocabulary of {vocab_size}")
 
 
-def checked_tokens(flat: Array, off: Array | None, length: int, vocab_size: int) -> Array:
+def checked_tokens(flat: Array, off: Array | None, length: int, vocab_size: int, rows: Array | None = None) -> Array:
     """Convert tokens to the narrowest type of the vocabulary, refusing those outside it."""
     if len(flat) and not np.issubdtype(flat.dtype, np.integer):
         raise ShapeError(f"tokens are {flat.dtype}; give integers")
     if len(flat) and (int(flat.min()) < 0 or int(flat.max()) >= vocab_size):
         place = int(np.flatnonzero((flat < 0) | (flat >= vocab_size))[0])
-        row = place // length if off is None else int(np.searchsorted(off, place, side="right")) - 1
-        raise IdentifierError(f"row {row} has token {flat[place]}, outside the vocabulary of {vocab_size}")
+        item = place // length if off is None else int(np.searchsorted(off, place, side="right")) - 1
+        raise IdentifierError(
+            f"row {row_at(rows, item)} has token {flat[place]}, outside the vocabulary of {vocab_size}"
+        )
     width = np.uint8 if vocab_size <= 2**8 else np.uint16 if vocab_size <= 2**16 else np.uint32
     return np.ascontiguousarray(flat, dtype=width)
 
 
-def check_ends(tokens: Array, offsets: Array, end_token: int) -> None:
+def check_ends(tokens: Array, offsets: Array, end_token: int, rows: Array | None = None) -> None:
     """Refuse identifiers that do not end with the end token, or hold it elsewhere."""
-    row = int(is_end_token_inside(tokens, offsets, end_token))
-    if row >= 0:
+    item = int(is_end_token_inside(tokens, offsets, end_token))
+    if item >= 0:
+        written = tokens[int(offsets[item]) : int(offsets[item + 1])].tolist()[:20]
         raise IdentifierError(
-            f"row {row} is {tokens[int(offsets[row]) : int(offsets[row + 1])].tolist()[:20]}: the end token "
+            f"row {row_at(rows, item)} is {written}: the end token "
             f"{end_token} must be the last token of every identifier and occur nowhere else"
         )

@@ -5,50 +5,54 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from genrail.constraints.bits import bits_at
 from genrail.constraints.building import first_unsorted, heavy_edges
-from genrail.constraints.subset import Universe
 from genrail.errors import DamagedError, FormatError
 
-if TYPE_CHECKING:
-    from genrail.constraints.trie import Trie
-
-__all__ = ["FORMAT", "MANIFEST", "VERSION", "load_trie", "save_trie"]
+__all__ = ["FORMAT", "MANIFEST", "SEVERAL", "VERSION", "read_trie", "write_trie"]
 
 Array = npt.NDArray[Any]
 
 FORMAT = "genrail.trie"
-VERSION = 1
+VERSION = 1  # every row has one identifier
+SEVERAL = 2  # as 1, and a row may have several: a reader that knows only 1 would count ranks as items
 MANIFEST = "trie.json"
 _ARRAYS = ("rows", "off", "order", "tok", "start", "first", "level", "live")
 _SETTINGS = ("vocab_size", "length", "end_token", "row_count", "heavy")
 
 
-def save_trie(trie: Trie, folder: Path) -> None:
-    """Write arrays, then the manifest with their types, shapes and checksums."""
+def write_trie(folder: Path, settings: dict[str, Any], arrays: dict[str, Array], several: bool) -> None:
+    """Write arrays, then the manifest with their types, shapes and checksums.
+
+    Args:
+        folder: Made if need be.
+        settings: Vocabulary, length, end token, rows and `heavy`, by the names of the format.
+        arrays: By the names of the format.
+        several: A row may have several identifiers.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     described = {}
-    for name, array in zip(_ARRAYS, (*trie.arrays, trie.universe.live), strict=True):
+    for name in _ARRAYS:
+        array = arrays[name]
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
         described[name] = {
             "dtype": array.dtype.str,
             "shape": list(array.shape),
             "sha256": _sha256(folder / f"{name}.npy"),
         }
-    manifest = {"format": FORMAT, "version": VERSION, "items": len(trie.order)}
-    manifest |= {name: getattr(trie, name) for name in _SETTINGS}
+    manifest = {"format": FORMAT, "version": SEVERAL if several else VERSION, "items": len(arrays["order"])}
+    manifest |= {name: settings[name] for name in _SETTINGS}
     text = json.dumps({**manifest, "arrays": described}, indent=1) + "\n"
     (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
-def load_trie(folder: Path, *, mmap: bool, verify: bool) -> Trie:
-    """Open a folder; see `Trie.load`."""
-    from genrail.constraints.trie import Trie
-
+def read_trie(folder: Path, *, mmap: bool, verify: bool) -> tuple[dict[str, Any], dict[str, Array], bool]:
+    """Read what `write_trie` wrote, and check it; arguments and errors as for `Trie.load`."""
     manifest = _read_manifest(folder)
     if verify:
         _verify_checksums(folder, manifest)
@@ -56,12 +60,7 @@ def load_trie(folder: Path, *, mmap: bool, verify: bool) -> Trie:
     _check_shapes(folder, manifest, arrays)
     if verify and (wrong := _wrong_content(manifest, arrays)):
         raise DamagedError(f"{folder}: {wrong}; build the index again")
-    live = arrays.pop("live")
-    items = int(manifest["items"])
-    universe = Universe.of_words(items, live) if len(live) else Universe.full(items)
-    rows, off, order, tok, start, first, level = arrays.values()
-    settings = {name: manifest[name] for name in _SETTINGS}
-    return Trie(rows, off, order, tok, start, first, level, universe=universe, **settings)
+    return {name: manifest[name] for name in _SETTINGS}, arrays, manifest["version"] == SEVERAL
 
 
 def _sha256(path: Path) -> str:
@@ -79,10 +78,10 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise DamagedError(f"{path} is not readable JSON ({error}); restore the folder from a copy") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise FormatError(f"{path} does not describe a trie")
-    if manifest.get("version") != VERSION:
+    if manifest.get("version") not in (VERSION, SEVERAL):
         raise FormatError(
-            f"{path} is of format version {manifest.get('version')}; this genrail reads {VERSION}: update genrail, or "
-            "build the index again"
+            f"{path} is of format version {manifest.get('version')}; this genrail reads {VERSION} and {SEVERAL}: "
+            "update genrail, or build the index again"
         )
     known = isinstance(manifest.get("arrays"), dict) and all(name in manifest["arrays"] for name in _ARRAYS)
     if not known or any(name not in manifest for name in ("items", *_SETTINGS)):
@@ -120,7 +119,8 @@ def _check_shapes(folder: Path, manifest: dict[str, Any], arrays: dict[str, Arra
         all(array.ndim == 1 for array in arrays.values())
         and (ragged or len(arrays["off"]) == 0)
         and len(arrays["rows"]) == tokens
-        and len(arrays["order"]) == items <= int(manifest["row_count"])
+        and len(arrays["order"]) == items
+        and (manifest["version"] == SEVERAL or items <= int(manifest["row_count"]))
         and arrays["tok"].dtype == arrays["rows"].dtype
         and len(arrays["start"]) == edges == len(arrays["first"]) - 1
         and (int(level[-1]) if len(level) else -1) == edges
@@ -137,6 +137,12 @@ def _verify_checksums(folder: Path, manifest: dict[str, Any]) -> None:
             raise DamagedError(f"{path} was altered after it was written; restore the folder from a copy")
 
 
+def _by_life(order: Array, live: Array) -> tuple[Array, Array]:
+    """List the rows of the live ranks, and those of the removed ones."""
+    alive = bits_at(live, np.arange(len(order)))
+    return order[alive], order[~alive]
+
+
 def _wrong_content(manifest: dict[str, Any], arrays: dict[str, Array]) -> str:
     """Say which rule of the format the content breaks; empty when it keeps all."""
     items, length, heavy = int(manifest["items"]), int(manifest["length"]), int(manifest["heavy"])
@@ -145,11 +151,15 @@ def _wrong_content(manifest: dict[str, Any], arrays: dict[str, Array]) -> str:
         return "off.npy does not ascend"
     if len(rows) and int(rows.max()) >= int(manifest["vocab_size"]):
         return "rows.npy holds a token outside the vocabulary"
-    if items and (int(order.max()) >= int(manifest["row_count"]) or len(np.unique(order)) != items):
+    several, live = manifest["version"] == SEVERAL, arrays["live"]
+    if items and int(order.max()) >= int(manifest["row_count"]):
+        return "order.npy names a row beyond the last one"
+    if not several and len(np.unique(order)) != items:
         return "order.npy does not name each catalogue row once"
-    live = arrays["live"]
     if len(live) and int(live[-1]) >> (items & 63):
         return "live.npy marks ranks beyond the last item"
+    if several and len(live) and len(np.intersect1d(*_by_life(order, live))):
+        return "live.npy marks some identifiers of a row and not others"
     if first_unsorted(rows, off, length, order) >= 0:
         return "rows.npy is not sorted"
     edges = heavy_edges(rows, off, length, items, heavy)

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Beams", "Candidates", "ConstraintIndex", "ScoreMeaning", "Subset"]
+__all__ = ["Beams", "Candidates", "ConstraintIndex", "RowSequences", "ScoreMeaning", "Subset"]
 
 ScoreMeaning = Literal["full_softmax", "renormalised"]
 
@@ -84,6 +84,8 @@ class Subset(Protocol):
 class ConstraintIndex(Protocol):
     """Keep beams inside a set of token sequences.
 
+    An item has one sequence, or several where the index offers `RowSequences` too; items are counted, not sequences.
+
     `row` is the number of an item in its catalogue (the order in which the sequences were given), never the rank
     inside the index. A subset belongs to a request, so it is passed with each call, one per query; None allows all.
     """
@@ -139,7 +141,19 @@ class ConstraintIndex(Protocol):
         ...
 
     def items(self, state: npt.NDArray[np.int64], subset: Subset | None = None) -> Int:
-        """List the rows of the live, allowed items below a state of shape (state_size,), in catalogue order."""
+        """List the rows of the live, allowed items below a state of shape (state_size,), in catalogue order.
+
+        Each row comes once, however many of its sequences lie there.
+        """
+        ...
+
+    def children(self, state: npt.NDArray[np.int64], subset: Subset | None = None) -> tuple[Int, Int]:
+        """List the tokens that may follow a state, and how many live, allowed items each still leads to.
+
+        Returns:
+            Tokens, ascending, and counts. Empty behind a whole identifier. An item with several sequences counts once
+            for each token that leads to one of them.
+        """
         ...
 
     def subset(self, allowed: npt.NDArray[np.bool_]) -> Subset:
@@ -152,4 +166,18 @@ class ConstraintIndex(Protocol):
 
     def without(self, rows: npt.ArrayLike, subset: Subset | None = None) -> Subset:
         """Allow all but these rows (seen items, deny-list), within `subset` if given."""
+        ...
+
+
+@runtime_checkable
+class RowSequences(Protocol):
+    """Know the sequences of each row. A `ConstraintIndex` whose items may have several offers this."""
+
+    @property
+    def most_sequences(self) -> int:
+        """Bound the sequences of one item: 1 where none has several."""
+        ...
+
+    def sequences(self, row: int) -> list[Int]:
+        """Give all sequences of a live row."""
         ...

@@ -15,10 +15,12 @@ import numpy.typing as npt
 from genrail.constraints.best import room_for
 from genrail.constraints.building import gather_rows
 from genrail.constraints.index import Beams, Candidates, ScoreMeaning, Subset
+from genrail.constraints.layout import flatten
 from genrail.constraints.merging import best_of_two, merge_rows
-from genrail.constraints.step import Step, empty_candidates, made_candidates, tell_about_nan
-from genrail.constraints.subset import TrieSubset
-from genrail.constraints.trie import Trie, build_trie, flatten, pick, with_edges
+from genrail.constraints.owners import Owners, checked_owners
+from genrail.constraints.step import Step, empty_candidates, made_candidates, pick
+from genrail.constraints.subset import LiveSubset
+from genrail.constraints.trie import Trie, build_trie, with_edges
 from genrail.errors import DamagedError, FormatError, IdentifierError, ShapeError, StateError
 
 __all__ = ["LiveSubset", "LiveTrie"]
@@ -28,45 +30,6 @@ Array = npt.NDArray[Any]
 FORMAT = "genrail.live-trie"
 VERSION = 1
 MANIFEST = "live.json"
-
-
-@dataclass(frozen=True, eq=False)
-class LiveSubset:
-    """Allow some of the items of one snapshot; combine with ``&``, ``|`` and ``~``."""
-
-    old: TrieSubset
-    new: TrieSubset
-
-    def __len__(self) -> int:
-        return len(self.old) + len(self.new)
-
-    def __bool__(self) -> bool:
-        return bool(self.old) or bool(self.new)
-
-    def __and__(self, other: Any) -> LiveSubset:
-        return LiveSubset(self.old & _parts(other).old, self.new & _parts(other).new)
-
-    def __or__(self, other: Any) -> LiveSubset:
-        return LiveSubset(self.old | _parts(other).old, self.new | _parts(other).new)
-
-    def __invert__(self) -> LiveSubset:
-        return LiveSubset(~self.old, ~self.new)
-
-    @property
-    def nbytes(self) -> int:
-        """Count the bytes held, for caches with a bound."""
-        return self.old.nbytes + self.new.nbytes
-
-    @cached_property
-    def bits(self) -> tuple[Any, Any]:
-        """Give the arrays as kernels take them."""
-        return self.old.bits, self.new.bits
-
-
-def _parts(subset: Any) -> LiveSubset:
-    if not isinstance(subset, LiveSubset):
-        raise StateError("this subset belongs to another index; make both with the index that is asked")
-    return subset
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,51 +99,88 @@ class LiveTrie:
         """Count the bytes of both segments."""
         return self.old.nbytes + self.new.nbytes
 
+    @property
+    def most_sequences(self) -> int:
+        """Bound the identifiers of one item; 1 where none has several."""
+        return max(self.old.most_sequences, self.new.most_sequences)
+
+    @property
+    def pending(self) -> int:
+        """Count what `compact` would tidy up: identifiers of the new segment, and of items removed from the old."""
+        return len(self.new.order) + self.old.dead_ranks
+
     def sequence(self, row: int) -> Array:
-        """Give the identifier of a live catalogue row, int64.
+        """Give the identifier of a live catalogue row, int64; of several, the first in the order of tokens.
+
+        Raises:
+            ShapeError: The row is not live in this snapshot.
+        """
+        return self.sequences(row)[0]
+
+    def sequences(self, row: int) -> list[Array]:
+        """Give all identifiers of a live catalogue row, int64, in the order of tokens.
 
         Raises:
             ShapeError: The row is not live in this snapshot.
         """
         if row < self.old.row_count and len(self.old.ranks_of([row])):
-            return self.old.sequence(row)
-        return self.new.sequence(row)
+            return self.old.sequences(row)
+        return self.new.sequences(row)
 
     # Changing -----------------------------------------------------------------------------------------------
 
-    def add(self, sequences: Sequence[Sequence[int]] | Array) -> LiveTrie:
+    def add(self, sequences: Sequence[Sequence[int]] | Array, owners: npt.ArrayLike | None = None) -> LiveTrie:
         """Return the snapshot with further items, numbered from `row_count` on.
 
         Args:
             sequences: One identifier per item, as for `Trie.from_sequences`; or a matrix, shape (items, length).
+            owners: Which of the new items each identifier belongs to, rising from 0; None: one for each item.
 
         Raises:
             IdentifierError: As when building: a token outside the vocabulary, another length, an end token inside.
+            ShapeError: Owners that do not fit the sequences or go down.
 
         Cost: the new segment is built again: 20,000 Semantic IDs in a few milliseconds. `compact` when it has grown.
+
+        >>> LiveTrie(Trie.from_sequences([[5]], vocab_size=9)).add([[6], [7]], owners=[0, 0])
+        LiveTrie(2 items, 1 of them in the new segment)
         """
         tokens, offsets = flatten(sequences, self.end_token)
-        return self.add_flat(tokens, offsets)
+        return self.add_flat(tokens, offsets, owners)
 
-    def add_flat(self, tokens: npt.ArrayLike, offsets: npt.ArrayLike) -> LiveTrie:
-        """Return the snapshot with further items given one after the other; see `Trie.from_flat`."""
-        added = len(np.asarray(offsets)) - 1
-        return self._with(self.old, np.arange(self.row_count, self.row_count + added), tokens, offsets)
+    def add_flat(self, tokens: npt.ArrayLike, offsets: npt.ArrayLike, owners: npt.ArrayLike | None = None) -> LiveTrie:
+        """Return the snapshot with further items given one after the other; see `Trie.from_flat` and `add`."""
+        identifiers = len(np.asarray(offsets)) - 1
+        places = None if owners is None else checked_owners(owners, identifiers)
+        numbers = self.row_count + (np.arange(identifiers) if places is None else places)
+        return self._with(self.old, numbers, tokens, offsets, places)
 
-    def update(self, rows: npt.ArrayLike, sequences: Sequence[Sequence[int]] | Array) -> LiveTrie:
+    def update(
+        self,
+        rows: npt.ArrayLike,
+        sequences: Sequence[Sequence[int]] | Array,
+        owners: npt.ArrayLike | None = None,
+    ) -> LiveTrie:
         """Return the snapshot in which some catalogue rows have other identifiers; a removed row becomes live again.
+
+        Args:
+            rows: Each once.
+            sequences: As for `add`.
+            owners: Place in `rows` that each identifier belongs to, rising from 0; None: one for each row.
 
         Raises:
             ShapeError: A row that was never numbered, a row twice, or not one sequence per row.
         """
         numbers = np.asarray(rows, dtype=np.int64).reshape(-1)
         tokens, offsets = flatten(sequences, self.end_token)
-        if len(numbers) != len(offsets) - 1 or len(np.unique(numbers)) != len(numbers):
+        places = None if owners is None else checked_owners(owners, len(offsets) - 1)
+        given = len(offsets) - 1 if places is None else int(places.max(initial=-1)) + 1
+        if len(numbers) != given or len(np.unique(numbers)) != len(numbers):
             raise ShapeError(
-                f"{len(numbers)} rows and {len(offsets) - 1} sequences; give each row once, with its sequence"
+                f"{len(numbers)} rows and sequences of {given}; give each row once, with its sequence or sequences"
             )
         without = self.remove(numbers)
-        return without._with(without.old, numbers, tokens, offsets)
+        return without._with(without.old, numbers if places is None else numbers[places], tokens, offsets, places)
 
     def remove(self, rows: npt.ArrayLike) -> LiveTrie:
         """Return the snapshot without some catalogue rows; rows that are not live stay so.
@@ -208,13 +208,30 @@ class LiveTrie:
         rows = np.empty(tokens, dtype=self.old.rows.dtype)
         off = np.zeros(0 if self.end_token is None else len(order) + 1, dtype=off_type)
         merge_rows(self.old.segment, self.new.segment, ranks, (self.old.order, self.new.order), rows, off, order)
-        return with_edges(self.old, rows, off, order, self.row_count)
+        several = max(part.universe.owners.several for part in (self.old, self.new))
+        several = several and len(np.unique(order)) < len(order)
+        return with_edges(self.old, rows, off, Owners(order, self.row_count, several))
 
-    def _with(self, old: Trie, numbers: Array, tokens: npt.ArrayLike, offsets: npt.ArrayLike) -> LiveTrie:
-        """Build the new segment from what is live in it and further items with these catalogue rows."""
+    def renamed(self, rows: npt.ArrayLike) -> LiveTrie:
+        """Return the snapshot in which what belonged to row r belongs to ``rows[r]``; see `Trie.renamed`."""
+        numbers = np.asarray(rows).reshape(-1)
+        return LiveTrie(self.old.renamed(numbers[: self.old.row_count]), self.new.renamed(numbers))
+
+    def _with(
+        self, old: Trie, numbers: Array, tokens: npt.ArrayLike, offsets: npt.ArrayLike, places: Array | None
+    ) -> LiveTrie:
+        """Build the new segment from what is live in it and further identifiers of these catalogue rows.
+
+        Args:
+            old: The other segment.
+            numbers: Catalogue row of each identifier.
+            tokens: See `Trie.from_flat`.
+            offsets: See there.
+            places: Which of the caller's items each identifier belongs to; None: one of each.
+        """
         flat, off = np.asarray(tokens), np.asarray(offsets, dtype=np.int64)
         if len(numbers):  # refuse before anything is merged, with the caller's row numbers
-            length = Trie.from_flat(flat, off, self.vocab_size, self.end_token).length
+            length = Trie.from_flat(flat, off, self.vocab_size, self.end_token, owners=places).length
             old = _of_length(old, length) if not len(self.new.order) else old
             if length != old.length:
                 raise IdentifierError(f"the new identifiers have {length} tokens, the index has {old.length} per item")
@@ -267,7 +284,7 @@ class LiveTrie:
                 step.refuse(bad)
             nans += found
         if nans:
-            tell_about_nan(nans)
+            self.old.notice.give(nans)
         return made_candidates(out, beams.depth + 1, nans)
 
     @cached_property
@@ -337,7 +354,7 @@ class LiveTrie:
     def _own(self, subset: Subset | None) -> LiveSubset:
         if subset is None:
             return self.everything
-        parts = _parts(subset)
+        parts = LiveSubset.checked(subset)
         if parts.old.universe is not self.old.universe or parts.new.universe is not self.new.universe:
             raise StateError("the subset was made by another snapshot; make it again with this one")
         return parts

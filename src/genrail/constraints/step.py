@@ -10,15 +10,15 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from genrail.constraints import kernels
 from genrail.constraints.index import Beams, Candidates, ScoreMeaning, Subset
 from genrail.errors import LogitsError, SettingsError, ShapeError, StateError
 
-__all__ = ["Step", "empty_candidates", "made_candidates", "tell_about_nan"]
+__all__ = ["NanNotice", "Step", "empty_candidates", "made_candidates", "pick"]
 
 Array = npt.NDArray[Any]
 
 _log = logging.getLogger(__name__)
-_warned = False  # a model with NaN logits has them in every step: say it once per process
 
 
 class Step(NamedTuple):
@@ -163,9 +163,30 @@ def _checked_rows(alive: Array, rows: Array | None, available: int) -> Array:
     return given
 
 
-def tell_about_nan(nans: int) -> None:
-    """Warn once per process."""
-    global _warned
-    if nans and not _warned:
-        _warned = True
-        _log.warning("%d logits are NaN; they count as -inf, outside the denominator (said once)", nans)
+class NanNotice:
+    """Log that logits are NaN, once: a model that has them has them in every step.
+
+    An index holds one and hands it on to the indexes that come from it.
+    """
+
+    def __init__(self) -> None:
+        self.given = False
+
+    def give(self, nans: int) -> None:
+        """Log it, unless that was done or there are none."""
+        if nans and not self.given:
+            self.given = True
+            _log.warning("%d logits are NaN; they count as -inf, outside the denominator (said once)", nans)
+
+
+def pick(candidates: Candidates, picks: npt.NDArray[np.int64]) -> Beams:
+    """Make picked candidates the next beams."""
+    chosen = np.ascontiguousarray(picks, dtype=np.int64)
+    if chosen.ndim != 2 or len(chosen) != len(candidates.count):
+        raise ShapeError(f"picks have shape {chosen.shape} but the candidates are of {len(candidates.count)} queries")
+    states = np.empty((*chosen.shape, candidates.states.shape[2]), dtype=np.int64)
+    alive = np.empty(chosen.shape, dtype=np.bool_)
+    bad = kernels.pick_beams(candidates.states, candidates.count, chosen, states, alive)
+    if bad >= 0:
+        raise StateError(f"query {bad} has {candidates.count[bad]} candidates; its picks are {chosen[bad].tolist()}")
+    return Beams(states, alive, candidates.depth)

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from genrail.constraints.bits import allowed_ranks, count_allowed, running_counts
+from genrail.constraints.bits import allowed_ranks, bits_at, count_allowed, running_counts, set_bits
+from genrail.constraints.owners import Owners
 from genrail.errors import StateError
 
-__all__ = ["Universe", "TrieSubset"]
+__all__ = ["LiveSubset", "TrieSubset", "Universe"]
 
 Array = npt.NDArray[Any]
 
@@ -36,46 +37,53 @@ def _frozen(array: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Universe:
-    """Hold what all subsets of one segment share: its ranks, and which of them are live.
+    """Hold what all subsets of one segment share: its ranks, whose they are, and which of them are live.
+
+    All ranks of a row are live, or none.
 
     Args:
-        items: How many ranks there are.
+        owners: Catalogue row of each rank.
         live: Bitmap of the live ranks, uint64; empty when all are live.
         counts: Running popcounts of `live`, uint32.
     """
 
-    items: int
+    owners: Owners
     live: Array
     counts: Array
 
     @staticmethod
-    def full(items: int) -> Universe:
+    def full(owners: Owners) -> Universe:
         """Make a universe in which every rank is live."""
-        return Universe(items, _NO_WORDS, _NO_RANKS)
+        return Universe(owners, _NO_WORDS, _NO_RANKS)
 
     @staticmethod
-    def of_words(items: int, words: Array) -> Universe:
+    def of_words(owners: Owners, words: Array) -> Universe:
         """Make a universe in which only the set bits are live."""
         counts = np.empty(len(words), dtype=np.uint32)
         running_counts(words, counts)
-        return Universe(items, _frozen(words), _frozen(counts))
+        return Universe(owners, _frozen(words), _frozen(counts))
+
+    @cached_property
+    def size(self) -> int:
+        """Count the ranks, live or not."""
+        return len(self.owners.order)
 
     @cached_property
     def everything(self) -> TrieSubset:
         """Allow every live rank."""
         return TrieSubset(self, self.live, self.counts, _NO_RANKS, False)
 
-    @property
+    @cached_property
     def words(self) -> int:
         """Count the words of a bitmap over the ranks; one more than needed, so that the end can be looked up."""
-        return (self.items >> 6) + 1
+        return (self.size >> 6) + 1
 
     def all_bits(self) -> Array:
         """Copy the bitmap of the live ranks."""
         if len(self.live):
             return self.live.copy()
         words = np.full(self.words, np.iinfo(np.uint64).max, dtype=np.uint64)
-        words[-1] = np.uint64((1 << (self.items & 63)) - 1)
+        words[-1] = np.uint64((1 << (self.size & 63)) - 1)
         return words
 
     def of_bits(self, words: Array) -> TrieSubset:
@@ -83,7 +91,7 @@ class Universe:
         counts = np.empty(len(words), dtype=np.uint32)
         total = int(running_counts(words, counts))
         subset = TrieSubset(self, _frozen(words), _frozen(counts), _NO_RANKS, False)
-        return self.of_ranks(subset.ranks()) if total * _SPARSE < self.items else subset
+        return self.of_ranks(subset.ranks()) if total * _SPARSE < self.size else subset
 
     def of_ranks(self, ranks: Array) -> TrieSubset:
         """Allow a sorted list of live ranks."""
@@ -92,7 +100,7 @@ class Universe:
 
 @dataclass(frozen=True, eq=False)
 class TrieSubset:
-    """Allow some of the live items of a trie; combine with ``&``, ``|`` and ``~``.
+    """Allow some of the live items of a trie, each with all of its ranks; combine with ``&``, ``|`` and ``~``.
 
     Args:
         universe: The segment that this subset belongs to.
@@ -121,7 +129,13 @@ class TrieSubset:
 
     @cached_property
     def _size(self) -> int:
-        return int(count_allowed(self.bits, 0, self.universe.items))
+        if self.universe.owners.several:
+            return self.universe.owners.count_rows(self.words, self.listed, self.only)
+        return self.count_ranks()
+
+    def count_ranks(self) -> int:
+        """Count the allowed ranks: more than items, where items have several."""
+        return int(count_allowed(self.bits, 0, self.universe.size))
 
     def __len__(self) -> int:
         return self._size
@@ -136,7 +150,7 @@ class TrieSubset:
 
     def ranks(self) -> Array:
         """List the allowed ranks, int64, sorted."""
-        return allowed_ranks(self.bits, 0, self.universe.items)
+        return allowed_ranks(self.bits, 0, self.universe.size)
 
     def bitmap(self) -> Array:
         """Write the subset out as a bitmap over ranks."""
@@ -144,10 +158,10 @@ class TrieSubset:
             words = np.zeros(self.universe.words, dtype=np.uint64)
         else:
             words = self.words.copy() if len(self.words) else self.universe.all_bits()
-        bit = np.uint64(1) << (self.listed.astype(np.uint64) & np.uint64(63))
         if self.only:
-            np.bitwise_or.at(words, self.listed >> np.uint32(6), bit)
+            set_bits(words, self.listed)
         else:
+            bit = np.uint64(1) << (self.listed.astype(np.uint64) & np.uint64(63))
             np.bitwise_and.at(words, self.listed >> np.uint32(6), ~bit)
         return words
 
@@ -157,8 +171,7 @@ class TrieSubset:
             return np.isin(ranks, self.listed)
         inside = np.ones(len(ranks), dtype=np.bool_)
         if len(self.words):
-            shift = ranks.astype(np.uint64) & np.uint64(63)
-            inside = ((self.words[ranks >> 6] >> shift) & np.uint64(1)).astype(np.bool_)
+            inside = bits_at(self.words, ranks)
         return inside & ~np.isin(ranks, self.listed)
 
     def minus(self, ranks: Array) -> TrieSubset:
@@ -179,7 +192,7 @@ class TrieSubset:
 
     def __or__(self, other: Any) -> TrieSubset:
         other = self._same_universe(other)
-        if self.only and other.only and (len(self) + len(other)) * _SPARSE < self.universe.items:
+        if self.only and other.only and (len(self.listed) + len(other.listed)) * _SPARSE < self.universe.size:
             return self.universe.of_ranks(np.union1d(self.listed, other.listed))
         return self.universe.of_bits(self.bitmap() | other.bitmap())
 
@@ -192,3 +205,47 @@ class TrieSubset:
         if not isinstance(other, TrieSubset) or other.universe is not self.universe:
             raise StateError("these two subsets belong to different indexes; make both with the index that is asked")
         return other
+
+
+@dataclass(frozen=True, eq=False)
+class LiveSubset:
+    """Allow some of the items of one snapshot; combine with ``&``, ``|`` and ``~``."""
+
+    old: TrieSubset
+    new: TrieSubset
+
+    def __len__(self) -> int:
+        return len(self.old) + len(self.new)
+
+    def __bool__(self) -> bool:
+        return bool(self.old) or bool(self.new)
+
+    def __and__(self, other: Any) -> LiveSubset:
+        return LiveSubset(self.old & self.checked(other).old, self.new & self.checked(other).new)
+
+    def __or__(self, other: Any) -> LiveSubset:
+        return LiveSubset(self.old | self.checked(other).old, self.new | self.checked(other).new)
+
+    def __invert__(self) -> LiveSubset:
+        return LiveSubset(~self.old, ~self.new)
+
+    @property
+    def nbytes(self) -> int:
+        """Count the bytes held, for caches with a bound."""
+        return self.old.nbytes + self.new.nbytes
+
+    @cached_property
+    def bits(self) -> tuple[Any, Any]:
+        """Give the arrays as kernels take them."""
+        return self.old.bits, self.new.bits
+
+    @staticmethod
+    def checked(subset: Any) -> LiveSubset:
+        """Give the subset back.
+
+        Raises:
+            StateError: The subset was made by another kind of index.
+        """
+        if not isinstance(subset, LiveSubset):
+            raise StateError("this subset belongs to another index; make both with the index that is asked")
+        return subset

@@ -14,11 +14,14 @@ import numpy.typing as npt
 from genrail.constraints import kernels
 from genrail.constraints.best import room_for
 from genrail.constraints.bits import allowed_ranks, pack_bits
-from genrail.constraints.building import gather_rows, heavy_edges, sort_identifiers
-from genrail.constraints.checks import check_ends, check_offsets, check_sizes, checked_tokens
+from genrail.constraints.building import gather_rows
+from genrail.constraints.checks import check_offsets, row_at
 from genrail.constraints.children import child_counts, forced_tail, is_state
+from genrail.constraints.files import read_trie, write_trie
 from genrail.constraints.index import Beams, Candidates, ScoreMeaning, Subset
-from genrail.constraints.step import Step, empty_candidates, made_candidates, tell_about_nan
+from genrail.constraints.layout import Layout, flatten, lay_out, with_children
+from genrail.constraints.owners import Owners, checked_owners
+from genrail.constraints.step import NanNotice, Step, empty_candidates, made_candidates, pick
 from genrail.constraints.subset import TrieSubset, Universe
 from genrail.errors import IdentifierError, ShapeError, StateError
 
@@ -27,12 +30,11 @@ __all__ = ["HEAVY", "Trie"]
 Array = npt.NDArray[Any]
 
 HEAVY = 32  # a prefix of at most so many items reads its children from adjacent rows: two cache lines of Semantic IDs
-_NO_RANK = np.uint32(2**32 - 1)
 
 
 @dataclass(frozen=True, eq=False)
 class Trie:
-    """Keep beams inside a set of token sequences.
+    """Keep beams inside a set of token sequences; an item may have several.
 
     Made by `from_matrix`, `from_flat` or `from_sequences`; a value: `remove` returns another one that shares the
     arrays. Implements `ConstraintIndex`; the state of a beam has four numbers (first rank, last rank, and where its
@@ -41,7 +43,6 @@ class Trie:
     Args:
         rows: Tokens of all items, sorted by sequence, uint8, 16 or 32 by vocabulary, shape (tokens,).
         off: Where each rank begins, uint32 or uint64, (ranks + 1,); empty for identifiers of one length.
-        order: Catalogue row of each rank, uint32; equal identifiers in catalogue order.
         tok: Token of each child of a heavy prefix, level by level, (edges,).
         start_ranks: First rank below each child, uint32, (edges,).
         first: First edge of each child's own children, uint32, (edges + 1,).
@@ -49,9 +50,9 @@ class Trie:
         vocab_size: One more than the largest token that may occur.
         length: Tokens of an identifier when all have the same; 0 when they are ragged.
         end_token: Last token of every ragged identifier; None for one length.
-        row_count: Catalogue rows that this index numbers, live or not.
-        heavy: A prefix of more items than this has a list of children.
-        universe: Which ranks are live.
+        heavy: A prefix of more identifiers than this has a list of children.
+        universe: Which ranks are live, and the catalogue row of each; equal identifiers stand in catalogue order.
+        notice: Logs NaN logits, once for this index and those that come from it.
 
     Source: layout after the measurements in `docs/formats/trie.md`; sorted-array tries as in De Cao et al. 2021
         (GENRE),
@@ -68,7 +69,6 @@ class Trie:
 
     rows: Array
     off: Array
-    order: Array
     tok: Array
     start_ranks: Array
     first: Array
@@ -76,20 +76,23 @@ class Trie:
     vocab_size: int
     length: int
     end_token: int | None
-    row_count: int
     heavy: int
     universe: Universe = field(repr=False)
+    notice: NanNotice = field(default_factory=NanNotice, repr=False)
 
     # Building -----------------------------------------------------------------------------------------------
 
     @classmethod
-    def from_matrix(cls, codes: npt.ArrayLike, vocab_size: int, *, heavy: int = HEAVY) -> Trie:
+    def from_matrix(
+        cls, codes: npt.ArrayLike, vocab_size: int, *, owners: npt.ArrayLike | None = None, heavy: int = HEAVY
+    ) -> Trie:
         """Build the index of identifiers that all have the same length.
 
         Args:
             codes: Token of each item at each level, integers, shape (items, length). Row i is catalogue row i.
             vocab_size: Tokens are 0 to vocab_size - 1.
-            heavy: A prefix of more items than this gets a list of children.
+            owners: See `from_flat`.
+            heavy: A prefix of more identifiers than this gets a list of children.
 
         Raises:
             IdentifierError: A token outside the vocabulary, no level, or more than 2^32 - 2 items.
@@ -102,7 +105,9 @@ class Trie:
         matrix = np.asarray(codes)
         if matrix.ndim != 2:
             raise ShapeError(f"codes have shape {matrix.shape}; give one row per item, shape (items, length)")
-        return _build(matrix.reshape(-1), None, matrix.shape[1], len(matrix), vocab_size, None, heavy)
+        rows, row_count = _numbered(owners, len(matrix))
+        settings = (len(matrix), vocab_size, None, heavy, row_count)
+        return _made(lay_out(matrix.reshape(-1), None, matrix.shape[1], rows, *settings), vocab_size, None, heavy)
 
     @classmethod
     def from_flat(
@@ -112,21 +117,25 @@ class Trie:
         vocab_size: int,
         end_token: int | None = None,
         *,
+        owners: npt.ArrayLike | None = None,
         heavy: int = HEAVY,
     ) -> Trie:
         """Build the index of identifiers given one after the other.
 
         Args:
             tokens: All tokens, integers, shape (tokens,).
-            offsets: Item i has tokens[offsets[i]:offsets[i + 1]], shape (items + 1,).
+            offsets: Identifier i is tokens[offsets[i]:offsets[i + 1]], shape (identifiers + 1,).
             vocab_size: Tokens are 0 to vocab_size - 1.
             end_token: Last token of every identifier, and nowhere else; without it, all must have the same length,
                 because an identifier could otherwise be the beginning of another one.
-            heavy: A prefix of more items than this gets a list of children.
+            owners: Catalogue row of each identifier, rising from 0, shape (identifiers,); a row comes as often as it
+                has identifiers. None: identifier i is that of row i.
+            heavy: A prefix of more identifiers than this gets a list of children.
 
         Raises:
             IdentifierError: A token outside the vocabulary, an empty identifier, different lengths without `end_token`,
-                an identifier without it at its end or with it inside.
+                an identifier without it at its end or with it inside, a row without one or with the same one twice.
+            ShapeError: Offsets that do not fit the tokens, or owners that do not fit the offsets or go down.
 
         Cost: 10^6 titles of 14 tokens in about 2 s.
 
@@ -135,22 +144,30 @@ class Trie:
         array([6, 0])
         """
         flat, off = np.asarray(tokens), np.asarray(offsets, dtype=np.int64)
-        check_offsets(flat, off)
+        rows, row_count = _numbered(owners, len(off) - 1)
+        check_offsets(flat, off, rows)
         lengths = np.diff(off)
-        if end_token is None:
-            length = int(lengths[0]) if len(lengths) else 0
-            if np.any(lengths != length):
-                row = int(np.flatnonzero(lengths != length)[0])
-                raise IdentifierError(
-                    f"row {row} has {lengths[row]} tokens and row 0 has {length}: identifiers of different lengths "
-                    "need an end_token, so that none is the beginning of another"
-                )
-            return _build(flat, None, length, len(lengths), vocab_size, None, heavy)
-        return _build(flat, off, 0, len(lengths), vocab_size, end_token, heavy)
+        settings = (len(lengths), vocab_size, end_token, heavy, row_count)
+        if end_token is not None:
+            return _made(lay_out(flat, off, 0, rows, *settings), vocab_size, end_token, heavy)
+        length = int(lengths[0]) if len(lengths) else 0
+        if np.any(lengths != length):
+            item = int(np.flatnonzero(lengths != length)[0])
+            raise IdentifierError(
+                f"row {row_at(rows, item)} has {lengths[item]} tokens and row 0 has {length}: identifiers of different "
+                "lengths need an end_token, so that none is the beginning of another"
+            )
+        return _made(lay_out(flat, None, length, rows, *settings), vocab_size, None, heavy)
 
     @classmethod
     def from_sequences(
-        cls, sequences: Sequence[Sequence[int]], vocab_size: int, end_token: int | None = None, *, heavy: int = HEAVY
+        cls,
+        sequences: Sequence[Sequence[int]],
+        vocab_size: int,
+        end_token: int | None = None,
+        *,
+        owners: npt.ArrayLike | None = None,
+        heavy: int = HEAVY,
     ) -> Trie:
         """Build the index of a list of token sequences; for small catalogues and tests.
 
@@ -159,10 +176,11 @@ class Trie:
         Raises:
             IdentifierError: As `from_flat`.
 
-        >>> Trie.from_sequences([[5, 7], [6]], vocab_size=10, end_token=0).sequence(0)
-        array([5, 7, 0])
+        >>> trie = Trie.from_sequences([[5, 7], [6], [8]], vocab_size=10, end_token=0, owners=[0, 0, 1])
+        >>> len(trie), trie.sequences(0), trie.items(trie.root)
+        (2, [array([5, 7, 0]), array([6, 0])], array([0, 1]))
         """
-        return cls.from_flat(*flatten(sequences, end_token), vocab_size, end_token, heavy=heavy)
+        return cls.from_flat(*flatten(sequences, end_token), vocab_size, end_token, owners=owners, heavy=heavy)
 
     # What it holds ------------------------------------------------------------------------------------------
 
@@ -178,6 +196,26 @@ class Trie:
         """Count the bytes of all arrays."""
         bitmap = self.universe.live.nbytes + self.universe.counts.nbytes
         return int(sum(array.nbytes for array in self.arrays) + bitmap)
+
+    @cached_property
+    def order(self) -> Array:
+        """Give the catalogue row of each rank, uint32."""
+        return self.universe.owners.order
+
+    @cached_property
+    def row_count(self) -> int:
+        """Count the catalogue rows that this index numbers, live or not."""
+        return self.universe.owners.row_count
+
+    @property
+    def most_sequences(self) -> int:
+        """Bound the identifiers of one item; 1 where none has several."""
+        return self.universe.owners.most
+
+    @property
+    def dead_ranks(self) -> int:
+        """Count the identifiers of removed items, which `LiveTrie.compact` drops."""
+        return self.universe.size - self.universe.everything.count_ranks()
 
     @property
     def arrays(self) -> tuple[Array, ...]:
@@ -196,42 +234,25 @@ class Trie:
         """Give the arrays as kernels take them."""
         return self.rows, self.off, self.length, self.tok, self.start_ranks, self.first, len(self.order)
 
-    @cached_property
-    def _rank_of(self) -> tuple[Array, Array]:
-        """Give (catalogue rows, ascending; their ranks); made when first asked for.
-
-        When most rows are in the index, the first array is empty and the second has a rank for each row.
-        """
-        if len(self.order) * 4 < self.row_count:
-            ranks = np.argsort(self.order).astype(np.uint32)
-            return self.order[ranks], ranks
-        ranks = np.full(self.row_count, _NO_RANK, dtype=np.uint32)
-        ranks[self.order] = np.arange(len(self.order), dtype=np.uint32)
-        return np.zeros(0, dtype=np.uint32), ranks
-
     def ranks_of(self, rows: npt.ArrayLike) -> Array:
         """Find the ranks of the live items among some catalogue rows, int64, sorted, each once.
 
         Raises:
             ShapeError: A row below 0 or beyond the catalogue.
         """
-        wanted = np.asarray(rows, dtype=np.int64).reshape(-1)
-        if len(wanted) and (wanted.min() < 0 or wanted.max() >= self.row_count):
-            bad = int(wanted[(wanted < 0) | (wanted >= self.row_count)][0])
-            raise ShapeError(f"row {bad} is not in the index, which numbers {self.row_count} catalogue rows")
-        numbers, all_ranks = self._rank_of
-        if len(all_ranks) == 0:
-            return np.zeros(0, dtype=np.int64)
-        if len(numbers):
-            place = np.minimum(np.searchsorted(numbers, wanted), len(numbers) - 1)
-            ranks = np.where(numbers[place] == wanted, all_ranks[place], _NO_RANK)
-        else:
-            ranks = all_ranks[wanted]
-        ranks = np.unique(ranks[ranks != _NO_RANK]).astype(np.int64)
+        ranks = self.universe.owners.ranks(rows)
         return ranks[self.universe.everything.contains(ranks)]
 
     def sequence(self, row: int) -> Array:
-        """Give the identifier of a live catalogue row, int64.
+        """Give the identifier of a live catalogue row, int64; of several, the first in the order of tokens.
+
+        Raises:
+            ShapeError: The row is not live in this index.
+        """
+        return self.sequences(row)[0]
+
+    def sequences(self, row: int) -> list[Array]:
+        """Give all identifiers of a live catalogue row, int64, in the order of tokens.
 
         Raises:
             ShapeError: The row is not live in this index.
@@ -239,7 +260,9 @@ class Trie:
         ranks = self.ranks_of([row])
         if not len(ranks):
             raise ShapeError(f"row {row} is not live in this index")
-        rank = int(ranks[0])
+        return [self._tokens_at(rank) for rank in ranks.tolist()]
+
+    def _tokens_at(self, rank: int) -> Array:
         begin, end = rank * self.length, (rank + 1) * self.length
         if self.end_token is not None:
             begin, end = int(self.off[rank]), int(self.off[rank + 1])
@@ -309,7 +332,7 @@ class Trie:
                 step.refuse(bad)
             nans += found
         if nans:
-            tell_about_nan(nans)
+            self.notice.give(nans)
         return made_candidates(out, beams.depth + 1, nans)
 
     def advance(self, candidates: Candidates, picks: npt.NDArray[np.int64]) -> Beams:
@@ -321,13 +344,13 @@ class Trie:
         return pick(candidates, picks)
 
     def items(self, state: npt.NDArray[np.int64], subset: Subset | None = None) -> npt.NDArray[np.int64]:
-        """List the rows of the live, allowed items below a state, in catalogue order, int64.
+        """List the rows of the live, allowed items below a state, in catalogue order, each once, int64.
 
         Cost: the ranks below the state; for a subset that is a short list, its own length.
         """
         checked = self._checked(state)
         ranks = allowed_ranks(self._bits(subset), int(checked[0]), int(checked[1]))
-        return np.sort(self.order[ranks].astype(np.int64))
+        return self.universe.owners.rows(ranks)
 
     def children(self, state: npt.NDArray[np.int64], subset: Subset | None = None) -> tuple[Array, Array]:
         """List the tokens that may follow a state, and how many live, allowed items each still leads to.
@@ -335,11 +358,18 @@ class Trie:
         Returns:
             Tokens, ascending, and counts, both int64. Empty behind a whole identifier.
 
+        Cost: the children; where items have several identifiers, the ranks below the state, which are sorted by row.
+
         >>> trie = Trie.from_sequences([[5, 7], [5, 8], [6, 1]], vocab_size=10)
         >>> trie.children(trie.start(1).states[0, 0])
         (array([5, 6]), array([2, 1]))
         """
-        return child_counts(self.segment, self._bits(subset), self._checked(state))
+        checked, bits = self._checked(state), self._bits(subset)
+        tokens, counts = child_counts(self.segment, bits, checked)
+        owners = self.universe.owners
+        if not owners.several or not len(tokens):
+            return tokens, counts
+        return tokens, owners.count_each(allowed_ranks(bits, int(checked[0]), int(checked[1])), counts)
 
     def tails(self, states: npt.NDArray[np.int64]) -> list[Array]:
         """Give, for each state, the tokens to the end where all items below have the same identifier, else nothing.
@@ -388,7 +418,7 @@ class Trie:
         """Compile a mask over ranks, as a predicate on a `by_rank` column gives, into a subset.
 
         Raises:
-            ShapeError: The mask does not have one entry per rank.
+            ShapeError: The mask does not have one entry per rank, or has some identifiers of a row and not others.
 
         Cost: one pass in order, about 2 ms at 10^7 ranks; `subset` reads at random, thirty times slower.
 
@@ -400,6 +430,8 @@ class Trie:
         mask = np.asarray(allowed, dtype=np.bool_)
         if mask.shape != (len(self.order),):
             raise ShapeError(f"the mask has shape {mask.shape} but the index has {len(self.order)} ranks")
+        if self.universe.owners.several and len(np.intersect1d(self.order[mask], self.order[~mask])):
+            raise ShapeError("the mask has some identifiers of a row and not others; make it of a `by_rank` column")
         words = np.zeros(self.universe.words, dtype="<u8")
         packed = np.packbits(mask, bitorder="little")
         words.view(np.uint8)[: len(packed)] = packed
@@ -425,17 +457,35 @@ class Trie:
         if not len(ranks):
             return self
         words = self.universe.everything.minus(ranks).bitmap()
-        smaller = replace(self, universe=Universe.of_words(len(self.order), words))
-        smaller.__dict__["_rank_of"] = self._rank_of  # the ranks are the same: do not search for them again
-        return smaller
+        return replace(self, universe=Universe.of_words(self.universe.owners, words))
+
+    def renamed(self, rows: npt.ArrayLike) -> Trie:
+        """Return the index in which what belonged to row r belongs to ``rows[r]``.
+
+        For an index that numbers identifiers, where the items that they belong to are known.
+
+        Args:
+            rows: Rising from 0, shape (row_count,).
+
+        Raises:
+            ShapeError: Another number of rows, or rows that go down.
+            IdentifierError: A row is left out.
+
+        >>> trie = Trie.from_sequences([[5], [6], [7]], vocab_size=10).renamed([0, 0, 1])
+        >>> len(trie), trie.items(trie.root)
+        (2, array([0, 1]))
+        """
+        owners = self.universe.owners.renamed(np.asarray(rows))
+        return replace(self, universe=replace(self.universe, owners=owners))
 
     # Files --------------------------------------------------------------------------------------------------
 
     def save(self, folder: str | Path) -> None:
         """Write the arrays and their manifest into a folder; see `docs/formats/trie.md`."""
-        from genrail.constraints.files import save_trie
-
-        save_trie(self, Path(folder))
+        owners, names = self.universe.owners, ("rows", "off", "order", "tok", "start", "first", "level")
+        arrays = {**dict(zip(names, self.arrays, strict=True)), "live": self.universe.live}
+        settings = {name: getattr(self, name) for name in ("vocab_size", "length", "end_token", "row_count", "heavy")}
+        write_trie(Path(folder), settings, arrays, owners.several)
 
     @classmethod
     def load(cls, folder: str | Path, mmap: bool = True, verify: bool = False) -> Trie:
@@ -450,9 +500,12 @@ class Trie:
             FormatError: The folder is not a trie, or of a newer format.
             DamagedError: A file is missing, has the wrong size or shape, or (with `verify`) other content.
         """
-        from genrail.constraints.files import load_trie
-
-        return load_trie(Path(folder), mmap=mmap, verify=verify)
+        settings, arrays, several = read_trie(Path(folder), mmap=mmap, verify=verify)
+        owners = Owners(arrays.pop("order"), int(settings.pop("row_count")), several)
+        live = arrays.pop("live")
+        universe = Universe.of_words(owners, live) if len(live) else Universe.full(owners)
+        rows, off, tok, start, first, level = arrays.values()
+        return cls(rows, off, tok, start, first, level, universe=universe, **settings)
 
     # Own matters --------------------------------------------------------------------------------------------
 
@@ -473,82 +526,25 @@ class Trie:
         raise StateError(f"{values.tolist()} is not a state of this index; pass one from start or advance")
 
 
-def flatten(sequences: Sequence[Sequence[int]] | Array, end_token: int | None) -> tuple[Array, Array]:
-    """Turn sequences into (tokens, offsets), appending the end token where one does not end with it."""
-    if isinstance(sequences, np.ndarray) and sequences.ndim == 2 and end_token is None:
-        return sequences.reshape(-1), np.arange(len(sequences) + 1) * sequences.shape[1]
-    lists = [list(sequence) for sequence in sequences]
-    if end_token is not None:
-        lists = [tokens if tokens[-1:] == [end_token] else [*tokens, end_token] for tokens in lists]
-    offsets = np.cumsum([0, *map(len, lists)])
-    return np.array([token for tokens in lists for token in tokens], dtype=np.int64), offsets
+def _numbered(owners: npt.ArrayLike | None, identifiers: int) -> tuple[Array | None, int]:
+    """Give the row of each identifier, None where they stand in the order of the rows; and how many rows there are."""
+    if owners is None:
+        return None, identifiers
+    rows = checked_owners(owners, identifiers)
+    row_count = int(rows[-1]) + 1 if len(rows) else 0
+    return (rows if row_count < identifiers else None), row_count
 
 
-def pick(candidates: Candidates, picks: npt.NDArray[np.int64]) -> Beams:
-    """Make picked candidates the next beams."""
-    chosen = np.ascontiguousarray(picks, dtype=np.int64)
-    if chosen.ndim != 2 or len(chosen) != len(candidates.count):
-        raise ShapeError(f"picks have shape {chosen.shape} but the candidates are of {len(candidates.count)} queries")
-    states = np.empty((*chosen.shape, candidates.states.shape[2]), dtype=np.int64)
-    alive = np.empty(chosen.shape, dtype=np.bool_)
-    bad = kernels.pick_beams(candidates.states, candidates.count, chosen, states, alive)
-    if bad >= 0:
-        raise StateError(f"query {bad} has {candidates.count[bad]} candidates; its picks are {chosen[bad].tolist()}")
-    return Beams(states, alive, candidates.depth)
-
-
-def _build(
-    flat: Array,
-    off: Array | None,
-    length: int,
-    items: int,
-    vocab_size: int,
-    end_token: int | None,
-    heavy: int,
-) -> Trie:
-    """Check, sort, gather, and list the children of heavy prefixes."""
-    check_sizes(items, length, vocab_size, end_token, heavy)
-    tokens = checked_tokens(flat, off, length, vocab_size)
-    # one type of offsets for all but the largest catalogues: kernels are compiled per type
-    off_type = np.uint32 if len(tokens) < 2**32 else np.uint64
-    offsets = np.zeros(0, dtype=off_type) if off is None else off.astype(off_type)
-    if off is not None and end_token is not None:
-        check_ends(tokens, offsets, end_token)
-    longest = length if off is None else int(np.diff(off).max(initial=0))
-    order = sort_identifiers(tokens, offsets, length, longest, items, vocab_size)
-    rows = np.empty(len(tokens), dtype=tokens.dtype)
-    new_off = np.zeros(len(offsets), dtype=off_type)
-    gather_rows(tokens, offsets, length, order, rows, new_off)
-    return _assemble(rows, new_off, order, vocab_size, length, end_token, items, heavy)
-
-
-def _assemble(
-    rows: Array,
-    off: Array,
-    order: Array,
-    vocab_size: int,
-    length: int,
-    end_token: int | None,
-    row_count: int,
-    heavy: int,
-) -> Trie:
-    """Make the index of rows that are sorted already."""
-    edges = heavy_edges(rows, off, length, len(order), heavy)
-    arrays = (rows, off, order, edges.tok, edges.start, edges.first, edges.level)
-    for array in arrays:
-        array.setflags(write=False)
-    return Trie(*arrays, vocab_size, length, end_token, row_count, heavy, Universe.full(len(order)))
-
-
-def with_edges(like: Trie, rows: Array, off: Array, order: Array, row_count: int) -> Trie:
+def with_edges(like: Trie, rows: Array, off: Array, owners: Owners) -> Trie:
     """Make an index with the settings of another one from rows that are sorted already."""
-    return _assemble(rows, off, order, like.vocab_size, like.length, like.end_token, row_count, like.heavy)
+    layout = with_children(rows, off, owners, like.length, like.heavy)
+    return _made(layout, like.vocab_size, like.end_token, like.heavy, like.notice)
 
 
 def build_trie(tokens: Array, offsets: Array, like: Trie, numbers: Array, row_count: int) -> Trie:
-    """Build an index with the settings of another one; item i is catalogue row `numbers[i]` of `row_count`.
+    """Build an index with the settings of another one; identifier i is of catalogue row `numbers[i]` of `row_count`.
 
-    The numbers may come in any order; equal identifiers are ordered by them.
+    The numbers may come in any order, and repeatedly; equal identifiers are ordered by them.
     """
     ascending = np.argsort(numbers, kind="stable").astype(np.uint32)
     sorted_tokens = np.empty(len(tokens), dtype=like.rows.dtype)
@@ -556,7 +552,13 @@ def build_trie(tokens: Array, offsets: Array, like: Trie, numbers: Array, row_co
     typed = tokens.astype(like.rows.dtype, copy=False)
     gather_rows(typed, offsets.astype(np.uint32), 0, ascending, sorted_tokens, sorted_off)
     off = None if like.end_token is None else sorted_off.astype(np.int64)
-    built = _build(sorted_tokens, off, like.length, len(numbers), like.vocab_size, like.end_token, like.heavy)
-    order = numbers[ascending][built.order].astype(np.uint32)
-    order.setflags(write=False)
-    return replace(built, order=order, row_count=row_count)
+    settings = (len(numbers), like.vocab_size, like.end_token, like.heavy, row_count)
+    layout = lay_out(sorted_tokens, off, like.length, numbers[ascending], *settings)
+    return _made(layout, like.vocab_size, like.end_token, like.heavy, like.notice)
+
+
+def _made(layout: Layout, vocab_size: int, end_token: int | None, heavy: int, notice: NanNotice | None = None) -> Trie:
+    """Make the index of a layout; every rank is live."""
+    rows, off, owners, edges, length = layout
+    arrays = (rows, off, edges.tok, edges.start, edges.first, edges.level)
+    return Trie(*arrays, vocab_size, length, end_token, heavy, Universe.full(owners), notice or NanNotice())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ class Decoded:
         rows: Catalogue rows, int64, shape (m,), no row twice. Items that share an identifier follow each other in
             catalogue order.
         log_probabilities: Of each item's identifier under the model (natural logarithm), float64, shape (m,).
-        tokens: Identifier of each item, m tuples.
+        tokens: Identifier of each item, m tuples; its best one found, where items have several.
         exhausted: True when fewer than k items are allowed, so that nothing more could come.
         trace: The steps of the decode, when asked for.
         scores: What the order follows: the log-probability, or the length-normalised one. Shape (m,).
@@ -73,10 +73,12 @@ class Pool:
 
     Args:
         k: Items wanted.
+        several: Items may have several identifiers: an item stays with its best one, and is counted once.
     """
 
-    def __init__(self, k: int) -> None:
+    def __init__(self, k: int, several: bool = False) -> None:
         self._k = k
+        self._several = several
         self._entries: list[Finished] = []
         self._added = 0
 
@@ -99,12 +101,27 @@ class Pool:
         """Add an identifier with its items, in catalogue order, and forget what fell below the k-th item."""
         insort(self._entries, Finished(-score, self._added, log_probability, tokens, rows))
         self._added += 1
+        if self._several:
+            self._keep_best()
         total = 0
         for place, entry in enumerate(self._entries):
             total += len(entry.rows)
             if total >= self._k:
                 del self._entries[place + 1 :]
                 break
+
+    def _keep_best(self) -> None:
+        """Take the items of better identifiers away from worse ones."""
+        seen: set[int] = set()
+        kept = []
+        for entry in self._entries:
+            fresh = [row for row in entry.rows.tolist() if row not in seen]
+            seen.update(fresh)
+            if len(fresh) == len(entry.rows):
+                kept.append(entry)
+            elif fresh:
+                kept.append(replace(entry, rows=np.array(fresh, dtype=np.int64)))
+        self._entries = kept
 
     def decoded(self, exhausted: bool, bound: float, trace: DecodeTrace | None = None) -> Decoded:
         """Turn the pool into an answer of at most k items."""

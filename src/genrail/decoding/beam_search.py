@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genrail.constraints.compressed import compressed
-from genrail.constraints.index import Candidates, ConstraintIndex, ScoreMeaning, Subset
+from genrail.constraints.index import Candidates, ConstraintIndex, RowSequences, ScoreMeaning, Subset
 from genrail.constraints.segments import LiveTrie
 from genrail.constraints.trie import Trie
 from genrail.decoding.answers import Decoded, Pool
@@ -83,7 +83,8 @@ def beam_search(
     Only live, allowed items come out, and min(k, allowed) of them always. A score is the sum of log-probabilities of
     the identifier's tokens under the model's full softmax, before the constraint. Equal scores come in the order in
     which they finished (shorter identifiers first, then parent beam, then token); items that share an identifier in
-    catalogue order. Answers do not depend on what else is in the batch, as far as the model's own rows do not.
+    catalogue order. An item with several identifiers counts as the best one found. Answers do not depend on what else
+    is in the batch, as far as the model's own rows do not.
 
     Args:
         model: Any `LanguageModel`.
@@ -104,7 +105,8 @@ def beam_search(
         LogitsError: The model gave +inf, or fewer logits than the index has tokens.
 
     Cost: one model call per token of the longest identifier reached, on at most width rows for each query. The search
-    of a query ends as soon as no open beam can enter its top k (log-probabilities only fall).
+    of a query ends as soon as no open beam can enter its top k (log-probabilities only fall). Where items have several
+    identifiers and these took all places of the beam, the query is searched again with one of twice the width.
 
     Source: De Cao et al. 2021, Autoregressive Entity Retrieval, for beam search on a trie.
 
@@ -129,23 +131,28 @@ def beam_search(
     allowed = [len(index) if subset is None else len(subset) for subset in subsets]
     answers = [Pool(k).decoded(exhausted=True, bound=-np.inf) for _ in contexts]
     asked = [query for query in range(len(contexts)) if allowed[query] > 0]
+    most = index.most_sequences if isinstance(index, RowSequences) else 1
     width = max(settings.width, min(k, max(allowed, default=0)))
-    if asked and on_compressed_rails(model, index, settings):
+    while asked:
         chosen = replace(settings, width=width)
-        rows = [None if (one := subsets[query]) is None else index.items(_root(index), one) for query in asked]
-        found = rails_search(
-            model, [contexts[query] for query in asked], compressed(index), chosen, rows, k, prior, before_step
-        )
-        for query, answer in zip(asked, found, strict=True):
-            answers[query] = replace(answer, exhausted=allowed[query] < k)
-        return answers
-    together = max(1, settings.logits_bytes // (4 * width * model.vocab_size))
-    for first in range(0, len(asked), together):
-        chunk = asked[first : first + together]
-        search = _Search(model, index, replace(settings, width=width), [subsets[query] for query in chunk], k)
-        found = search.run([contexts[query] for query in chunk], before_step or _go_on)
-        for query, answer in zip(chunk, found, strict=True):
-            answers[query] = replace(answer, exhausted=allowed[query] < k)
+        if on_compressed_rails(model, index, settings):
+            rows = [None if (one := subsets[query]) is None else index.items(_root(index), one) for query in asked]
+            reading = [contexts[query] for query in asked]
+            found = rails_search(model, reading, compressed(index), chosen, rows, k, prior, before_step, most > 1)
+            for query, answer in zip(asked, found, strict=True):
+                answers[query] = replace(answer, exhausted=allowed[query] < k)
+        else:
+            together = max(1, settings.logits_bytes // (4 * width * model.vocab_size))
+            for first in range(0, len(asked), together):
+                chunk = asked[first : first + together]
+                search = _Search(model, index, chosen, [subsets[query] for query in chunk], k, most)
+                found = search.run([contexts[query] for query in chunk], before_step or _go_on)
+                for query, answer in zip(chunk, found, strict=True):
+                    answers[query] = replace(answer, exhausted=allowed[query] < k)
+        asked = [query for query in asked if len(answers[query]) < min(k, allowed[query])]
+        if width >= k * most:  # so many identifiers name k items
+            break
+        width = min(2 * width, k * most)
     return answers
 
 
@@ -173,13 +180,14 @@ class _Search:
         settings: BeamSettings,
         subsets: Sequence[Subset | None],
         k: int,
+        most: int,
     ) -> None:
         self.model = model  # a LanguageModel, perhaps a TailModel
         self.index: Any = index  # a ConstraintIndex, perhaps a TailIndex
         self.settings = settings
         self.subsets = subsets if any(subset is not None for subset in subsets) else None
         queries = len(subsets)
-        self.pools = [Pool(k) for _ in range(queries)]
+        self.pools = [Pool(k, several=most > 1) for _ in range(queries)]
         self.bounds = np.full(queries, -np.inf)
         self.traces = [DecodeTrace(index, subset, settings.meaning) for subset in subsets] if settings.trace else None
         # A renormalised forced token has probability 1: nothing to score. `rails_search` does not even read it.

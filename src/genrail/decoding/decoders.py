@@ -15,7 +15,7 @@ from genrail.decoding.diversity import Likeness, diversify
 from genrail.decoding.empty_scores import EmptyScores
 from genrail.decoding.exact import ExactSettings, exact_search
 from genrail.decoding.sampling import SampleSettings, sample_search
-from genrail.decoding.several import Combine, SeveralIndex, search_several
+from genrail.decoding.summing import Combine, sum_sequences
 from genrail.errors import SettingsError
 from genrail.models.language_model import LanguageModel
 
@@ -145,13 +145,11 @@ def decode(
         found = decode(decoder.decoder, asked, contexts, index, subsets, most, before_step=before_step)
         return diversify(found, k, decoder.relevance, decoder.likeness or _likeness(index))
     search = _search(decoder, asked.model, trace, before_step)
-    if not isinstance(index, SeveralIndex):
+    if asked.combine == "best" or index.most_sequences == 1:
         return search(contexts, index, subsets, k)
-
-    def identifiers(inner: Sequence[Any], count: int) -> list[Decoded]:
-        return search(contexts, index.trie, inner, count)
-
-    return search_several(identifiers, asked.model, contexts, index, subsets, k, asked.combine)
+    found = search(contexts, index, subsets, min(MOST, 2 * k))
+    pairs = zip(contexts, found, strict=True)
+    return [sum_sequences(asked.model, context, answer, index, k) for context, answer in pairs]
 
 
 def _calibrated_along(

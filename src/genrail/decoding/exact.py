@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from genrail.constraints.index import Beams, Candidates, ConstraintIndex, ScoreMeaning, Subset
+from genrail.constraints.index import Beams, Candidates, ConstraintIndex, RowSequences, ScoreMeaning, Subset
 from genrail.decoding.answers import Decoded, Pool
 from genrail.decoding.beam_search import BeamSettings, beam_search
 from genrail.errors import SettingsError, ShapeError
@@ -71,7 +71,7 @@ def exact_search(
     Args:
         model: A `LanguageModel` whose older states stay usable (its ``keeps_states`` is True).
         contexts: One per query.
-        index: A `ConstraintIndex` that also offers ``children(state, subset)``.
+        index: The identifiers that may be written.
         settings: Default `ExactSettings()`.
         subsets: Items allowed to each query, None for all.
         k: Items wanted for each query, 1 or more.
@@ -186,7 +186,8 @@ class _BestFirst:
     order: Any = field(default_factory=count)
 
     def run(self, context: Any) -> Decoded:
-        self.pool = Pool(self.k)
+        several = isinstance(self.index, RowSequences) and self.index.most_sequences > 1
+        self.pool = Pool(self.k, several)
         state, logits = self.model.prefill([context])
         beams = self.index.start(1)
         self._open([()], beams.states[:, 0], np.zeros(1), [state], np.zeros(1, dtype=np.int64), logits, 0)

@@ -334,6 +334,7 @@ def rails_search(
     k: int = 10,
     prior: Prior | None = None,
     before_step: Callable[[], None] | None = None,
+    several: bool = False,
 ) -> list[Decoded]:
     """Find the k best items of each query; the answers of `beam_search` with fewer and smaller calls of the model.
 
@@ -347,12 +348,13 @@ def rails_search(
         prior: Take this off each score while searching, instead of ranking again afterwards: beams then live that
             would be lost behind whatever is probable anyway. Only with ``meaning="renormalised"``.
         before_step: Called before each call of the model.
+        several: Items may have several identifiers; each counts as its best one.
 
     Cost: as many calls of the model as identifiers branch on their way, usually 3 to 6. Where the meaning is
     `renormalised`, runs up to the last branching are read, and one row of the output layer for each allowed child;
     where it is `full_softmax`, all tokens are read, with the whole output layer behind each.
     """
-    queries = [_query(trie, settings, k, prior, rows) for rows in subsets or [None] * len(contexts)]
+    queries = [_query(trie, settings, k, prior, rows, several) for rows in subsets or [None] * len(contexts)]
     together = max(1, int(getattr(model, "prompts_together", len(contexts)) or 1))
     for first in range(0, len(queries), together):
         group = queries[first : first + together]
@@ -369,10 +371,12 @@ def rails_search(
     return [query.pool.decoded(False, float(query.bound)) for query in queries]
 
 
-def _query(trie: CompressedTrie, settings: BeamSettings, k: int, prior: Prior | None, rows: Int | None) -> _Query:
+def _query(
+    trie: CompressedTrie, settings: BeamSettings, k: int, prior: Prior | None, rows: Int | None, several: bool
+) -> _Query:
     longest = int(np.diff(trie.offsets).max())
     query = _Query(trie, settings, k, None if rows is None else trie.allowed(rows), longest)
-    query.prior = prior
+    query.prior, query.pool = prior, Pool(k, several)
     if rows is not None:
         query.rows = np.zeros(int(max(trie.rows.max(), rows.max(initial=0))) + 1, dtype=np.bool_)
         query.rows[rows] = True

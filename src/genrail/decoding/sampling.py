@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from genrail.constraints.index import Beams, Candidates, ConstraintIndex, Subset
+from genrail.constraints.index import Beams, Candidates, ConstraintIndex, RowSequences, Subset
 from genrail.decoding.answers import Decoded, Pool
 from genrail.errors import SettingsError, ShapeError
 from genrail.models.language_model import LanguageModel
@@ -68,7 +68,7 @@ def sample_search(
     Args:
         model: Any `LanguageModel`.
         contexts: One per query, as the model reads them.
-        index: A `ConstraintIndex` that also offers ``children(state, subset)``.
+        index: The identifiers that may be written.
         settings: Default `SampleSettings()`.
         subsets: Items allowed to each query, None for all.
         k: Items wanted, 1 or more.
@@ -77,13 +77,14 @@ def sample_search(
     Returns:
         One answer per query, in the order of the draw. `scores` are the perturbed log-probabilities that made the
         order; `log_probabilities` are the model's own, under its full softmax and without temperature. Items that share
-        an identifier are drawn together.
+        an identifier are drawn together; an item with several comes where the first of them was drawn.
 
     Raises:
         SettingsError: k below 1.
         ShapeError: Another number of subsets or seeds than contexts.
 
-    Cost: one model call per token of the longest identifier drawn, on at most k rows for each query.
+    Cost: one model call per token of the longest identifier drawn, on at most k rows for each query. Where items have
+    several identifiers and those drawn name fewer than k items, the query draws anew, twice as many.
 
     Source: Kool, van Hoof and Welling 2019, Stochastic Beams and Where to Find Them (ICML), with the constraint's
     renormalisation at every step.
@@ -105,11 +106,17 @@ def sample_search(
     allowed = [len(index) if subset is None else len(subset) for subset in subsets]
     answers = [Pool(k).decoded(exhausted=True, bound=-np.inf) for _ in contexts]
     asked = [query for query, count in enumerate(allowed) if count]
-    if asked:
-        sampler = _Sampler(model, index, settings, [subsets[query] for query in asked], k)
+    most = index.most_sequences if isinstance(index, RowSequences) else 1
+    draws = k
+    while asked:
+        sampler = _Sampler(model, index, settings, [subsets[query] for query in asked], draws)
         drawn = sampler.run([contexts[query] for query in asked], [seeds[query] for query in asked])
         for query, leaves in zip(asked, drawn, strict=True):
             answers[query] = _decoded(leaves, k, allowed[query] < k)
+        asked = [query for query in asked if len(answers[query]) < min(k, allowed[query])]
+        if draws >= k * most:  # so many identifiers name k items
+            break
+        draws = min(2 * draws, k * most)
     return answers
 
 
@@ -124,7 +131,11 @@ class _Leaf:
 
 
 def _decoded(leaves: list[_Leaf], k: int, exhausted: bool) -> Decoded:
-    pairs = [(leaf, row) for leaf in leaves for row in leaf.rows.tolist()][:k]
+    first: dict[int, _Leaf] = {}
+    for leaf in leaves:
+        for row in leaf.rows.tolist():
+            first.setdefault(row, leaf)
+    pairs = [(leaf, row) for row, leaf in first.items()][:k]
     return Decoded(
         np.array([row for _, row in pairs], dtype=np.int64),
         np.array([leaf.log_probability for leaf, _ in pairs], dtype=np.float64),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from genrail.constraints.index import ScoreMeaning
+from genrail.constraints.index import ConstraintIndex, ScoreMeaning, Subset
 from genrail.models.log_softmax import log_softmax
 
 __all__ = ["DecodeTrace", "TracedBeam", "TracedStep"]
@@ -93,14 +93,14 @@ class DecodeTrace:
     """Record a beam search: what each step allowed, how probable it was, and who lived on.
 
     Args:
-        index: The constraint that was used; it must offer ``children(state, subset) -> (tokens, items)``.
+        index: The constraint that was used.
         subset: The items allowed to this query.
         meaning: Of the scores.
         steps: Filled by the search.
     """
 
-    index: Any = field(repr=False)
-    subset: Any = field(repr=False)
+    index: ConstraintIndex = field(repr=False)
+    subset: Subset | None = field(repr=False)
     meaning: ScoreMeaning
     steps: list[TracedStep] = field(default_factory=list)
 

@@ -14,7 +14,6 @@ from genrail.finders.generative import generative_part
 from genrail.finders.native import Native, NativeSpelling
 from genrail.finding import Edition
 from genrail.identifiers.quality import IdentifierReport, measure
-from genrail.identifiers.several import SeveralIdentifiers
 
 __all__ = ["item_vectors", "measure_identifiers"]
 
@@ -34,7 +33,7 @@ def measure_identifiers(edition: Edition) -> IdentifierReport:
     if found is None:
         raise SettingsError(f"{edition.finder.name} writes no identifiers, so there are none to measure")
     vectors = item_vectors(found.spelling) if isinstance(found, Native) else None
-    table = found.table.leading if isinstance(found.table, SeveralIdentifiers) else found.table
+    table = found.table.leading
     return measure(table, live=edition.catalog.live, vectors=vectors, attributes=_grouping_attributes(edition.catalog))
 
 

@@ -16,6 +16,7 @@ from genrail.engine.engine import Engine
 from genrail.engine.shard_plan import ShardPlan, read_shard
 from genrail.engine.sharding import manifest, read_output
 from genrail.errors import CatalogError, DamagedError, StorageError
+from genrail.finders.fusing import FusedRecipe
 from genrail.finders.native import NativeRecipe
 from genrail.finding import Data, Edition
 from genrail.models.encoders import require_torch
@@ -81,8 +82,17 @@ def assemble(
         train_items=train_items,
         epochs=epochs,
     )
-    data = Data(catalog, text_encoder=loaded, seed=seed)
-    return Engine(Edition(catalog, recipe.coded(data, vectors, identifiers, table, None, progress)))
+    data = Data(catalog, text_encoder=loaded, seed=seed).with_vectors(vectors)
+    native = recipe.coded(data, vectors, identifiers, table, None, progress)
+    fused = FusedRecipe(
+        levels=recipe.levels,
+        codes=recipe.codes,
+        pseudo_queries=pseudo_queries,
+        max_seconds=max_seconds,
+        train_items=train_items,
+        epochs=epochs,
+    )
+    return Engine(Edition(catalog, fused.around({"native": native}, data, progress)))
 
 
 def _check_done(plan: ShardPlan) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -12,7 +12,7 @@ import numpy as np
 
 from genrail.errors import SettingsError
 from genrail.finders.asked import Asked, read_words
-from genrail.finders.scoring import ContentScoring, Integers, Values, Weights, check_content
+from genrail.finders.scoring import DECAYS, ContentScoring, Integers, Values, Weights, check_content
 from genrail.finders.word_index import WordIndex
 from genrail.finders.words import English, words
 from genrail.finding.finder import Change, Finder, Json, Progress, Recipe
@@ -227,6 +227,10 @@ class BM25Recipe(Recipe):
         if self.k1 < 0 or not 0 <= self.b <= 1:
             raise SettingsError(f"k1 is {self.k1} and b {self.b}; give k1 >= 0 and 0 <= b <= 1")
         check_content(self.decay, self.history)
+
+    def choices(self) -> list[Recipe]:
+        """Try other weights of earlier items in a history."""
+        return [replace(self, decay=decay) for decay in dict.fromkeys((self.decay, *DECAYS))]
 
     def build(self, data: Data, progress: Progress) -> BM25:
         """Index the texts of a catalogue."""

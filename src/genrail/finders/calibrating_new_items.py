@@ -266,7 +266,7 @@ def _answer(lane: NativeSpelling, cases: list[Case], beam: BeamSettings) -> list
             for part in parts
         ]
         for (past, target), known, fresh in zip(batch, *found, strict=True):
-            seen = observations(lane, np.array(past), known, fresh)
+            seen = observations(lane.model, memory, np.array(past), known, fresh)
             answered.append(_Answered(target, known, fresh, seen))
     return answered
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -100,6 +101,7 @@ class CooccurrenceRecipe(Recipe):
 
     kind: ClassVar[str] = "cooccurrence"
     finder: ClassVar[type[Finder]] = Cooccurrence
+    needs_interactions: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.window < 1 or self.history < 1:
@@ -114,6 +116,11 @@ class CooccurrenceRecipe(Recipe):
     def first_order(cls) -> CooccurrenceRecipe:
         """Count direct successors of the last item alone: a first-order Markov chain without smoothing."""
         return cls(window=1, backward=0.0, history=1)
+
+    def choices(self) -> list[Recipe]:
+        """Try other weights of earlier items, and of pairs against their direction."""
+        tried = [(self.decay, self.backward), *product((0.3, 0.5, 0.8), (0.2, 0.6, 1.0))]
+        return [replace(self, decay=decay, backward=backward) for decay, backward in dict.fromkeys(tried)]
 
     def build(self, data: Data, progress: Progress) -> Cooccurrence:
         """Count the pairs of the interactions; without any, all items are alike."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, cast
 
@@ -16,7 +18,15 @@ from genrail.finders.approximate import Cells, CellSettings, wants_cells
 from genrail.finders.arrays import load_array, save_arrays
 from genrail.finders.parts import Rows
 from genrail.finders.readings import pack, unpack
-from genrail.finders.scoring import ContentScoring, Integers, Values, Weights, check_content, recency_weights
+from genrail.finders.scoring import (
+    DECAYS,
+    ContentScoring,
+    Integers,
+    Values,
+    Weights,
+    check_content,
+    recency_weights,
+)
 from genrail.finding.finder import Change, Finder, FindOptions, Found, Json, Progress, Recipe
 from genrail.models.encoders import LazyEncoder
 
@@ -58,6 +68,7 @@ class Dense(ContentScoring):
         cells: Of an approximate index.
         decay: What each step back in a history costs, above 0 and at most 1.
         history: How many of the last items count.
+        centred: Read a history without what all texts have in common; see `DenseRecipe`.
 
     Raises:
         ShapeError: Another number of vectors than rows, or a vector that is not finite.
@@ -78,6 +89,7 @@ class Dense(ContentScoring):
     """
 
     name = "Dense"
+    mean: Vectors | None = None  # what all texts have in common; frozen, so that an answer does not move with additions
 
     def __init__(
         self,
@@ -92,14 +104,17 @@ class Dense(ContentScoring):
         cells: CellSettings | None = None,
         decay: float = 0.7,
         history: int = 20,
+        centred: bool = False,
     ) -> None:
-        recipe = DenseRecipe(index, cells, decay, history)
+        recipe = DenseRecipe(index, cells, decay, history, centred)
         given = encoder.encode(catalog.texts()) if vectors is None else vectors
         unit = unit_vectors(given, len(catalog), "catalogue rows")
         chosen = encoder if query_encoder is None else query_encoder
         found = Cells.of(unit, cells, seed) if wants_cells(index, len(catalog)) else None
         self.name = name
         self._set(catalog, recipe, encoder, chosen, Rows.of(unit), found, seed)
+        if catalog.live.any():
+            self.mean = unit[catalog.live].mean(axis=0)
 
     def _set(
         self,
@@ -118,6 +133,7 @@ class Dense(ContentScoring):
         self.rows = rows
         self.cells = cells  # of the first rows; those behind them are scored one by one
         self.seed = seed
+        self.mean = None
 
     @property
     def encoder(self) -> Encoder | None:
@@ -146,11 +162,19 @@ class Dense(ContentScoring):
         found = []
         for request in requests:
             if request.text and len(request.history):
-                found += super().find([request], k, options)
+                found += [one for one, _ in super().find_scored([request], k, options)]
             else:
                 options.step()
                 found.append(self._nearest(self.cells, request, k))
         return found
+
+    def find_scored(
+        self, requests: Sequence[Request], k: int, options: FindOptions
+    ) -> list[tuple[Found, Values | None]]:
+        """Find as `find` does, with the scores of all rows where these are computed anyway."""
+        if self.cells is None:
+            return super().find_scored(requests, k, options)
+        return [(found, None) for found in self.find(requests, k, options)]
 
     def _nearest(self, cells: Cells, request: Request, k: int) -> Found:
         """Rank by one vector: that of the words, or the weighted sum of the history's."""
@@ -173,7 +197,10 @@ class Dense(ContentScoring):
         return last, recency_weights(len(last), recipe.decay)
 
     def _taste(self, rows: Integers, weights: Weights) -> Vectors:
-        taste: Vectors = weights.astype(np.float32) @ self.rows.take(rows)
+        vectors = self.rows.take(rows)
+        if self.mean is not None and cast("DenseRecipe", self.recipe).centred:
+            vectors = (vectors - self.mean) / self._lengths[rows][:, None]
+        taste: Vectors = weights.astype(np.float32) @ vectors
         return taste
 
     def text_scores(self, texts: Sequence[str]) -> Iterator[Vectors]:
@@ -192,7 +219,21 @@ class Dense(ContentScoring):
 
     def item_scores(self, rows: Integers, weights: Weights) -> Values:
         """Score all rows by the weighted sum of cosines with some items, shape (rows,)."""
-        return self.rows.products(self._taste(rows, weights))
+        taste = self._taste(rows, weights)
+        if self.mean is None or not cast("DenseRecipe", self.recipe).centred:
+            return self.rows.products(taste)
+        # Rows less the mean, of length 1 again, times the taste, without making them.
+        scores: Values = (self.rows.products(taste) - self.mean @ taste) / self._lengths
+        return scores
+
+    @cached_property
+    def _lengths(self) -> Vectors:
+        """Give the length of each row less the mean, shape (rows,)."""
+        assert self.mean is not None
+        squares = np.concatenate([np.einsum("nd,nd->n", part, part) for part in self.rows.parts])
+        lengths = squares - 2.0 * self.rows.products(self.mean) + self.mean @ self.mean
+        found: Vectors = np.sqrt(np.maximum(lengths, 1e-6)).astype(np.float32)
+        return found
 
     @property
     def index_bytes(self) -> int:
@@ -216,6 +257,7 @@ class Dense(ContentScoring):
         made = type(self).__new__(type(self))
         made.name = self.name
         made._set(catalog, self.recipe, self.item_encoder, self.query_encoder, rows, cells, self.seed)
+        made.mean = self.mean
         return made
 
     @property
@@ -242,7 +284,8 @@ class Dense(ContentScoring):
 
     def save(self, folder: Path) -> dict[str, Json]:
         """Write the vectors, and the cells; encoders are named, not copied."""
-        save_arrays(folder, {"vectors": self.rows.whole()})
+        mean = {} if self.mean is None else {"mean": self.mean}
+        save_arrays(folder, {"vectors": self.rows.whole(), **mean})
         cells = self.compact().cells if self.cells is not None else None
         if cells is not None:
             cells.save(folder)
@@ -254,6 +297,7 @@ class Dense(ContentScoring):
             "encoder": encoder_details(self.item_encoder),
             "query_encoder": None if self.query_encoder is self.item_encoder else encoder_details(self.query_encoder),
             "cells": None if cells is None else asdict(cells.settings),
+            "mean": self.mean is not None,
         }
 
     @classmethod
@@ -287,6 +331,8 @@ class Dense(ContentScoring):
         made.name = str(details["name"])
         recipe = cls._recipe(details["recipe"])
         made._set(catalog, recipe, items, queries, Rows.of(vectors), None, int(str(details["seed"])))
+        if details.get("mean"):
+            made.mean = load_array(folder, "mean", np.float32, (width,))
         settings = details.get("cells")
         if settings is not None:
             if find_spec("faiss") is None:
@@ -308,6 +354,9 @@ class DenseRecipe(Recipe):
         cells: Of an approximate index; None for the defaults of `CellSettings`.
         decay: What each step back in a history costs: as for words.
         history: How many of the last items count; what is further back weighs less than 0.1 %.
+        centred: Read a history without what all texts have in common, their mean vector. Not for words: a query's
+            vector is made otherwise. Off by default, because what helps differs between catalogues; an engine with
+            interactions tries both.
 
     Raises:
         SettingsError: A setting outside its range.
@@ -317,6 +366,7 @@ class DenseRecipe(Recipe):
     cells: CellSettings | None = None
     decay: float = 0.7
     history: int = 20
+    centred: bool = False
 
     kind: ClassVar[str] = "dense"
     finder: ClassVar[type[Finder]] = Dense
@@ -339,7 +389,13 @@ class DenseRecipe(Recipe):
             cells=self.cells,
             decay=self.decay,
             history=self.history,
+            centred=self.centred,
         )
+
+    def choices(self) -> list[Recipe]:
+        """Try other weights of earlier items in a history, with and without what all texts have in common."""
+        tried = [(self.decay, self.centred), *product(DECAYS, (True, False))]
+        return [replace(self, decay=decay, centred=centred) for decay, centred in dict.fromkeys(tried)]
 
 
 def unit_vectors(vectors: Any, rows: int, what: str) -> Vectors:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,6 @@ import numpy.typing as npt
 from genrail.errors import SettingsError
 from genrail.finding import (
     Change,
-    Data,
     Finder,
     FindOptions,
     Found,
@@ -34,9 +33,10 @@ if TYPE_CHECKING:
     from genrail.catalog import Catalog
     from genrail.models.text_encoder import Encoder
 
-__all__ = ["BOTH", "HISTORY", "HISTORY_SEEN", "WORDS", "Fused", "FusedRecipe", "kind_of"]
+__all__ = ["BATCH", "BOTH", "HISTORY", "HISTORY_SEEN", "WORDS", "WORDS_SHARE", "Fused", "kind_of"]
 
 WORDS, HISTORY, HISTORY_SEEN, BOTH = "words", "history", "history, seen items kept", "words and history"
+WORDS_SHARE = 2 / 3  # whoever types words wants these; the past says which of the fitting ones
 DEPTH = 100  # items that a lane lists for one question: as many as reciprocal rank fusion was measured with
 BATCH = 64  # questions asked together while weights are learnt
 
@@ -65,6 +65,7 @@ class Fused(Searching, Finder):
         mixtures: How much each lane counts, for each kind of question.
         recipe: What made this.
         seed: Of the order between equal scores.
+        words_share: Of the score for words and a history together, what the words decide.
         report: Of the last training in this process.
     """
 
@@ -75,20 +76,22 @@ class Fused(Searching, Finder):
         catalog: Catalog,
         lanes: Mapping[str, Finder],
         mixtures: Mapping[str, Mixture],
-        recipe: FusedRecipe,
+        recipe: Recipe,
         seed: int = 0,
+        words_share: float = WORDS_SHARE,
         report: Report | None = None,
     ) -> None:
         self.catalog = catalog
         self.lanes = dict(lanes)
         self.mixtures = dict(mixtures)
-        self.recipe: FusedRecipe = recipe
+        self.recipe = recipe
         self.seed = seed
+        self.words_share = words_share
         self._report = report
 
     def replaced(self, **parts: Any) -> Fused:
         """Make the same finder with other parts."""
-        names = ("catalog", "lanes", "mixtures", "recipe", "seed")
+        names = ("catalog", "lanes", "mixtures", "recipe", "seed", "words_share")
         return Fused(**{**{name: getattr(self, name) for name in names}, "report": self._report, **parts})
 
     # --- questions ----------------------------------------------------------------------------------------------
@@ -137,7 +140,7 @@ class Fused(Searching, Finder):
             list(self._fused(asked, mixture, depth, replace(options, explain=options.explain)))
             for asked, mixture in zip((words, pasts), parts, strict=True)
         ]
-        share = self.recipe.words_share
+        share = self.words_share
         return [self._joined((one, other), (share, 1.0 - share), k, options) for one, other in zip(*sides, strict=True)]
 
     def _mixture(self, kind: str, chosen: tuple[str, ...]) -> Mixture:
@@ -247,7 +250,7 @@ class Fused(Searching, Finder):
             (folder / "lanes" / name).mkdir(parents=True)
             details[name] = save_finder(lane, folder / "lanes" / name)
         mixtures = {kind: mixture.to_dict() for kind, mixture in self.mixtures.items()}
-        return {"lanes": details, "mixtures": mixtures, "seed": self.seed}
+        return {"lanes": details, "mixtures": mixtures, "seed": self.seed, "words_share": self.words_share}
 
     @classmethod
     def load(cls, folder: Path, details: Mapping[str, Any], catalog: Catalog, encoder: Encoder | None = None) -> Self:
@@ -257,7 +260,8 @@ class Fused(Searching, Finder):
             for name, each in details["lanes"].items()
         }
         mixtures = {kind: Mixture.from_dict(values) for kind, values in details["mixtures"].items()}
-        return cls(catalog, lanes, mixtures, FusedRecipe.from_dict(details["recipe"]), int(details["seed"]))
+        recipe = recipe_named(str(details["kind"]), details["recipe"])
+        return cls(catalog, lanes, mixtures, recipe, int(details["seed"]), float(details["words_share"]))
 
     # --- what it is ---------------------------------------------------------------------------------------------
 
@@ -401,63 +405,3 @@ def _weights_line(mixture: Mixture) -> str:
     source = f"learnt from {mixture.questions} questions" if mixture.questions else "by default"
     figures = ", ".join(f"{name} {figure:.4f}" for name, figure in mixture.figures.items())
     return f"{', '.join(shares)} ({source}{'; nDCG@10: ' + figures if figures else ''})"
-
-
-@dataclass(frozen=True)
-class FusedRecipe(Recipe):
-    """Say which lanes an engine has.
-
-    Args:
-        lanes: Kinds of finders, by name. Those that need interactions are left out where there are none.
-        settings: Of each lane, by its name.
-        words_share: Of the score for words and a history together, what the words decide.
-        levels, codes, identifiers, pseudo_queries, train_items, max_seconds, epochs: See `NativeRecipe`.
-    """
-
-    kind: ClassVar[str] = "fused"
-    finder: ClassVar[type[Finder]] = Fused
-    learns: ClassVar[bool] = True
-
-    lanes: tuple[str, ...] = ("native", "bm25", "dense", "lookup", "cooccurrence")
-    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    words_share: float = 2 / 3  # whoever types words wants these; the past says which of the fitting ones
-    levels: int | None = None
-    codes: int | None = None
-    identifiers: str | None = None
-    pseudo_queries: int | None = None
-    train_items: int | None = None
-    max_seconds: float | None = None
-    epochs: int | None = None
-
-    def __post_init__(self) -> None:
-        if not self.lanes or len(set(self.lanes)) != len(self.lanes):
-            raise SettingsError(f"lanes are {self.lanes}; give one or more, each once")
-        if not 0.0 <= self.words_share <= 1.0:
-            raise SettingsError(f"words_share is {self.words_share}; give 0 to 1")
-
-    def recipes(self) -> dict[str, Recipe]:
-        """Make the recipe of each lane."""
-        return {name: recipe_named(name, self._settings(name)) for name in self.lanes}
-
-    def _settings(self, name: str) -> dict[str, Any]:
-        own = dict(self.settings.get(name, {}))
-        if name == "native":
-            shared = ("levels", "codes", "identifiers", "pseudo_queries", "train_items", "max_seconds", "epochs")
-            own = {key: value for key in shared if (value := getattr(self, key)) is not None} | own
-        return own
-
-    def build(self, data: Data, progress: Progress) -> Fused:
-        """Build each lane on the same data, and learn how much each counts."""
-        from genrail.finders.fusing import built_lanes, mixtures
-
-        lanes = built_lanes(self.recipes(), data, progress)
-        return Fused(data.catalog, lanes.final, mixtures(lanes, data, progress), self, data.seed)
-
-    def train(self, finder: Finder, data: Data, progress: Progress) -> Fused:
-        """Teach the lanes that learn, and learn the weights anew."""
-        from genrail.finders.fusing import mixtures, taught_lanes
-
-        assert isinstance(finder, Fused)
-        lanes, report = taught_lanes(finder.lanes, data, progress)
-        mixed = mixtures(lanes, data, progress, finder.mixtures)
-        return finder.replaced(lanes=lanes.final, mixtures=mixed, report=report)

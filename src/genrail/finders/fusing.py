@@ -3,25 +3,96 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from genrail.errors import SettingsError
-from genrail.finders.fused import BATCH, HISTORY, HISTORY_SEEN, WORDS, Fused, FusedRecipe
-from genrail.finding import Data, Edition, Finder, FindOptions, Progress, Recipe, Report, Request, resolve
+from genrail.finders.fused import BATCH, HISTORY, HISTORY_SEEN, WORDS, WORDS_SHARE, Fused
+from genrail.finding import (
+    Data,
+    Edition,
+    Finder,
+    FindOptions,
+    Progress,
+    Recipe,
+    Report,
+    Request,
+    recipe_named,
+    resolve,
+)
 from genrail.ranking.mixing import Answers, Mixture, learn_mixture
 from genrail.types import Query
 
 if TYPE_CHECKING:
     from genrail.evaluation.splits import HeldOut
 
-__all__ = ["Lanes", "built_lanes", "mixtures", "taught_lanes"]
+__all__ = ["FusedRecipe", "Lanes", "built_lanes", "mixtures", "taught_lanes"]
 
 LOOKUP = 2.5  # of a lane that knows exact matches only: more than all others together, so that a match comes first
 CUTOFF = 10
 TUNED_ON = 500  # histories that settings of a lane are chosen on; the difference between two is a few percent
+
+
+@dataclass(frozen=True)
+class FusedRecipe(Recipe):
+    """Say which lanes an engine has.
+
+    Args:
+        lanes: Kinds of finders, by name. Those that need interactions are left out where there are none.
+        settings: Of each lane, by its name.
+        words_share: Of the score for words and a history together, what the words decide.
+        levels, codes, identifiers, pseudo_queries, train_items, max_seconds, epochs: See `NativeRecipe`.
+    """
+
+    kind: ClassVar[str] = "fused"
+    finder: ClassVar[type[Finder]] = Fused
+    learns: ClassVar[bool] = True
+
+    lanes: tuple[str, ...] = ("native", "bm25", "dense", "cooccurrence")
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    words_share: float = WORDS_SHARE
+    levels: int | None = None
+    codes: int | None = None
+    identifiers: str | None = None
+    pseudo_queries: int | None = None
+    train_items: int | None = None
+    max_seconds: float | None = None
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.lanes or len(set(self.lanes)) != len(self.lanes):
+            raise SettingsError(f"lanes are {self.lanes}; give one or more, each once")
+        if not 0.0 <= self.words_share <= 1.0:
+            raise SettingsError(f"words_share is {self.words_share}; give 0 to 1")
+
+    def recipes(self) -> dict[str, Recipe]:
+        """Make the recipe of each lane."""
+        return {name: recipe_named(name, self._settings(name)) for name in self.lanes}
+
+    def _settings(self, name: str) -> dict[str, Any]:
+        own = dict(self.settings.get(name, {}))
+        if name == "native":
+            shared = ("levels", "codes", "identifiers", "pseudo_queries", "train_items", "max_seconds", "epochs")
+            own = {key: value for key in shared if (value := getattr(self, key)) is not None} | own
+        return own
+
+    def build(self, data: Data, progress: Progress) -> Fused:
+        """Build each lane on the same data, and learn how much each counts."""
+        return self.around({}, data, progress)
+
+    def around(self, given: Mapping[str, Finder], data: Data, progress: Progress) -> Fused:
+        """Build the lanes that are not given, and learn how much each counts."""
+        lanes = built_lanes(self.recipes(), data, progress, given)
+        return Fused(data.catalog, lanes.final, mixtures(lanes, data, progress), self, data.seed, self.words_share)
+
+    def train(self, finder: Finder, data: Data, progress: Progress) -> Fused:
+        """Teach the lanes that learn, and learn the weights anew."""
+        assert isinstance(finder, Fused)
+        lanes, report = taught_lanes(finder.lanes, data, progress)
+        mixed = mixtures(lanes, data, progress, finder.mixtures)
+        return finder.replaced(lanes=lanes.final, mixtures=mixed, report=report)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +108,14 @@ class Lanes:
     blind: dict[str, Finder]
 
 
-def built_lanes(recipes: Mapping[str, Recipe], data: Data, progress: Progress) -> Lanes:
+def built_lanes(
+    recipes: Mapping[str, Recipe], data: Data, progress: Progress, given: Mapping[str, Finder] | None = None
+) -> Lanes:
     """Build each lane; those that need interactions are left out where there are none.
 
     Lanes that learn do without the validation events, on which they stop and weights are learnt. The others are built
-    twice, once without them: that costs seconds. What a lane's recipe lets choose is chosen on these events too.
+    twice, once without them: that costs seconds. What a lane's recipe lets choose is chosen on these events too. Lanes
+    that are `given` are taken as they are.
 
     Raises:
         SettingsError: No lane is left.
@@ -52,7 +126,9 @@ def built_lanes(recipes: Mapping[str, Recipe], data: Data, progress: Progress) -
     for name, recipe in recipes.items():
         if recipe.needs_interactions and data.sequences is None:
             continue
-        if recipe.learns:
+        if given and name in given:
+            final[name] = blind[name] = given[name]
+        elif recipe.learns:
             final[name] = blind[name] = recipe.build(before, progress)
         else:
             chosen, blind[name] = _chosen(recipe, before, progress)
@@ -72,7 +148,7 @@ def _chosen(recipe: Recipe, before: Data, progress: Progress) -> tuple[Recipe, F
     best: tuple[float, Recipe, Finder] | None = None
     for done, choice in enumerate(choices):
         progress(f"settings of {recipe.kind}", done, len(choices))
-        finder = choice.build(before, progress)
+        finder = (None if best is None else best[2].retuned(choice)) or choice.build(before, progress)
         figure = _ndcg(finder, before, held_out)
         if best is None or figure > best[0]:
             best = figure, choice, finder

@@ -19,13 +19,13 @@ from genrail.constraints.trie import Trie
 from genrail.decoding import BeamSettings, Decoded
 from genrail.decoding.decoders import Decoder, decode
 from genrail.decoding.empty_scores import EmptyScores
-from genrail.decoding.several import Combine, SeveralIndex
+from genrail.decoding.summing import Combine
 from genrail.decoding.trace import DecodeTrace, TracedStep
 from genrail.errors import FingerprintError
 from genrail.finding import Change, Finder, FindOptions, Found, Json, Progress, Recipe, Report, Request, Searching
 from genrail.finding.kept import Kept
-from genrail.identifiers import IdentifierTable
-from genrail.identifiers.several import SeveralIdentifiers, load_identifiers, spelled
+from genrail.identifiers.several import load_identifiers
+from genrail.identifiers.table import Identifiers
 
 if TYPE_CHECKING:
     from genrail.models.encoders import LazyEncoder
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Generative", "RailTrace", "Spelling", "generative_part", "live_index"]
 
-Table = IdentifierTable | SeveralIdentifiers
-Index = LiveTrie | SeveralIndex
 Rows = npt.NDArray[np.int64]
 
 
@@ -60,7 +58,7 @@ class Spelling(Protocol):
         """Make what the model reads, one per request."""
         ...
 
-    def extend(self, catalog: Catalog, table: Any, change: Change) -> tuple[Self, Table]:
+    def extend(self, catalog: Catalog, table: Any, change: Change) -> tuple[Self, Identifiers]:
         """Give the rows that a change added identifiers, without retraining; those of earlier rows stay."""
         ...
 
@@ -132,8 +130,8 @@ class Generative(Searching, Finder):
         self,
         catalog: Catalog,
         spelling: Spelling,
-        table: Table,
-        index: Index,
+        table: Identifiers,
+        index: LiveTrie,
         recipe: Recipe,
         beam: BeamSettings | None = None,
         report: Report | None = None,
@@ -218,7 +216,8 @@ class Generative(Searching, Finder):
         spelling, table, index = self.spelling, self.table, self.index
         if change.added:
             spelling, table = spelling.extend(catalog, table, change)
-            index = index.add(spelled(table, change.rows))
+            new = table.part(change.rows)
+            index = index.add_flat(new.tokens, new.offsets, new.owners)
         if len(change.gone):
             index = index.remove(change.gone)
         return self.replaced(catalog=catalog, spelling=spelling, table=table, index=index)
@@ -226,16 +225,14 @@ class Generative(Searching, Finder):
     @property
     def pending(self) -> int:
         """Count what a merge would tidy up: identifiers of the new segment, and removed ones of both."""
-        return len(self.index.new.order) + len(self.index.old.order) - len(self.index.old)
+        return self.index.pending
 
     def compact(self) -> Self:
         """Merge the segments of the index.
 
         Cost: one pass over the index, memory for a second copy of it.
         """
-        merged = self.index.compact()
-        index = self.index.rebuilt(merged) if isinstance(self.index, SeveralIndex) else LiveTrie(merged)
-        return self.replaced(index=index)
+        return self.replaced(index=LiveTrie(self.index.compact()))
 
     # --- a saved folder -----------------------------------------------------------------------------------------
 
@@ -274,8 +271,9 @@ class Generative(Searching, Finder):
                 f"the identifiers in {folder} are {table.fingerprint}, the manifest says {details['identifiers']}; "
                 "restore the folder"
             )
-        trie = LiveTrie.load(folder / "trie")
-        index = SeveralIndex(trie, table.owners) if isinstance(table, SeveralIdentifiers) else trie
+        index = LiveTrie.load(folder / "trie")
+        if len(table) < index.row_count == len(table.owners):  # written when the trie numbered identifiers, not items
+            index = index.renamed(table.owners)
         made = spelling.load(folder, details, catalog, encoder)
         return cls(catalog, made, table, index, recipe, BeamSettings(**details["beam"]))
 
@@ -338,7 +336,7 @@ class RailTrace:
     traces: tuple[DecodeTrace, ...]
     spelling: Spelling
     catalog: Catalog
-    table: Table
+    table: Identifiers
 
     @property
     def steps(self) -> Sequence[TracedStep]:
@@ -350,9 +348,7 @@ class RailTrace:
 
         Of an item with several identifiers, or that several decodes looked for, it tells of where it came furthest.
         """
-        table = self.table
-        sequences = table.sequences(row) if isinstance(table, SeveralIdentifiers) else [table.sequence(row)]
-        stories = [trace.follow(sequence.tolist()) for trace in self.traces for sequence in sequences]
+        stories = [trace.follow(sequence.tolist()) for trace in self.traces for sequence in self.table.sequences(row)]
         for beginning in ("finished", "lost", "open"):
             for story in stories:
                 if story.startswith(beginning):
@@ -373,14 +369,13 @@ class RailTrace:
         return self.traces[0].to_dict(top)
 
 
-def live_index(catalog: Catalog, table: Table, progress: Progress) -> Index:
+def live_index(catalog: Catalog, table: Identifiers, progress: Progress) -> LiveTrie:
     """Build the index of the live rows; the kernels are compiled here once per machine, where people see it."""
     progress("constraint kernels", 0, 1)
     warm_up(vocab_size=table.vocab_size)
     progress("constraint kernels", 1, 1)
-    flat = table.flat if isinstance(table, SeveralIdentifiers) else table
-    trie = LiveTrie(Trie.from_flat(flat.tokens, flat.offsets, flat.vocab_size, flat.end_token))
-    index = SeveralIndex(trie, table.owners) if isinstance(table, SeveralIdentifiers) else trie
+    trie = Trie.from_flat(table.tokens, table.offsets, table.vocab_size, table.end_token, owners=table.owners)
+    index = LiveTrie(trie)
     gone = np.flatnonzero(~catalog.live)
     return index.remove(gone) if len(gone) else index
 

@@ -93,6 +93,7 @@ class ItemKNNRecipe(Recipe):
 
     kind: ClassVar[str] = "item-knn"
     finder: ClassVar[type[Finder]] = ItemKNN
+    needs_interactions: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if min(self.neighbours, self.furthest, self.history) < 1 or not 0 < self.decay <= 1:

@@ -116,6 +116,7 @@ class PopularityRecipe(Recipe):
 
     kind: ClassVar[str] = "popularity"
     finder: ClassVar[type[Finder]] = Popularity
+    needs_interactions: ClassVar[bool] = True
 
     def build(self, data: Data, progress: Progress) -> Popularity:
         """Count the events of the interactions; without any, all items are equally popular."""

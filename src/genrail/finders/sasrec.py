@@ -248,6 +248,8 @@ class SASRecRecipe(Recipe):
 
     kind: ClassVar[str] = "sasrec"
     finder: ClassVar[type[Finder]] = SASRec
+    needs_interactions: ClassVar[bool] = True
+    learns: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if isinstance(self.loop, dict):  # from a manifest
@@ -279,8 +281,8 @@ class SASRecRecipe(Recipe):
 
     def build(self, data: Data, progress: seam.Progress) -> SASRec:
         """Train on the interactions; the epoch is chosen on each user's last event but those that are held out."""
-        validation = data.validation
-        taught = data if validation is None or not len(validation) else data.without_validation
+        taught = data.without_validation
+        validation = taught.held_back
         return SASRec(
             data.catalog,
             taught.sequences,

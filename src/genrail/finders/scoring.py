@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ import polars as pl
 from genrail.errors import SettingsError, ShapeError
 from genrail.evaluation.splits import Training
 from genrail.finding.answering import Searching
-from genrail.finding.finder import Finder, FindOptions, Found, Json
+from genrail.finding.finder import Finder, FindOptions, Found, Json, Recipe
 from genrail.finding.ranks import tie_order, top_rows
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "HISTORY_ALONE",
     "NO_WORDS",
+    "DECAYS",
     "ContentScoring",
     "Scoring",
     "check_content",
@@ -76,20 +78,21 @@ class Scoring(Searching, Finder):
         Raises:
             LogitsError: A score that is not finite.
         """
-        found = []
+        return [found for found, _ in self.find_scored(requests, k, options)]
+
+    def find_scored(
+        self, requests: Sequence[Request], k: int, options: FindOptions
+    ) -> list[tuple[Found, Values | None]]:
+        """Find as `find` does, with the scores of all rows."""
+        answers: list[tuple[Found, Values | None]] = []
         for request, scores in zip(requests, self.scores(requests), strict=True):
             options.step()
             rows = top_rows(scores, request.allowed, k, self.precedence)
             told = self.explanations(request, rows) if options.explain else None
-            found.append(
-                Found(
-                    rows,
-                    scores[rows].astype(np.float64),
-                    explanations=None if told is None else tuple(told),
-                    warnings=self.warnings(request),
-                )
-            )
-        return found
+            explanations = None if told is None else tuple(told)
+            found = Found(rows, scores[rows].astype(np.float64), None, explanations, None, self.warnings(request))
+            answers.append((found, scores))
+        return answers
 
 
 class ReadsHistory(Protocol):
@@ -124,6 +127,15 @@ class ContentScoring(Scoring):
         """Score all rows by the weighted sum of their likeness to some items, shape (rows,)."""
         raise NotImplementedError
 
+    def retuned(self, recipe: Recipe) -> Self | None:
+        """Read histories otherwise; what is indexed stays."""
+        if type(recipe) is not type(self.recipe) or _indexed(recipe) != _indexed(self.recipe):
+            return None
+        made = copy.copy(self)
+        made.__dict__.pop("_edition", None)
+        made.recipe = recipe
+        return made
+
     def word_scores(self, requests: Sequence[Request]) -> Iterable[Values]:
         """Score all rows for the words of each request; all of them have words."""
         return self.text_scores([request.text or "" for request in requests])
@@ -140,6 +152,13 @@ class ContentScoring(Scoring):
             yield together(parts, self.catalog.live)
 
 
+READ = {"decay", "history", "centred"}  # settings of how a history is read, which no index depends on
+
+
+def _indexed(recipe: Recipe) -> dict[str, Json]:
+    return {name: value for name, value in recipe.to_dict().items() if name not in READ}
+
+
 def check_content(decay: float, history: int) -> None:
     """Check how a history is read.
 
@@ -148,6 +167,9 @@ def check_content(decay: float, history: int) -> None:
     """
     if not 0 < decay <= 1 or history < 1:
         raise SettingsError(f"decay is {decay} and history {history}; give 0 < decay <= 1 and history >= 1")
+
+
+DECAYS = (0.3, 0.5, 0.7, 0.9)  # of earlier items in a history, tried on validation events
 
 
 def recency_weights(items: int, decay: float) -> Weights:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from genrail.errors import MissingPackageError, SettingsError
 from genrail.finders.postings import Postings
-from genrail.finders.scoring import ContentScoring, Integers, Values, Weights, check_content
+from genrail.finders.scoring import DECAYS, ContentScoring, Integers, Values, Weights, check_content
 from genrail.finders.word_index import WordIndex
 from genrail.finders.words import words
 from genrail.finding.finder import Change, Finder, Json, Progress, Recipe
@@ -205,6 +205,10 @@ class TFIDFRecipe(Recipe):
 
     def __post_init__(self) -> None:
         check_content(self.decay, self.history)
+
+    def choices(self) -> list[Recipe]:
+        """Try other weights of earlier items in a history."""
+        return [replace(self, decay=decay) for decay in dict.fromkeys((self.decay, *DECAYS))]
 
     def build(self, data: Data, progress: Progress) -> TFIDF:
         """Index the texts of a catalogue."""

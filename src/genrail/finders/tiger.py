@@ -256,6 +256,8 @@ class TigerRecipe(Recipe):
 
     kind: ClassVar[str] = "tiger"
     finder: ClassVar[type[Finder]] = TIGER
+    needs_interactions: ClassVar[bool] = True
+    learns: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if isinstance(self.model, dict):  # from a manifest
@@ -270,8 +272,8 @@ class TigerRecipe(Recipe):
         size = len(data.catalog)
         ids = SemanticIds.fit(vectors, levels=self.levels, codes=max(1, min(self.codes, size // 4)), seed=data.seed)
         order = generator(data.seed, "de-duplicating codes").permutation(size)
-        validation = data.validation
-        taught = data if validation is None or not len(validation) else data.without_validation
+        taught = data.without_validation
+        validation = taught.held_back
         return TIGER(
             data.catalog,
             taught.sequences,

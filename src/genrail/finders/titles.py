@@ -18,13 +18,14 @@ from genrail.decoding import BeamSettings
 from genrail.decoding.decoders import Calibrated, Decoder
 from genrail.decoding.empty_scores import EmptyScores
 from genrail.decoding.rails import reads_runs
-from genrail.decoding.several import Combine
+from genrail.decoding.summing import Combine
 from genrail.errors import CatalogError, FingerprintError, SettingsError
 from genrail.finders.generative import Generative, Spelling, live_index
 from genrail.finding import Change, Data, Finder, FindOptions, Json, Progress, Recipe, Request
 from genrail.finding.finder import unknown
 from genrail.identifiers import IdentifierTable
 from genrail.identifiers.several import SeveralIdentifiers
+from genrail.identifiers.table import Identifiers
 from genrail.models.at_hand import Precision, present_device
 from genrail.models.encoders import require_torch
 from genrail.models.identifier_writer import WriterSettings, write_identifiers
@@ -219,7 +220,7 @@ class TitleSpelling(Spelling):
         facts = [f"{name} {values[name]}" for name in self.settings.item_facts if values.get(name) not in (None, "")]
         return f"{catalog.titles[row]} ({', '.join(facts)})" if facts else catalog.titles[row]
 
-    def identify(self, catalog: Catalog, progress: Progress) -> IdentifierTable | SeveralIdentifiers:
+    def identify(self, catalog: Catalog, progress: Progress) -> Identifiers:
         """Give every row its title as identifier, and the others that the settings ask for."""
         for name in (*self.settings.item_facts, *([self.settings.aliases] if self.settings.aliases else [])):
             _check_column(catalog, name)
@@ -240,16 +241,14 @@ class TitleSpelling(Spelling):
         progress("writing identifiers", len(rows), len(rows))
         return {"identifiers": written}
 
-    def extend(
-        self, catalog: Catalog, table: Any, change: Change
-    ) -> tuple[TitleSpelling, IdentifierTable | SeveralIdentifiers]:
+    def extend(self, catalog: Catalog, table: Any, change: Change) -> tuple[TitleSpelling, Identifiers]:
         """Tokenise the new titles and other identifiers."""
         for one in change.added:
             reading = one.reading if isinstance(one.reading, Mapping) else {}
             table = table.extend(self._spell(one.items, range(len(one.items)), reading))
         return self, table
 
-    def _spell(self, catalog: Catalog, rows: range, reading: Mapping[str, Any]) -> IdentifierTable | SeveralIdentifiers:
+    def _spell(self, catalog: Catalog, rows: range, reading: Mapping[str, Any]) -> Identifiers:
         titles, item_ids = catalog.titles[rows.start : rows.stop], catalog.item_ids[rows.start : rows.stop]
         if not self.settings.several:
             table: IdentifierTable = self.titles.assign(titles, item_ids)
@@ -269,7 +268,7 @@ class TitleSpelling(Spelling):
         value = catalog.frame.get_column(self.settings.aliases)[row]
         return [part.strip() for part in str(value or "").split("|") if part.strip()]
 
-    def spell(self, prefix: Sequence[int], catalog: Catalog, table: IdentifierTable | SeveralIdentifiers) -> str:
+    def spell(self, prefix: Sequence[int], catalog: Catalog, table: Identifiers) -> str:
         """Decode the tokens."""
         text: str = self.titles.decode(prefix)
         return text

@@ -14,11 +14,11 @@ from genrail.errors import SettingsError
 from genrail.evaluation.splits import HeldOut, Training
 from genrail.models.encoders import LazyEncoder, load_encoder
 from genrail.rng import generator
+from genrail.types import Progress
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog, Interactions
     from genrail.evaluation.splits import FlatSequences
-    from genrail.finding.finder import Progress
     from genrail.models.text_encoder import Encoder
 
 __all__ = ["MIN_EVENTS", "Data"]
@@ -72,6 +72,12 @@ class Data:
             found.setflags(write=False)
             shared["vectors"] = found
         return shared["vectors"]
+
+    def with_vectors(self, vectors: Vectors) -> Data:
+        """Give the same data, the text vectors of whose rows, (rows, dimensions), have been made already."""
+        made = replace(self)
+        made.__dict__["_shared"] = {"vectors": vectors}
+        return made
 
     @cached_property
     def sequences(self) -> FlatSequences | None:

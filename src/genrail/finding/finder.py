@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import SettingsError
+from genrail.types import Progress
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -40,14 +41,6 @@ Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[st
 
 Rows = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float64]
-
-
-class Progress(Protocol):
-    """Hear how far long work has come."""
-
-    def __call__(self, stage: str, done: int, total: int, /) -> None:
-        """Hear that `done` of `total` parts of a stage are behind us."""
-        ...
 
 
 class Trace(Protocol):
@@ -297,6 +290,10 @@ class Finder(Protocol):
         """Make the finder that answers as this one, with what was added and removed merged."""
         return self
 
+    def retuned(self, recipe: Recipe) -> Finder | None:
+        """Make the same finder with another recipe, where that needs no new build; None where it does."""
+        return None
+
     def warm_up(self) -> None:
         """Load and compile what is lazy, so that no question waits for it."""
         return
@@ -360,7 +357,11 @@ class Recipe(Protocol):
 class Scorer(Protocol):
     """Look a second time at items that a finder found: a reranker."""
 
+    kind: ClassVar[str]
+    """Name in the registry, in manifests and on the command line."""
+
     name: str
+    """For tables and people."""
 
     def score(self, request: Request, rows: Rows, catalog: Catalog) -> Scores:
         """Score some items for a request.
@@ -373,6 +374,15 @@ class Scorer(Protocol):
         Returns:
             Higher is better, finite, shape (n,).
         """
+        ...
+
+    def save(self, folder: Path) -> dict[str, Json]:
+        """Write what `load` needs into an existing, empty folder; give plain values for the manifest."""
+        ...
+
+    @classmethod
+    def load(cls, folder: Path, details: Mapping[str, Json]) -> Self:
+        """Read what `save` wrote."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,9 @@ def save_finder(finder: Finder, folder: Path) -> dict[str, Json]:
     Returns:
         What `open_finder` needs: the kind, the recipe's settings, and the finder's own details.
     """
-    return {"kind": finder.recipe.kind, "recipe": finder.recipe.to_dict(), **finder.save(folder)}
+    details = {"kind": finder.recipe.kind, "recipe": finder.recipe.to_dict(), **finder.save(folder)}
+    plain: dict[str, Json] = json.loads(json.dumps(details))  # tuples become the lists that a manifest gives back
+    return plain
 
 
 def open_finder(folder: Path, details: Mapping[str, Any], catalog: Catalog, encoder: Encoder | None = None) -> Finder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,19 +14,35 @@ from torch.nn import functional
 from genrail.identifiers.kmeans import kmeans, nearest
 from genrail.rng import generator
 
-if TYPE_CHECKING:
-    from genrail.identifiers.rqvae import RQVAE
-
-__all__ = ["train"]
+__all__ = ["Settings", "train"]
 
 Float = npt.NDArray[np.float32]
 REVIVE_UNTIL = 0.8  # share of the epochs after which no code is moved any more, so that the last revived ones settle
 
 
+class Settings(Protocol):
+    """Say what training reads of an `RQVAE`; the arguments are explained there."""
+
+    levels: int
+    codes: int
+    seed: int
+    latent: int
+    epochs: int
+    batch: int
+    learning_rate: float
+    weight_decay: float
+    commitment: float
+    device: str
+
+    def widths(self, dimensions: int) -> list[int]:
+        """List the widths of the encoder's layers, input and latent included."""
+        ...
+
+
 class Network:
     """Hold the weights of encoder and decoder (name → tensor) and the codebooks (levels, codes, latent)."""
 
-    def __init__(self, settings: RQVAE, dimensions: int) -> None:
+    def __init__(self, settings: Settings, dimensions: int) -> None:
         random = generator(settings.seed, "rq-vae weights")
         widths = settings.widths(dimensions)
         self.layers = len(widths) - 1
@@ -71,7 +87,7 @@ class Network:
         return total, codebook_loss, commitment_loss, torch.stack(picked, dim=1)
 
 
-def train(settings: RQVAE, vectors: Float, progress: Callable[[int, int], None] | None = None) -> dict[str, Float]:
+def train(settings: Settings, vectors: Float, progress: Callable[[int, int], None] | None = None) -> dict[str, Float]:
     """Train on standardised vectors (n, dimensions) and give all weights and the codebooks by name."""
     network = Network(settings, vectors.shape[1])
     data = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32)).to(settings.device)
@@ -97,7 +113,7 @@ def train(settings: RQVAE, vectors: Float, progress: Callable[[int, int], None] 
     return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
 
-def _update(settings: RQVAE, network: Network, optimizer: torch.optim.Optimizer, batch: Tensor) -> Tensor:
+def _update(settings: Settings, network: Network, optimizer: torch.optim.Optimizer, batch: Tensor) -> Tensor:
     """Take one step and give the codes of the batch, (batch, levels)."""
     latent = network.through("encoder", batch)
     total, codebook_loss, commitment_loss, codes = network.quantize(latent)
@@ -110,14 +126,14 @@ def _update(settings: RQVAE, network: Network, optimizer: torch.optim.Optimizer,
     return codes
 
 
-def _batches(settings: RQVAE, epoch: int, count: int) -> Iterator[Tensor]:
+def _batches(settings: Settings, epoch: int, count: int) -> Iterator[Tensor]:
     order = generator(settings.seed, "rq-vae batches", epoch).permutation(count)
     for begin in range(0, count, settings.batch):
         yield torch.from_numpy(order[begin : begin + settings.batch]).to(settings.device)
 
 
 @torch.no_grad()
-def _start_codebooks(settings: RQVAE, network: Network, data: Tensor) -> None:
+def _start_codebooks(settings: Settings, network: Network, data: Tensor) -> None:
     """Set the codebooks by k-means on the latent vectors, level by level."""
     most = 256 * settings.codes
     rows = generator(settings.seed, "rq-vae start").permutation(len(data))[:most]
@@ -130,7 +146,7 @@ def _start_codebooks(settings: RQVAE, network: Network, data: Tensor) -> None:
 
 
 @torch.no_grad()
-def _revive(settings: RQVAE, network: Network, data: Tensor, dead: Tensor, epoch: int) -> None:
+def _revive(settings: Settings, network: Network, data: Tensor, dead: Tensor, epoch: int) -> None:
     """Put each unused code on what random vectors leave over at its level."""
     if not bool(dead.any()):
         return

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import IdentifierError, ShapeError
 from genrail.identifiers import saved
-from genrail.identifiers.table import IdentifierTable
+from genrail.identifiers.table import Identifiers, IdentifierTable
 
-__all__ = ["SeveralIdentifiers", "load_identifiers", "spelled"]
+__all__ = ["SeveralIdentifiers", "load_identifiers"]
 
 Int = npt.NDArray[np.int64]
 KIND = "genrail.several_identifiers"
@@ -93,6 +92,16 @@ class SeveralIdentifiers:
         """Give the fingerprint of what made the tokens."""
         return self.flat.source
 
+    @property
+    def tokens(self) -> npt.NDArray[np.int32]:
+        """Give all identifiers one after the other, shape (tokens,)."""
+        return self.flat.tokens
+
+    @property
+    def offsets(self) -> Int:
+        """Say where each identifier begins, shape (identifiers + 1,)."""
+        return self.flat.offsets
+
     @cached_property
     def owners(self) -> Int:
         """Give the catalogue row of each identifier, shape (identifiers,)."""
@@ -127,6 +136,11 @@ class SeveralIdentifiers:
             raise IdentifierError(f"row {row} has no identifier; this table has rows 0..{len(self) - 1}")
         return [self.flat.sequence(place) for place in range(int(self.first[row]), int(self.first[row + 1]))]
 
+    def part(self, rows: range) -> SeveralIdentifiers:
+        """Give some rows, one after the other, as a table of their own."""
+        first = self.first[rows.start : rows.stop + 1]
+        return SeveralIdentifiers(self.flat.part(range(int(first[0]), int(first[-1]))), first - first[0])
+
     def extend(self, other: SeveralIdentifiers) -> SeveralIdentifiers:
         """Append the rows of another table; see `IdentifierTable.extend`."""
         first = np.concatenate([self.first, other.first[1:] + self.first[-1]])
@@ -143,14 +157,7 @@ class SeveralIdentifiers:
         return cls(IdentifierTable.load(folder), saved.read(Path(folder), NAME, KIND).arrays["first"])
 
 
-def load_identifiers(folder: str | Path) -> IdentifierTable | SeveralIdentifiers:
+def load_identifiers(folder: str | Path) -> Identifiers:
     """Read a table of one identifier for each row or of several, whichever lies there."""
     several = (Path(folder) / f"{NAME}.json").exists()
     return SeveralIdentifiers.load(folder) if several else IdentifierTable.load(folder)
-
-
-def spelled(table: IdentifierTable | SeveralIdentifiers, rows: Sequence[int]) -> list[Any]:
-    """List what an index needs of some rows: the sequence of each, or the list of its sequences."""
-    if isinstance(table, SeveralIdentifiers):
-        return [[one.tolist() for one in table.sequences(row)] for row in rows]
-    return [table.sequence(row).tolist() for row in rows]

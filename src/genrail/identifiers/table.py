@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +13,83 @@ import numpy.typing as npt
 from genrail.errors import DamagedError, FingerprintError, FormatError, IdentifierError, ShapeError
 from genrail.identifiers import saved
 
-__all__ = ["IdentifierTable"]
+__all__ = ["IdentifierTable", "Identifiers"]
 
 Int = npt.NDArray[np.int64]
 KIND = "genrail.identifier_table"
 NAME = "identifiers"
+
+
+class Identifiers(Protocol):
+    """Say what every table of identifiers offers, whether its rows have one or several.
+
+    The identifiers stand one after the other, those of a row side by side; an index is made of `tokens`, `offsets` and
+    `owners`.
+    """
+
+    @property
+    def vocab_size(self) -> int:
+        """Give one more than the largest token that may occur."""
+        ...
+
+    @property
+    def end_token(self) -> int | None:
+        """Give the token that ends each identifier; None for one length."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Give the fingerprint of what made the tokens."""
+        ...
+
+    @property
+    def tokens(self) -> npt.NDArray[np.int32]:
+        """Give all identifiers one after the other, shape (tokens,)."""
+        ...
+
+    @property
+    def offsets(self) -> Int:
+        """Say where each identifier begins, shape (identifiers + 1,)."""
+        ...
+
+    @property
+    def owners(self) -> Int:
+        """Give the row of each identifier, rising, shape (identifiers,)."""
+        ...
+
+    @property
+    def leading(self) -> IdentifierTable:
+        """Give the first identifier of each row, for measurements."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Identify rows and identifiers."""
+        ...
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        ...
+
+    def sequence(self, row: int) -> npt.NDArray[np.int32]:
+        """Give the tokens of a row's first identifier."""
+        ...
+
+    def sequences(self, row: int) -> list[npt.NDArray[np.int32]]:
+        """Give the tokens of all identifiers of a row, its first one first."""
+        ...
+
+    def part(self, rows: range) -> Self:
+        """Give some rows, one after the other, as a table of their own."""
+        ...
+
+    def extend(self, other: Self) -> Self:
+        """Append the rows of another table; see `IdentifierTable.extend`."""
+        ...
+
+    def save(self, folder: str | Path) -> None:
+        """Write the table into an existing folder."""
+        ...
 
 
 class IdentifierTable:
@@ -124,6 +197,16 @@ class IdentifierTable:
         lengths: Int = np.diff(self.offsets)
         return lengths
 
+    @property
+    def owners(self) -> Int:
+        """Give the row of each identifier, shape (rows,): every row has one."""
+        return np.arange(len(self), dtype=np.int64)
+
+    @property
+    def leading(self) -> IdentifierTable:
+        """Give the first identifier of each row: this table."""
+        return self
+
     @cached_property
     def fingerprint(self) -> str:
         """Identify rows, vocabulary, terminator and source."""
@@ -139,6 +222,25 @@ class IdentifierTable:
         if not 0 <= row < len(self):
             raise IdentifierError(f"row {row} has no identifier; this table has rows 0..{len(self) - 1}")
         return self.tokens[self.offsets[row] : self.offsets[row + 1]]
+
+    def sequences(self, row: int) -> list[npt.NDArray[np.int32]]:
+        """Give the tokens of all identifiers of a row, which are one.
+
+        Raises:
+            IdentifierError: No such row.
+        """
+        return [self.sequence(row)]
+
+    def part(self, rows: range) -> IdentifierTable:
+        """Give some rows, one after the other, as a table of their own.
+
+        >>> IdentifierTable.from_matrix([[3, 3], [1, 2], [3, 4]]).part(range(1, 3)).matrix().tolist()
+        [[1, 2], [3, 4]]
+        """
+        bounds = self.offsets[rows.start : rows.stop + 1]
+        return IdentifierTable(
+            self.tokens[bounds[0] : bounds[-1]], bounds - bounds[0], self.vocab_size, self.end_token, self.source
+        )
 
     def matrix(self) -> npt.NDArray[np.int32]:
         """Give all identifiers of a table of fixed length, shape (rows, length); a read-only view.

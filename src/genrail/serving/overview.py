@@ -11,7 +11,6 @@ import polars as pl
 
 from genrail.catalog import Catalog
 from genrail.constraints.index import Beams
-from genrail.decoding.several import SeveralIndex
 from genrail.errors import QueryError
 from genrail.finders.generative import generative_part
 from genrail.finding import Edition
@@ -80,14 +79,14 @@ def branches(edition: Edition, prefix: Sequence[int], where: str | None, most: i
         titles: Items that are named below each.
 
     Returns:
-        `items` (identifiers, where an item has several) below the prefix, `children` (`token`, `items`, `examples` of
-        id and title) and `others` (`children` and `items` that are not listed).
+        `items` below the prefix, `children` (`token`, `items`, `examples` of id and title) and `others` (`children`
+        and `items` that are not listed). An item with several identifiers counts in each child that leads to one.
 
     Raises:
         QueryError: No item's identifier begins so, or the engine writes no identifiers.
         FilterError: The filter cannot be evaluated.
 
-    Cost: the rows below the listed continuations.
+    Cost: the rows below the prefix.
     """
     tree = _Tree(edition, where)
     state = tree.descend(prefix)
@@ -100,27 +99,24 @@ def branches(edition: Edition, prefix: Sequence[int], where: str | None, most: i
     ]
     left = order[most:]
     return {
-        "items": int(counts.sum()),
+        "items": len(tree.trie.items(state, tree.subset)) if len(tokens) else 0,
         "children": children,
         "others": {"children": len(left), "items": int(counts[left].sum())},
     }
 
 
 class _Tree:
-    """Walk the trie of an edition, whose rows are identifiers: an item may have several."""
+    """Walk the trie of an edition."""
 
     def __init__(self, edition: Edition, where: str | None) -> None:
         part = generative_part(edition.finder)
         if part is None:
             raise QueryError(f"{edition.finder.name} writes no identifiers, so there is no tree of them to walk")
-        index = part.index
         self._catalog = edition.catalog
-        self._owners = index.owners if isinstance(index, SeveralIndex) else None
-        self.trie = index.trie if isinstance(index, SeveralIndex) else index
+        self.trie = part.index
         self.subset = None
         if where is not None:
-            mask = edition.catalog.where(where) & edition.catalog.live
-            self.subset = self.trie.subset(mask if self._owners is None else mask[self._owners])
+            self.subset = self.trie.subset(edition.catalog.where(where) & edition.catalog.live)
 
     def descend(self, prefix: Sequence[int]) -> Array:
         """Give the state behind a prefix.
@@ -150,7 +146,5 @@ class _Tree:
     def examples(self, state: Array, most: int) -> list[dict[str, str]]:
         """Name some items below a state."""
         rows = self.trie.items(state, self.subset)
-        if self._owners is not None:
-            rows = np.unique(self._owners[rows])
         ids, titles = self._catalog.item_ids, self._catalog.titles
         return [{"id": ids[row], "title": titles[row]} for row in rows[:most].tolist()]

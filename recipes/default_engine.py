@@ -1,0 +1,252 @@
+"""Measure the engine that `Engine.build` makes by default, beside each of its lanes, on any folder of data.
+
+    python recipes/default_engine.py ../shared/data/amazon_beauty --seeds 3
+    python recipes/default_engine.py ../shared/data/esci_small --title-only
+    python recipes/default_engine.py ../shared/data/scifact --vectors vectors
+    python recipes/default_engine.py any/folder --json figures.json
+
+What the folder may hold, each as CSV, TSV, JSONL or Parquet, also gzipped:
+
+- items, products or corpus: the catalogue; all text columns are read, or the title alone with ``--title-only``;
+- sequences or interactions: who took what. The last event of each user is the test; the engine never sees it;
+- queries and qrels (or labels): judged queries to test on; with ``_train`` and ``_test`` at the end of the names, those
+  of training are given to the engine, except words that the test asks too.
+
+Items are renumbered in a seeded order, because the order of a file often tells what was taken first. All figures rank
+the whole catalogue. Intervals are paired bootstrap intervals over queries or users.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genrail.catalog import Catalog, Interactions, read_qrels, read_queries
+from genrail.engine import Engine
+from genrail.evaluation import Evaluation, evaluate, evaluate_next_item, leave_last_out
+from genrail.evaluation.significance import paired_test
+from genrail.evaluation.tables import text_table
+from genrail.finders.fused import Fused
+from genrail.models.text_encoder import TextEncoder
+from genrail.ranking.mixing import Mixture
+from genrail.types import Query, Ranking
+
+ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz", ".parquet")
+METRICS = ["R@5", "R@10", "R@100", "nDCG@10", "MRR"]
+
+
+def found(folder: Path, *names: str) -> Path | None:
+    """Find the first file of one of these names."""
+    return next((path for name in names for end in ENDINGS if (path := folder / f"{name}{end}").exists()), None)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Ask an engine with some of its lanes (a `Retriever`)."""
+
+    engine: Engine
+    name: str
+    lanes: tuple[str, ...] | None
+
+    @property
+    def catalog(self) -> Catalog:
+        """Give the items."""
+        return self.engine.catalog
+
+    def search_batch(self, queries: Sequence[Query], k: int = 10) -> list[Ranking]:
+        """Rank the k best items for each query."""
+        return self.engine.search_batch(queries, k, lanes=self.lanes)
+
+
+@dataclass(frozen=True)
+class Words:
+    """Hold judged queries."""
+
+    queries: Mapping[str, str]
+    qrels: Mapping[str, Mapping[str, float]]
+
+    @classmethod
+    def read(cls, folder: Path, ending: str) -> Words | None:
+        """Read queries and judgements whose names end so; None where there are none."""
+        queries = found(folder, f"queries{ending}")
+        qrels = found(folder, f"qrels{ending}", f"labels{ending}")
+        return None if queries is None or qrels is None else cls(read_queries(queries), read_qrels(qrels))
+
+    def without(self, other: Words) -> Words:
+        """Leave out the queries whose words another set asks too."""
+        asked = {text.strip().lower() for text in other.queries.values()}
+        return Words({key: text for key, text in self.queries.items() if text.strip().lower() not in asked}, self.qrels)
+
+
+def retrievers(engine: Engine, words: bool) -> list[Asked]:
+    """List the engine, its lanes alone, and for words the plain fusion of BM25 and vectors."""
+    finder = engine.edition.finder
+    assert isinstance(finder, Fused)
+    lanes = [name for name, lane in finder.lanes.items() if (lane.reads_words if words else lane.reads_histories)]
+    listed = [Asked(engine, "genrail, default", None), *(Asked(engine, name, (name,)) for name in lanes)]
+    if words and {"bm25", "dense"} <= set(lanes):
+        plain = finder.replaced(mixtures=dict.fromkeys(finder.mixtures, Mixture.prior({"bm25": 1.0, "dense": 1.0})))
+        listed.append(Asked(Engine(type(engine.edition)(engine.catalog, plain)), "RRF(BM25, dense)", None))
+    return listed
+
+
+def interval(one: Evaluation, other: Evaluation, metric: str) -> str:
+    """Tell by how much one is better than another, with a paired 95 % bootstrap interval."""
+    found = paired_test(one.measured.values[metric], other.measured.values[metric]).difference
+    return f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+
+
+def show(title: str, evaluations: Mapping[str, Evaluation], metrics: Sequence[str]) -> None:
+    """Print a table, and the default's lead over the best of the others."""
+    rows = [[name, *(f"{one.means[metric]:.4f}" for metric in metrics)] for name, one in evaluations.items()]
+    print(f"\n{title}\n{text_table(['method', *metrics], rows)}")
+    default, *others = evaluations.values()
+    best = max(others, key=lambda one: one.means["nDCG@10"])
+    name = next(name for name, one in evaluations.items() if one is best)
+    print(f"default over {name}, nDCG@10: {interval(default, best, 'nDCG@10')}", flush=True)
+
+
+def on_words(engine: Engine, test: Words) -> dict[str, Evaluation]:
+    """Measure judged queries."""
+    return {
+        one.name: evaluate(one, test.queries, test.qrels, metrics=METRICS, latency_queries=0)
+        for one in retrievers(engine, words=True)
+    }
+
+
+def on_histories(engine: Engine, events: Interactions, users: int | None, exclude_seen: bool) -> dict[str, Evaluation]:
+    """Measure each user's last event."""
+    split = leave_last_out(events.sequences(engine.catalog), items=len(engine.catalog))
+    held_out = split.test if users is None else split.test.sample(users)
+    return {
+        one.name: evaluate_next_item(one, held_out, engine.catalog, exclude_seen=exclude_seen)
+        for one in retrievers(engine, words=False)
+    }
+
+
+def latency(engine: Engine, queries: Sequence[Query]) -> dict[str, float]:
+    """Time requests one by one after a warm-up, in milliseconds."""
+    seconds = []
+    for query in queries:
+        started = time.perf_counter()
+        engine.search_batch([query], 10)
+        seconds.append(time.perf_counter() - started)
+    kept = np.array(seconds[len(seconds) // 10 :]) * 1000
+    return {"p50 ms": round(float(np.median(kept)), 2), "p99 ms": round(float(np.percentile(kept, 99)), 2)}
+
+
+def measure(folder: Path, arguments: argparse.Namespace, seed: int, vectors: Path) -> dict[str, Any]:
+    """Build the default engine on a folder and measure it; give the figures."""
+    items = found(folder, "items", "products", "corpus")
+    if items is None:
+        raise SystemExit(f"{folder} holds no items; name the file items, products or corpus, such as items.csv")
+    catalog = Catalog.read(items, text=[] if arguments.title_only else None).shuffled(seed)
+    log = found(folder, "sequences", "interactions")
+    events = None if log is None else Interactions.read(log)
+    train, test = Words.read(folder, "_train"), Words.read(folder, "_test") or Words.read(folder, "")
+    if train is not None and test is not None:
+        train = train.without(test)
+    if arguments.no_train:
+        train = None
+    started = time.perf_counter()
+    engine = Engine.build(
+        catalog,
+        interactions=events,
+        queries=None if train is None else train.queries,
+        qrels=None if train is None else train.qrels,
+        encoder=TextEncoder.load(max_tokens=arguments.max_tokens, cache=vectors),
+        seed=seed,
+        progress=progress,
+    )
+    facts: dict[str, Any] = {
+        "folder": folder.name,
+        "seed": seed,
+        "items": len(engine),
+        "build seconds": round(time.perf_counter() - started, 1),
+        "peak memory MiB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),  # KiB on Linux
+    }
+    print(json.dumps(facts))
+    for name, value in engine.describe().items():
+        if name.startswith("weights"):
+            print(f"{name}: {value}", flush=True)
+    tables: dict[str, dict[str, Evaluation]] = {}
+    if test is not None:
+        tables["words"] = on_words(engine, test)
+        facts["latency, words"] = latency(engine, [Query(text) for text in list(test.queries.values())[:200]])
+    if events is not None:
+        for seen in ("excluded", "kept"):
+            tables[f"histories, seen {seen}"] = on_histories(engine, events, arguments.users, seen == "excluded")
+        pasts = [list(past) for _, past in zip(range(200), _pasts(events, engine.catalog), strict=False)]
+        facts["latency, histories"] = latency(engine, [Query(history=past) for past in pasts])
+    for name, table in tables.items():
+        show(f"{folder.name}, seed {seed}, {name}", table, METRICS if name == "words" else METRICS[:4])
+        facts[name] = {key: one.means for key, one in table.items()}
+    print(
+        json.dumps({name: facts[name] for name in ("words", "histories") if name in facts and "p50 ms" in facts[name]})
+    )
+    return facts
+
+
+def _pasts(events: Interactions, catalog: Catalog) -> Any:
+    sequences = events.sequences(catalog)
+    for user in range(len(sequences.user_ids)):
+        rows = sequences.rows[sequences.offsets[user] : sequences.offsets[user + 1] - 1]
+        if len(rows):
+            yield [catalog.item_ids[row] for row in rows.tolist()]
+
+
+def progress(stage: str, done: int, total: int) -> None:
+    """Show how far the build has come, on a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r{stage}: {done}/{total}   ", end="", file=sys.stderr, flush=True)
+
+
+def machine() -> dict[str, Any]:
+    """Tell what this ran on."""
+    names = ("genrail", "torch", "numpy", "numba", "transformers")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": cores,
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in names},
+    }
+
+
+def main() -> None:
+    """Measure one folder, once for each seed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--title-only", action="store_true", help="read the titles and no further text")
+    parser.add_argument("--no-train", action="store_true", help="do not give the engine the training queries")
+    parser.add_argument("--max-tokens", type=int, default=256, help="where texts are cut for the text encoder")
+    parser.add_argument("--users", type=int, help="test only so many users")
+    parser.add_argument("--seeds", type=int, default=1, help="repeat with so many seeds")
+    parser.add_argument("--vectors", type=Path, help="folder that keeps text vectors between runs")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    arguments = parser.parse_args()
+    print(f"command: python {' '.join(sys.argv)}\n{json.dumps(machine())}")
+    with tempfile.TemporaryDirectory() as passing:
+        vectors = arguments.vectors or Path(passing)
+        figures = [measure(arguments.folder, arguments, seed, vectors) for seed in range(arguments.seeds)]
+    if arguments.json is not None:
+        arguments.json.write_text(
+            json.dumps({"machine": machine(), "runs": figures}, indent=2) + "\n", encoding="utf-8"
+        )
+
+
+if __name__ == "__main__":
+    main()
