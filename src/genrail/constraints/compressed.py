@@ -5,7 +5,7 @@ Where decisions cost a call of a model, only branchings cost: a title of 18 toke
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genrail.constraints.segments import LiveTrie
+from genrail.constraints.step import NanNotice
 from genrail.constraints.trie import Trie
 from genrail.errors import ShapeError
 
@@ -63,6 +64,7 @@ class CompressedTrie:
     edge_token: Int
     edge_low: Int
     edge_node: Int
+    notice: NanNotice = field(default_factory=NanNotice, repr=False)  # of those who compute its branchings' logits
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genrail.constraints.compressed import ROOT, CompressedTrie
-from genrail.constraints.step import tell_about_nan
+from genrail.constraints.step import NanNotice
 from genrail.decoding.answers import Decoded, Pool
 from genrail.errors import LogitsError
 
@@ -119,13 +119,16 @@ def _arriving(trie: CompressedTrie, values: Float) -> Float:
     return found
 
 
-def branch_log_probabilities(logits: npt.NDArray[np.float32], starts: Int, sums: Float | None = None) -> Float:
+def branch_log_probabilities(
+    logits: npt.NDArray[np.float32], starts: Int, sums: Float | None = None, notice: NanNotice | None = None
+) -> Float:
     """Turn the logits of children into log-probabilities, by the rules of the index.
 
     Args:
         logits: Of the children of several nodes, one node after the other, (children,). NaN counts as -inf.
         starts: Where each node's children begin, (nodes,); every node has some.
         sums: Log-sum-exp over the whole vocabulary, (nodes,); default: over the children.
+        notice: Logs NaN, once.
 
     Raises:
         LogitsError: A logit is +inf.
@@ -133,7 +136,7 @@ def branch_log_probabilities(logits: npt.NDArray[np.float32], starts: Int, sums:
     values = logits.astype(np.float64)
     broken = np.isnan(values)
     if broken.any():
-        tell_about_nan(int(broken.sum()))
+        (notice or NanNotice()).give(int(broken.sum()))
         values[broken] = -np.inf
     if np.isposinf(values).any():
         raise LogitsError("the logit of an allowed token is +inf; the model's weights or precision are broken")
@@ -424,7 +427,7 @@ def _branch(model: RunModel, hidden: Any, arrived: Sequence[tuple[_Query, _Beam,
     starts = np.cumsum(counts) - counts
     logits = model.logits_of(hidden, np.repeat(rows, counts), np.concatenate(children))
     sums = _sums(model, hidden, rows) if arrived[0][0].full else None
-    values = branch_log_probabilities(logits, starts, sums)
+    values = branch_log_probabilities(logits, starts, sums, arrived[0][0].trie.notice)
     for (_, beam, _), found in zip(arrived, np.split(values, starts[1:]), strict=True):
         beam.children = found
 
@@ -446,7 +449,7 @@ def _score_runs(model: RunModel, hidden: Any, scored: Sequence[tuple[_Query, _Be
         return
     at = np.array(rows)
     logits = model.logits_of(hidden, at, np.array(tokens))
-    values = branch_log_probabilities(logits, np.arange(len(at)), _sums(model, hidden, at))
+    values = branch_log_probabilities(logits, np.arange(len(at)), _sums(model, hidden, at), scored[0][0].trie.notice)
     for beam, value in zip(owners, values.tolist(), strict=True):
         beam.steps.append(value)
 
