@@ -158,10 +158,12 @@ def methods(bench: Bench, test: Mapping[str, str], qrels: Any, judged: Judged | 
 def late_interaction(bench: Bench) -> LateInteraction:
     """Build late interaction, or open what an earlier run kept."""
     folder, encoder = bench.work / f"late-{bench.name}", TokenEncoder(bench.encoder)
-    if (folder / "baseline.json").exists():
-        return LateInteraction.load(folder, bench.catalog, encoder)
+    details = folder / "details.json"
+    if details.exists():
+        return LateInteraction.load(folder, json.loads(details.read_text()), bench.catalog, encoder)
     made = LateInteraction(bench.catalog, encoder)
-    made.save(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    details.write_text(json.dumps(made.save(folder)))
     return made
 
 

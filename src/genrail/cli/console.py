@@ -10,14 +10,18 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from genrail.errors import GenrailError, StorageError, UserError
+from genrail.errors import GenrailError, MissingPackageError, StorageError, UserError
 
 __all__ = ["errors_as_sentences", "note", "plain", "print_json", "print_table", "stage_progress", "waiting"]
 
+# Packages that a verb may need beside the base, and the extra that brings them.
+_OPTIONAL = dict.fromkeys(
+    ("torch", "transformers", "tokenizers", "safetensors", "sentence_transformers", "sklearn", "scipy"), "torch"
+)
 _OUT = Console()
 _NOTES = Console(stderr=True)
 
@@ -59,6 +63,18 @@ def note(message: str) -> None:
     _NOTES.print(Text(plain(message)))
 
 
+class _Rate(ProgressColumn):
+    """Show how many are done per second, such as texts encoded."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        counted = task.total is not None and task.total >= COUNTED
+        return Text(f"{speed:,.0f}/s" if counted and speed else "")
+
+
+COUNTED = 20  # stages of fewer parts are steps, not things of one kind
+
+
 @contextmanager
 def stage_progress(quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
     """Show the stages of long work with the time left, on standard error.
@@ -70,6 +86,7 @@ def stage_progress(quiet: bool = False) -> Iterator[Callable[[str, int, int], No
         TextColumn("{task.description:<28}"),
         BarColumn(),
         TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        _Rate(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
@@ -104,6 +121,12 @@ def errors_as_sentences(debug: bool = False) -> Iterator[None]:
             raise
         note(f"error: {error}")
         raise SystemExit(2 if isinstance(error, UserError | StorageError) else 1) from error
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if debug or package not in _OPTIONAL:
+            raise
+        note(f"error: {MissingPackageError(package, _OPTIONAL[package], 'this engine')}")
+        raise SystemExit(2) from error
     except KeyboardInterrupt as error:
         note("stopped; nothing was published")
         raise SystemExit(130) from error

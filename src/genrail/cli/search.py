@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genrail.cli.console import errors_as_sentences, note, print_json, print_table, waiting
+from genrail.cli.console import errors_as_sentences, note, print_json, print_table, stage_progress, waiting
 
 if TYPE_CHECKING:
     from genrail.engine import Engine
@@ -25,6 +25,8 @@ Seen = Annotated[bool, typer.Option("--include-seen", help="Let items of the his
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Explain = Annotated[bool, typer.Option("--explain", help="Show identifiers and the steps of the decode.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)]
+
+COMPILING = "compiling the constraint kernels, once on this machine (`genrail doctor --warm` does it ahead)"
 
 
 def parse_history(history: str) -> list[str]:
@@ -78,17 +80,30 @@ def _answer(
 ) -> None:
     with errors_as_sentences(debug):
         from genrail.engine import Engine
+        from genrail.finders.generative import generative_part
         from genrail.types import Query
 
         query = Query(text, history, where=where, exclude_seen=not include_seen)
-        with waiting("opening the engine (the first time on a machine its kernels are compiled)"):
+        with waiting("opening the engine"):
             engine = Engine.load(folder)
-            engine.edition.finder.warm_up()
+        part = generative_part(engine.edition.finder)
+        if part is not None:
+            _compile_kernels(part.index.vocab_size)
         ranking = engine.search_batch([query], k, explain=explain)[0]
         if as_json:
             print_json(ranking.to_dict())
         else:
             show_ranking(text or "after " + ", ".join(history), ranking, engine if explain else None)
+
+
+def _compile_kernels(vocab_size: int) -> None:
+    """Compile what no process has compiled on this machine yet, and say so; otherwise do nothing."""
+    from genrail.constraints import is_warm, warm_up
+
+    if not is_warm(vocab_size):
+        note(COMPILING)
+        with stage_progress() as show:
+            warm_up(vocab_size=vocab_size, progress=show)
 
 
 def show_ranking(title: str, ranking: Ranking, explained_by: Engine | None = None) -> None:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FusedRecipe", "Lanes", "built_lanes", "mixtures", "taught_lanes"]
 
-LOOKUP = 2.5  # of a lane that knows exact matches only: more than all others together, so that a match comes first
 CUTOFF = 10
+BESIDE_OTHERS = 1  # made-up queries of an item: other lanes read words better, and encoding four takes most of a build
 TUNED_ON = 500  # histories that settings of a lane are chosen on; the difference between two is a few percent
 
 
@@ -43,6 +43,7 @@ class FusedRecipe(Recipe):
         lanes: Kinds of finders, by name. Those that need interactions are left out where there are none.
         settings: Of each lane, by its name.
         words_share: Of the score for words and a history together, what the words decide.
+        negations: Read "without X" in a query as what is not wanted.
         levels, codes, identifiers, pseudo_queries, train_items, max_seconds, epochs: See `NativeRecipe`.
     """
 
@@ -53,6 +54,7 @@ class FusedRecipe(Recipe):
     lanes: tuple[str, ...] = ("native", "bm25", "dense", "cooccurrence")
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     words_share: float = WORDS_SHARE
+    negations: bool = True
     levels: int | None = None
     codes: int | None = None
     identifiers: str | None = None
@@ -76,6 +78,8 @@ class FusedRecipe(Recipe):
         if name == "native":
             shared = ("levels", "codes", "identifiers", "pseudo_queries", "train_items", "max_seconds", "epochs")
             own = {key: value for key in shared if (value := getattr(self, key)) is not None} | own
+            if len(self.lanes) > 1:
+                own = {"pseudo_queries": BESIDE_OTHERS} | own
         return own
 
     def build(self, data: Data, progress: Progress) -> Fused:
@@ -85,7 +89,15 @@ class FusedRecipe(Recipe):
     def around(self, given: Mapping[str, Finder], data: Data, progress: Progress) -> Fused:
         """Build the lanes that are not given, and learn how much each counts."""
         lanes = built_lanes(self.recipes(), data, progress, given)
-        return Fused(data.catalog, lanes.final, mixtures(lanes, data, progress), self, data.seed, self.words_share)
+        return Fused(
+            data.catalog,
+            lanes.final,
+            mixtures(lanes, data, progress),
+            self,
+            data.seed,
+            self.words_share,
+            self.negations,
+        )
 
     def train(self, finder: Finder, data: Data, progress: Progress) -> Fused:
         """Teach the lanes that learn, and learn the weights anew."""
@@ -200,9 +212,10 @@ def mixtures(
         progress: Called with (stage, done, total).
         before: Used for kinds that the data says nothing about; None for the defaults.
     """
-    words = [name for name, lane in lanes.final.items() if lane.reads_words] or list(lanes.final)
-    pasts = [name for name, lane in lanes.final.items() if lane.reads_histories] or list(lanes.final)
-    priors = {WORDS: _prior(lanes.final, words), HISTORY: _prior(lanes.final, pasts)}
+    weighed = {name: lane for name, lane in lanes.final.items() if not lane.exact_only} or lanes.final
+    words = [name for name, lane in weighed.items() if lane.reads_words] or list(weighed)
+    pasts = [name for name, lane in weighed.items() if lane.reads_histories] or list(weighed)
+    priors = {WORDS: _prior(lanes.final, words, earned=True), HISTORY: _prior(lanes.final, pasts, earned=False)}
     priors[HISTORY_SEEN] = priors[HISTORY]
     found = {**priors, **(before or {})}
     if data.judged and len(words) > 1:
@@ -221,17 +234,14 @@ def mixtures(
     return found
 
 
-def _prior(lanes: Mapping[str, Finder], names: Sequence[str]) -> Mixture:
-    """Fuse by reciprocal ranks; a lane that writes identifiers has to earn its weight where others read words too."""
-    weights = {}
+def _prior(lanes: Mapping[str, Finder], names: Sequence[str], earned: bool) -> Mixture:
+    """Give each lane the same weight; where it must be `earned`, those that write identifiers begin with none.
+
+    With words a small generative model knows what the vectors know that it was made from: on five sets it adds nothing
+    to lexical and dense lanes (docs/results.md), until judged queries show the contrary.
+    """
     plain = [name for name in names if not hasattr(lanes[name], "decoder")]
-    for name in names:
-        weights[name] = LOOKUP if lanes[name].exact_only else 1.0 if name in plain or not _others(lanes, plain) else 0.0
-    return Mixture.prior(weights)
-
-
-def _others(lanes: Mapping[str, Finder], names: Sequence[str]) -> bool:
-    return any(not lanes[name].exact_only for name in names)
+    return Mixture.prior({name: 1.0 if name in plain or not plain or not earned else 0.0 for name in names})
 
 
 def _histories(data: Data, held_out: HeldOut, exclude_seen: bool) -> list[Query]:
