@@ -81,7 +81,7 @@ class CompressedTrie:
     @cached_property
     def edge_high(self) -> Int:
         """Give one behind the last identifier below each edge, (edges,)."""
-        ends = np.concatenate([self.edge_low[1:], [0]])
+        ends = np.append(self.edge_low, 0)[1:]  # of no edge, none
         ends[self.first_edge[1:] - 1] = self.high
         return ends
 
