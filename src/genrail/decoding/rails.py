@@ -189,7 +189,7 @@ class _Query:
     def begin(self, state: Any, row: int) -> None:
         """Place the one beam at the beginning."""
         end, node = len(self.trie.beginning), ROOT if len(self.trie.depth) else -1
-        self.beams = [_Beam(0.0, 0.0, -1, 0, end, node, state, row, 0, np.inf, [])]
+        self.beams = [_Beam(0.0, 0.0, -1, 0, end, node, state, row, 0, 0.0, [])]
 
     def run_of(self, beam: _Beam) -> Int:
         """Give the tokens that the model should read next for a beam."""

@@ -121,8 +121,11 @@ class UniformModel:
     def log_sums(self, hidden: Prefixes, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Give the log-sum-exp behind what some rows have written."""
         logits = self._logits(Prefixes(tuple(hidden.rows[row] for row in rows))).astype(np.float64)
-        top = logits.max(axis=1)
-        sums: npt.NDArray[np.float64] = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
+        values = np.where(np.isnan(logits), -np.inf, logits)
+        top = values.max(axis=1)
+        safe = np.where(np.isfinite(top), top, 0.0)
+        with np.errstate(divide="ignore", over="ignore"):
+            sums: npt.NDArray[np.float64] = safe + np.log(np.exp(values - safe[:, None]).sum(axis=1))
         return sums
 
     def _tail(
