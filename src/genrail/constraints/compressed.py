@@ -178,8 +178,20 @@ def _compress(trie: Trie) -> CompressedTrie:
     offsets = np.concatenate([[0], np.cumsum(lengths[first])])
     places = np.repeat(begin[first] - offsets[:-1], lengths[first]) + np.arange(offsets[-1])
     tokens = trie.rows[places].astype(np.int64)
-    nodes = _branchings(tokens, offsets, common[first])
-    return CompressedTrie(tokens, offsets, catalog_rows, row_offsets, *nodes)
+    low, high, depth, first_edge, edge_token, edge_low, edge_node = _branchings(tokens, offsets, common[first])
+    return CompressedTrie(
+        tokens,
+        offsets,
+        catalog_rows,
+        row_offsets,
+        low,
+        high,
+        depth,
+        first_edge,
+        edge_token,
+        edge_low,
+        edge_node,
+    )
 
 
 def _common_prefixes(tokens: Array, begin: Int, lengths: Int) -> Int:

@@ -135,7 +135,7 @@ def beam_search(
     width = max(settings.width, min(k, max(allowed, default=0)))
     while asked:
         chosen = replace(settings, width=width)
-        if on_compressed_rails(model, index, settings):
+        if isinstance(index, Trie | LiveTrie) and on_compressed_rails(model, index, settings):
             rows = [None if (one := subsets[query]) is None else index.items(_root(index), one) for query in asked]
             reading = [contexts[query] for query in asked]
             found = rails_search(model, reading, compressed(index), chosen, rows, k, prior, before_step, most > 1)

@@ -341,8 +341,8 @@ def rails_search(
 ) -> list[Decoded]:
     """Find the k best items of each query; the answers of `beam_search` with fewer and smaller calls of the model.
 
-    Where the meaning is `renormalised`, a token that must follow counts as certain, also one whose logit is NaN or -inf:
-    it is not looked at.
+    Where the meaning is `renormalised`, a token that must follow counts as certain, also one whose logit is NaN or
+    -inf: it is not looked at.
 
     Args:
         model: A `RunModel`.
