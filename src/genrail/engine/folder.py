@@ -19,7 +19,9 @@ __all__ = ["KIND", "earlier_version", "follow", "load", "read_version", "refresh
 KIND = "engine"
 
 
-def save(edition: Edition, folder: Path, journal: storage.Journal | None, keep: int = 2) -> storage.Version | None:
+def save(
+    edition: Edition, folder: Path, journal: storage.Journal | None, keep: int = 2, held_out: bool = True
+) -> storage.Version | None:
     """Publish an edition as the next version of a folder.
 
     Args:
@@ -28,11 +30,12 @@ def save(edition: Edition, folder: Path, journal: storage.Journal | None, keep: 
         journal: The log that the edition has followed, if it is live in this very folder: changes that other processes
             logged meanwhile are carried over.
         keep: How many versions stay.
+        held_out: Whether each user's last event was kept out of what was learnt.
 
     Returns:
         The new version if the edition is to `follow` it: it followed an earlier one of this folder.
     """
-    details: dict[str, Any] = {"catalog": edition.catalog.fingerprint, "items": len(edition)}
+    details: dict[str, Any] = {"catalog": edition.catalog.fingerprint, "items": len(edition), "held_out": held_out}
 
     def write(path: Path) -> None:
         (path / "catalog").mkdir()
