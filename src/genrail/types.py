@@ -8,10 +8,18 @@ from typing import Any, Literal, Protocol, overload, runtime_checkable
 
 from genrail.errors import QueryError
 
-__all__ = ["Hit", "NewItems", "Query", "Ranking", "Retriever"]
+__all__ = ["Hit", "NewItems", "Progress", "Query", "Ranking", "Retriever"]
 
 NewItems = float | Literal["auto", "off"]
 """What `Query.new_items` takes."""
+
+
+class Progress(Protocol):
+    """Hear how far long work has come."""
+
+    def __call__(self, stage: str, done: int, total: int, /) -> None:
+        """Hear that `done` of `total` parts of a stage are behind us."""
+        ...
 
 
 @dataclass(frozen=True)

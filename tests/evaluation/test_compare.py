@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from genrail.errors import GenrailError, QueryError, SettingsError
-from genrail.evaluation import compare
+from genrail.evaluation import compare, paired_test
+from genrail.evaluation.recommendation import queries_needed
 from tests.evaluation.doubles import SHOP, Crashing, Refusing, Scripted
 
 NUMBER = 60
@@ -60,6 +61,51 @@ def test_the_cheaper_of_two_that_do_not_differ_is_recommended():
 def test_a_slow_winner_is_recommended_with_its_price():
     found = run(method("slow", GOOD, seconds=0.02), method("quick", POOR))
     assert re.search(r"quick is [\d.]+ x quicker .* but loses 0\.68.*use slow if that matters", found.recommendation)
+
+
+def few(queries, *methods):
+    asked = {query_id: QUERIES[query_id] for query_id in list(QUERIES)[:queries]}
+    return compare(list(methods), asked, QRELS, k=10, metrics=["R@5"], latency_queries=3)
+
+
+@pytest.mark.parametrize("queries", [1, 2, 3, 5])
+def test_few_queries_never_recommend_what_has_a_fraction_of_the_best_figure(queries):
+    """No difference can be shown with so few; that is no reason to take the quick one."""
+    found = few(queries, method("slow", GOOD, seconds=0.02), method("quick", [0] * NUMBER))
+    assert found.against_best["quick"].verdict == "no difference shown"
+    assert "Undecided" in found.recommendation and found.recommendation.endswith("use slow.")
+
+
+def test_undecided_says_how_many_queries_would_do_and_these_do():
+    ranks = np.random.default_rng(3).integers(1, 4, size=(2, 12))
+    first, second = method("first", ranks[0].tolist()), method("second", ranks[1].tolist())
+    found = few(12, first, second)
+    (other,) = found.against_best
+    needed = queries_needed(found, other)
+    assert f"about {needed}" in found.recommendation and "Undecided" in found.recommendation
+    values = {name: one.measured.values["nDCG@10"] for name, one in found.evaluations.items()}
+    more = np.resize(np.arange(12), needed)
+    assert paired_test(values[found.best][more], values[other][more]).verdict == "better"
+
+
+def test_between_equal_methods_of_one_cost_bm25_is_best():
+    found = run(method("TF-IDF", MIXED), method("BM25 (k1=0.9, b=0.4)", MIXED), method("engine", MIXED))
+    assert found.best == "BM25 (k1=0.9, b=0.4)"
+    assert found.recommendation.endswith("use BM25 (k1=0.9, b=0.4).")
+
+
+def test_a_better_method_of_the_same_cost_is_never_passed_over():
+    """Both are quicker than the best and not shown to be worse: the better one is used, whoever is quicker by a hair."""
+    nearly, less = [*MIXED[:-1], 10], [*MIXED[:-2], 10, 10]
+    found = run(method("slow", MIXED, seconds=0.02), method("TF-IDF", less), method("BM25", nearly, seconds=0.0005))
+    assert re.search(r"BM25 is [\d.]+ x quicker .*: use BM25,", found.recommendation)
+
+
+def test_a_method_that_is_a_lane_is_named_as_one():
+    found = run(method("genrail", POOR), method("BM25", GOOD))
+    told = replace(found, lanes={"BM25": ("genrail", "bm25")})
+    assert 'use BM25, the lane "bm25" of genrail' in told.recommendation
+    assert told.to_dict()["lanes"] == {"BM25": "bm25"}
 
 
 @pytest.mark.parametrize(

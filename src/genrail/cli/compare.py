@@ -18,8 +18,10 @@ __all__ = ["compare"]
 
 def compare(
     engine: EngineFolder,
-    queries: Annotated[Path, typer.Option("--queries", help="Queries: id and text; or irds:ID.")],
-    qrels: Annotated[Path, typer.Option("--qrels", help="Which items are right for which query; or irds:ID.")],
+    queries: Annotated[Path | None, typer.Option("--queries", help="Queries: id and text; or irds:ID.")] = None,
+    qrels: Annotated[
+        Path | None, typer.Option("--qrels", help="Which items are right for which query; or irds:ID.")
+    ] = None,
     interactions: Annotated[
         Path | None, typer.Option("--interactions", help="Who took what, in order: compares recommendations too.")
     ] = None,
@@ -28,25 +30,29 @@ def compare(
     ] = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write a page with tables and pictures here.")] = None,
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown here.")] = None,
-    metric: Annotated[str, typer.Option("--metric", help="The metric that decides.")] = "nDCG@10",
+    metric: Annotated[
+        str, typer.Option("--metric", help="The metric that decides between search methods.")
+    ] = "nDCG@10",
     seed: Annotated[int, typer.Option("--seed", help="Of resampling and of the queries to choose on.")] = 0,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Compare an engine with every classical method its catalogue allows, and say which to use."""
+    """Compare an engine with its lanes and every classical method its catalogue allows, and say which to use."""
     with errors_as_sentences(debug):
         from genrail.catalog import Interactions, read_qrels, read_queries
-        from genrail.cli.rivals import compare_next_items, compare_search
         from genrail.engine import Engine
+        from genrail.engine import compare as compare_engine
+        from genrail.errors import SettingsError
 
-        asked, judged = read_queries(queries), read_qrels(qrels)
-        events = Interactions.read(interactions) if interactions is not None else None
-        trained = read_queries(trained_on) if trained_on is not None else None
-        loaded = Engine.load(engine)
-        found = {}
+        if (queries is None) != (qrels is None) or (queries is None and interactions is None):
+            raise SettingsError("nothing to compare on: give --queries and --qrels, or --interactions, or all of them")
+        asked = None if queries is None else read_queries(queries)
+        judged = None if qrels is None else read_qrels(qrels)
+        events = None if interactions is None else Interactions.read(interactions)
+        trained = None if trained_on is None else read_queries(trained_on)
         with stage_progress(quiet=json) as progress:
-            found["search"] = compare_search(
-                loaded,
+            found = compare_engine(
+                Engine.load(engine),
                 asked,
                 judged,
                 interactions=events,
@@ -55,14 +61,12 @@ def compare(
                 trained=trained,
                 progress=progress,
             )
-        if events is not None:
-            with stage_progress(quiet=json) as progress:
-                found["next item"] = compare_next_items(loaded, events, seed=seed, progress=progress)
-        _write(found, report, markdown)
+        both = {found.task: found} | ({} if found.next_item is None else {found.next_item.task: found.next_item})
+        _write(both, report, markdown)
         if json:
-            print_json({**found.pop("search").to_dict(), **{name: one.to_dict() for name, one in found.items()}})
+            print_json(found.to_dict())
             return
-        for name, one in found.items():
+        for name, one in both.items():
             columns, rows = one.rows()
             print_table(f"{name}: {len(one.queries)} queries", columns, rows)
             for sentence in (*one.remarks(), one.recommendation):
@@ -71,9 +75,10 @@ def compare(
 
 def _write(found: dict[str, Comparison], report: Path | None, markdown: Path | None) -> None:
     """Write a page and a Markdown file; the recommendations' ones beside those of search."""
+    first = next(iter(found))
     for name, one in found.items():
         for path, write in ((report, one.write_html), (markdown, one.write_markdown)):
             if path is not None:
-                own = path if name == "search" else path.with_name(f"{path.stem}-{name.replace(' ', '-')}{path.suffix}")
+                own = path if name == first else path.with_name(f"{path.stem}-{name.replace(' ', '-')}{path.suffix}")
                 write(own)
                 note(f"wrote {own}")

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import SettingsError
+from genrail.types import Progress
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -40,14 +41,6 @@ Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[st
 
 Rows = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float64]
-
-
-class Progress(Protocol):
-    """Hear how far long work has come."""
-
-    def __call__(self, stage: str, done: int, total: int, /) -> None:
-        """Hear that `done` of `total` parts of a stage are behind us."""
-        ...
 
 
 class Trace(Protocol):

@@ -13,8 +13,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from genrail.ranking.learning import GradedShares
-from genrail.ranking.weights import ascend
+from genrail.ranking.weights import GradedShares, ascend
 from genrail.rng import generator
 
 __all__ = ["CONSTANT", "Answers", "Mixture", "features", "learn_mixture"]
@@ -153,7 +152,7 @@ def learn_mixture(
     shrunk = len(questions) / (len(questions) + EVIDENCE)
     folds = generator(seed, "mixture", "folds").permutation(len(questions)) % FOLDS
     for fold in range(FOLDS):
-        learnt = _climbed(_part(shares, folds != fold), start, cutoff)
+        learnt = _climbed(_part(shares, folds != fold), start)
         tested = _part(shares, folds == fold)
         held_out[folds == fold] = tested.by_query(_between(start, learnt, shrunk))
     figures = {"prior": shares.ndcg(start), "mixture": float(held_out.mean())}
@@ -163,7 +162,7 @@ def learn_mixture(
         single[number] = 1.0
         figures[name], alone[name] = shares.ndcg(single), single
     best = max(alone, key=lambda name: figures[name])
-    weights = _between(start, _climbed(shares, start, cutoff), shrunk)
+    weights = _between(start, _climbed(shares, start), shrunk)
     if figures["prior"] >= figures["mixture"]:
         weights = start
     if figures[best] > max(figures["prior"], figures["mixture"]):
@@ -177,8 +176,8 @@ def _between(start: Float, learnt: Float, share: float) -> Float:
     return mixed
 
 
-def _climbed(shares: GradedShares, start: Float, cutoff: int) -> Float:
-    weights, _ = ascend(shares, cutoff, start)
+def _climbed(shares: GradedShares, start: Float) -> Float:
+    weights, _ = ascend(shares, start)
     return weights
 
 
