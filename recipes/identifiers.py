@@ -57,7 +57,7 @@ def one_way(way: str, folder: Path, arguments: argparse.Namespace, seed: int, ve
     assert part is not None
     pairs = adjacent_pairs(split.train.offsets, split.train.rows)
     codes = max(2, min(256, len(catalog) // 4))
-    quality = measure(part.table, codes=codes, vectors=encoder.encode(catalog.texts()), copurchased=pairs)  # type: ignore[arg-type]
+    quality = measure(part.table, codes=codes, vectors=encoder.encode(catalog.texts()), copurchased=pairs)
     found = evaluate_next_item(engine, split.test.sample(arguments.users, 0), catalog, metrics=METRICS, k=10,
                                latency_queries=0)  # fmt: skip
     depths = quality.depths[:DEPTHS]

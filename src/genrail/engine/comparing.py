@@ -13,7 +13,7 @@ from genrail.engine.engine import Engine
 from genrail.engine.live import silent
 from genrail.engine.rivals import Rivals, built_rivals
 from genrail.errors import GenrailError, QueryError, SettingsError
-from genrail.evaluation import Comparison, HeldOut, Qrels, compare_evaluations, evaluate
+from genrail.evaluation import Comparison, Evaluation, HeldOut, Qrels, compare_evaluations, evaluate
 from genrail.evaluation import compare as compare_retrievers
 from genrail.evaluation.building import BuildCost, folder_bytes
 from genrail.evaluation.comparison import NEXT_ITEM
@@ -151,7 +151,7 @@ def _search(
         costs={name: cost for name, cost in costs.items() if name in found.evaluations},
         choices=(_split_sentence(validation, test), *choices, *_lanes_sentence(rivals)),
         traps=query_traps(_words(test), _words(validation), trained, engine.catalog.titles),
-        lanes=rivals.lanes,
+        lanes={name: lane for name, lane in rivals.lanes.items() if name in found.evaluations},
     )
 
 
@@ -165,23 +165,17 @@ def _next_items(
     progress: Progress,
 ) -> Comparison:
     """Compare the methods that read histories on each user's last event, for some of the users."""
-    methods = {**({} if engine is None else {engine.name: engine}), **rivals.methods}
-    catalog = next((found for one in methods.values() if (found := getattr(one, "catalog", None)) is not None), None)
+    methods: dict[str, Retriever] = {**({} if engine is None else {engine.name: engine}), **rivals.methods}
+    catalogs = [getattr(method, "catalog", None) for method in methods.values()]
+    catalog: Catalog | None = next((one for one in catalogs if one is not None), None)
     if catalog is None:
         raise SettingsError("there is nothing to compare; give at least one retriever that has a catalogue")
     split = leave_last_out(interactions.sequences(catalog), items=len(catalog))
     if not len(split.test):
         raise QueryError("no user has three events or more in this catalogue; there is nothing to test on")
     held_out = split.test.sample(users, seed)
-    evaluations, failures = {}, dict(rivals.failures)
-    for name, method in methods.items():
-        try:
-            found = evaluate_next_item(
-                method, held_out, catalog, exclude_seen=exclude_seen, progress=partial(progress, name)
-            )
-            evaluations[name] = replace(found, name=name)
-        except Exception as error:  # whatever a method raises, the others must go on
-            failures[name] = f"{type(error).__name__}: {error}"
+    evaluations, crashed = _asked_each(methods, held_out, catalog, exclude_seen, progress)
+    failures = {**rivals.failures, **crashed}
     if not evaluations:
         raise GenrailError("every method failed: " + "; ".join(f"{name}: {why}" for name, why in failures.items()))
     asked, qrels = _as_search(held_out, catalog, exclude_seen)
@@ -205,6 +199,23 @@ def _next_items(
         traps=tuple(traps),
         lanes=rivals.lanes,
     )
+
+
+def _asked_each(
+    methods: Mapping[str, Retriever], held_out: HeldOut, catalog: Catalog, exclude_seen: bool, progress: Progress
+) -> tuple[dict[str, Evaluation], dict[str, str]]:
+    """Ask each method for the next items; give the evaluations, and the message of each method that crashed."""
+    evaluations: dict[str, Evaluation] = {}
+    failures: dict[str, str] = {}
+    for name, method in methods.items():
+        try:
+            found = evaluate_next_item(
+                method, held_out, catalog, exclude_seen=exclude_seen, progress=partial(progress, name)
+            )
+            evaluations[name] = replace(found, name=name)
+        except Exception as error:  # whatever a method raises, the others must go on
+            failures[name] = f"{type(error).__name__}: {error}"
+    return evaluations, failures
 
 
 class Named:

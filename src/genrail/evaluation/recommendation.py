@@ -47,10 +47,19 @@ def queries_needed(found: Differences, name: str) -> int | None:
     mean = float(differences.mean())
     if mean == 0.0 or len(differences) < 2:
         return None
-    alpha = found.against_best[name].alpha / len(found.against_best)
-    deviations = NormalDist().inv_cdf(1 - alpha / 2) + NormalDist().inv_cdf(POWER)
+    deviations = NormalDist().inv_cdf(1 - _level(found, name) / 2) + NormalDist().inv_cdf(POWER)
     by_spread = math.ceil((deviations * float(differences.std(ddof=1)) / mean) ** 2)
-    return max(by_spread, math.ceil(1 + math.log2(1 / alpha)))  # fewer have too few sign patterns for any test
+    return max(by_spread, _fewest(found, name))
+
+
+def _level(found: Differences, name: str) -> float:
+    """Give the error rate that is left for one of several comparisons."""
+    return found.against_best[name].alpha / len(found.against_best)
+
+
+def _fewest(found: Differences, name: str) -> int:
+    """Count the queries below which there are too few sign patterns to show any difference, however large."""
+    return math.ceil(1 + math.log2(1 / _level(found, name)))
 
 
 def _choice(found: Differences) -> str:
@@ -70,7 +79,7 @@ def _choice(found: Differences) -> str:
 def _bearable(found: Differences, name: str) -> bool:
     """Tell whether a method is not shown to be worse, and would lose little even at the low end of the interval."""
     test = found.against_best[name]
-    if test.verdict != NO_DIFFERENCE or test.difference.low is None:
+    if test.verdict != NO_DIFFERENCE or test.difference.low is None or _counted(found) < _fewest(found, name):
         return False
     return -test.difference.low <= BEARABLE * _mean(found, found.best)
 
@@ -116,7 +125,7 @@ def _undecided(found: Differences, rivals: list[str]) -> str:
     gap = _mean(found, best) - _mean(found, nearest)
     needed, counted = queries_needed(found, nearest), _counted(found)
     if gap == 0.0:
-        return f"Undecided, since {nearest} reaches the same figure with other queries right: {_use(found, best)}."
+        return f"Undecided, since {nearest} reaches the same figure: {_use(found, best)}."
     takes = "" if needed is None or needed <= counted else f", which would take about {needed}"
     return (
         f"Undecided: these queries do not show whether {nearest}, {gap:.4f} below, is worse{takes}; until then "
