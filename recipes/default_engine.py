@@ -120,7 +120,7 @@ def measure(folder: Path, arguments: argparse.Namespace, seed: int, vectors: Pat
     started = time.perf_counter()
     engine = Engine.build(
         catalog,
-        interactions=events,
+        interactions=_without_last(events, catalog) if events is not None and arguments.papers_split else events,
         queries=None if train is None else train.queries,
         qrels=None if train is None else train.qrels,
         encoder=TextEncoder.load(max_tokens=arguments.max_tokens, cache=vectors),
@@ -151,9 +151,7 @@ def measure(folder: Path, arguments: argparse.Namespace, seed: int, vectors: Pat
     for name, table in tables.items():
         show(f"{folder.name}, seed {seed}, {name}", table, METRICS if name == "words" else METRICS[:4])
         facts[name] = {key: one.means for key, one in table.items()}
-    print(
-        json.dumps({name: facts[name] for name in ("words", "histories") if name in facts and "p50 ms" in facts[name]})
-    )
+    print(json.dumps({name: value for name, value in facts.items() if name.startswith("latency")}), flush=True)
     return facts
 
 
@@ -165,6 +163,20 @@ def _pasts(events: Interactions, catalog: Catalog) -> Any:
             yield [catalog.item_ids[row] for row in rows.tolist()]
 
 
+def _without_last(events: Interactions, catalog: Catalog) -> Interactions:
+    """Leave out each user's last event, so that the engine holds out, and never learns from, the one before it."""
+    sequences = events.sequences(catalog)
+    ids = catalog.item_ids
+    ends = sequences.offsets[1:] - 1
+    return Interactions.from_sequences(
+        {
+            user: [ids[row] for row in sequences.rows[begin:end].tolist()]
+            for user, begin, end in zip(sequences.user_ids, sequences.offsets[:-1], ends, strict=True)
+            if end > begin
+        }
+    )
+
+
 def main() -> None:
     """Measure one folder, once for each seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -172,6 +184,11 @@ def main() -> None:
     parser.add_argument("--title-only", action="store_true", help="read the titles and no further text")
     parser.add_argument("--no-train", action="store_true", help="do not give the engine the training queries")
     parser.add_argument("--max-tokens", type=int, default=256, help="where texts are cut for the text encoder")
+    parser.add_argument(
+        "--papers-split",
+        action="store_true",
+        help="as in papers: the engine learns from all but each user's last two events (as a shop: all but the last)",
+    )
     parser.add_argument("--users", type=int, help="test only so many users")
     parser.add_argument("--seeds", type=int, default=1, help="repeat with so many seeds")
     parser.add_argument("--epochs", type=int, help="of the native model, at most")

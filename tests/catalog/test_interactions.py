@@ -72,7 +72,7 @@ def test_what_is_saved_is_loaded(tmp_path_factory, rows):
 
 def test_rows_and_sequences_give_the_same(tmp_path):
     files = {
-        "rows.csv": "user_id,item_id,timestamp,rating\nx,a,1,5\ny,c,1,4\nx,b,2,1\n",
+        "rows.csv": "user_id,item_id,timestamp,rating\nx,a,1,5\ny,c,1,4\nx,b,2,3\n",
         "rows.tsv": "user\titem\ttime\nx\ta\t1\ny\tc\t1\nx\tb\t2\n",
         "rows.inter": "user_id:token\titem_id:token\ttimestamp:float\nx\ta\t1.0\ny\tc\t1.0\nx\tb\t2.0\n",
         "rows.jsonl": "".join(f'{{"user":"{user}","asin":"{item}","ts":{time}}}\n' for user, item, time in ROWS),

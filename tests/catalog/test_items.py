@@ -169,10 +169,10 @@ def test_control_characters_never_reach_a_title(title, kept):
 
 
 def test_ids_are_kept_to_the_letter_or_refused():
-    odd = [" a", "a", "A", "ä", "a" * 300, "1", "01", "/../x", "id with space"]
+    odd = ["a", "A", "ä", "a" * 300, "1", "01", "/../x", "id with space", "NULL", "1e5", "x,y"]
     catalog = Catalog.from_items(items(*odd))
     assert catalog.item_ids == odd
-    catalog = Catalog.from_items(items("ok", "bad\x1b", "bad\u202e", "bad\n"))
+    catalog = Catalog.from_items(items("ok", "bad\x1b", "bad\u202e", "ba\nd"))
     assert catalog.item_ids == ["ok"]
     assert [row for row, _ in catalog.report.refused] == [2, 3, 4]
 
@@ -224,7 +224,7 @@ def test_types_of_a_file_without_types(tmp_path):
         "mixed": ["12", "x"],
         "empty": [None, None],
         "signed": [3.0, -0.5],
-        "huge": pytest.approx([123456789012345678901234567890.0, 1.0]),
+        "huge": ["123456789012345678901234567890", "1"],
     }
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from genrail.catalog import Catalog, Limits
-from genrail.catalog.readers import _repetitive, read_table
+from genrail.catalog.parquet_files import _repetitive
+from genrail.catalog.readers import read_table
 from genrail.errors import CatalogError
 
 ROWS = [
@@ -210,7 +211,7 @@ def test_a_parquet_file_of_many_types(tmp_path):
     ).with_columns(pl.col("when").str.to_date())
     frame.write_parquet(tmp_path / "a.parquet")
     catalog = Catalog.read(tmp_path / "a.parquet")
-    assert catalog.attributes(0)["tags"] == "wool|warm"
+    assert catalog.attributes(0)["tags"] == ["wool", "warm"]
     assert catalog.attributes(0)["when"] == "2024-05-01"
     assert catalog.attributes(0)["huge"] == str(2**63)
     assert "rating" not in catalog.attributes(1)

@@ -4,6 +4,8 @@ import csv
 import gzip
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 
@@ -243,3 +245,114 @@ def test_titles_cannot_steer_the_terminal(tmp_path):
     assert "\x1b[31m" not in output
     assert "\u202e" not in output
     assert "[bold]clog[/bold]" in output
+
+
+# --- accounts, options, the unexpected -------------------------------------------------------------------------------
+
+
+def flat(result):
+    return " ".join(result.output.split())
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Build an engine whose columns are text, number and tags."""
+    folder = tmp_path_factory.mktemp("small")
+    rows = [{"sku": f"0{n}", "name": f"boot {n}", "price": f"{n}.5", "zip": f"0{n}234"} for n in range(1, 6)]
+    write_csv(folder / "a.csv", [*rows, {"sku": "x,y", "name": "clog", "price": "N/A", "zip": "99999"}])
+    good("build", folder / "a.csv", "--encoder", "hashing", "--max-seconds", 0.3, "--out", folder / "e")
+    return folder
+
+
+def test_every_command_that_reads_prints_the_same_account(small, tmp_path):
+    engine = tmp_path / "e"
+    shutil.copytree(small / "e", engine)
+    new = mistake(tmp_path, "new.csv", "sku,name,price,zip\n7,wool hat,5,00700\n8\n,,,\n")
+    account = json.loads(good("add", engine, new, "--json").stdout)["account"]
+    assert (account["rows_in"], account["indexed"], [row for row, _ in account["refused"]]) == (3, 1, [2, 3])
+    changes = mistake(tmp_path, "changes.csv", "sku;zip\n01;007\n9\n")
+    found = good("update", engine, changes)
+    assert "2 rows in = 1 updated + 1 refused" in flat(found)
+    assert "row 2: 1 value where 2 columns are" in flat(found)
+    answer = json.loads(good("search", engine, "boot", "--where", "zip = '007'", "--json").stdout)
+    assert [hit["attributes"]["zip"] for hit in answer["hits"]] == ["007"]
+    wrong = run("add", engine, mistake(tmp_path, "wrong.csv", "sku,name,price\n9,sock,cheap\n"))
+    assert wrong.exit_code == 2
+    assert 'column "price" holds numbers, and "cheap" in row 1 is none' in flat(wrong)
+
+
+def test_events_give_an_account_and_strangers_are_refused(small, tmp_path):
+    log = mistake(tmp_path, "log.csv", "user,item,rating\nu,1,5\nu,01,5\nu,02,1\nv,02,4\nv,zzz,5\n,01,5\n")
+    found = good("build", small / "a.csv", "--interactions", log, "--encoder", "hashing", "--max-seconds", 0.3,
+                 "--out", tmp_path / "e")  # fmt: skip
+    assert "6 rows in = 2 used + 1 of low rating + 2 of unknown items + 1 refused" in flat(found)
+    assert "ids look like 1, zzz" in flat(found)
+    strangers = mistake(tmp_path, "strangers.csv", "user,item\n" + "".join(f"u,p{n}\n" for n in range(30)))
+    refused = run("build", small / "a.csv", "--interactions", strangers, "--out", tmp_path / "none")
+    assert refused.exit_code == 2
+    assert "(100%) are of items that the catalogue does not hold" in flat(refused)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "advice"),
+    [
+        (b"idd,titel\n1,x\n", [], "--id ..."),
+        (b"id,words\n1,x\n", [], "--title ..."),
+        ("id,title\n1,caf\xe9\n".encode("cp1252"), [], "--encoding (such as cp1252)"),
+        (b"id,title\n1,x\n", ["--format", "xml"], '--format "xml"'),
+        (b"id,title\n1,x\n", ["--encoding", "nothing"], "--encoding by its Python name"),
+        (b"id,title\n1,x\n", ["--min-rating", "low", "--interactions", "a.csv"], "--min-rating"),
+    ],
+)
+def test_advice_names_options(tmp_path, data, options, advice):
+    (tmp_path / "a.csv").write_bytes(data)
+    result = run("build", tmp_path / "a.csv", "--out", tmp_path / "e", *options)
+    assert result.exit_code == 2
+    assert advice in flat(result)
+    assert not re.search(r"\b(item_id|title|format|encoding)=", flat(result))
+
+
+def test_a_history_can_name_ids_with_commas(small):
+    for given in (["x,y"], ['"x,y", 01'], ['["x,y", "01"]'], ["01", "--history", "x,y"]):
+        answer = json.loads(good("recommend", small / "e", "--history", *given, "-k", 3, "--json").stdout)
+        assert answer["warnings"] == []
+        assert "x,y" not in {hit["item_id"] for hit in answer["hits"]}
+    assert run("recommend", small / "e", "--history", "[1").exit_code == 2
+
+
+def test_what_nobody_expected_is_one_sentence_and_a_file(small, monkeypatch):
+    def broken(*_, **__):
+        raise ZeroDivisionError("all by itself")
+
+    monkeypatch.setattr("genrail.engine.engine.Engine.search_batch", broken)
+    result = run("search", small / "e", "boot")
+    assert result.exit_code == 1
+    assert "did not expect (ZeroDivisionError: all by itself)" in flat(result)
+    where = re.search(r"traceback is in (\S+?),", flat(result)).group(1)
+    assert "in broken" in open(where).read()
+    os.remove(where)
+    assert "Traceback" not in result.output
+
+
+def test_a_stop_while_modules_load_is_quiet():
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys\nclass Stop:\n def find_spec(self, *_):\n  raise KeyboardInterrupt\n"
+         "from genrail.cli.main import run\nsys.meta_path.insert(0, Stop())\nrun()"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_a_terminal_that_cannot_show_a_title_stops_nothing(small, tmp_path):
+    shop = mistake(tmp_path, "a.csv", "sku,name\n1,boot \u9769\u9774\n2,clog\n")
+    good("build", shop, "--encoder", "hashing", "--max-seconds", 0.3, "--out", tmp_path / "e")
+    narrow = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    script = "from genrail.cli.main import run; run()"
+    for options in (["--json"], []):
+        done = subprocess.run(
+            [sys.executable, "-c", script, "search", tmp_path / "e", "boot", *options],
+            capture_output=True, check=True, env=narrow,
+        )  # fmt: skip
+        if options:
+            assert "boot \u9769\u9774" in {hit["title"] for hit in json.loads(done.stdout)["hits"]}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from genrail.constraints import LiveTrie, Trie, warm_up
+from genrail.constraints import LiveTrie, Trie, warm_up, warming
+from genrail.constraints.checks import token_type
 from genrail.constraints.kernels import best_continuations, pick_beams
 from genrail.constraints.merging import best_of_two
 
@@ -42,3 +43,23 @@ def test_neither_mapped_files_nor_live_changes_compile_again(tmp_path, vocab_siz
     for index in (trie, loaded, live, LiveTrie.load(tmp_path / "live"), live.compact(), loaded.remove([2])):
         walk(index)
     assert compiled_forms() == before
+
+
+@pytest.mark.parametrize(("vocab_size", "bits"), [(2, 8), (256, 8), (257, 16), (65_536, 16), (65_537, 32)])
+def test_only_the_width_of_the_vocabulary_is_compiled(vocab_size, bits):
+    assert warming._widths(vocab_size) == [bits]
+    assert Trie.from_flat([1, 0], [0, 2], vocab_size, end_token=0).rows.dtype == token_type(vocab_size)
+
+
+def test_it_tells_whether_kernels_have_to_be_compiled(monkeypatch):
+    seen = []
+    warm_up(vocab_size=200, progress=lambda stage, done, total: seen.append((stage, done, total)))
+    assert [done for _, done, _ in seen] == [*range(len(seen) - 1), warming.STEPS]
+    assert {(stage, total) for stage, _, total in seen} == {("kernels for 8-bit tokens", warming.STEPS)}
+    assert warming.is_warm(vocab_size=200)
+
+    class NeverCompiled:
+        signatures = ()
+
+    monkeypatch.setattr(warming, "best_of_two", NeverCompiled())
+    assert not warming.is_warm(vocab_size=200)

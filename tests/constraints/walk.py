@@ -53,7 +53,7 @@ def _compare(index, oracle, found, expected, prefixes, subsets, allowed, end_tok
             tokens, counts = index.children(state, subsets[q])
             assert dict(zip(tokens.tolist(), counts.tolist(), strict=True)) == oracle.children(prefix, allowed[q])
             assert tokens.tolist() == sorted(tokens.tolist())
-            assert found.complete[q, i] == (not oracle.children(prefix))
+            assert found.complete[q, i] == (not oracle.children(prefix, allowed[q]))
             if end_token is not None:
                 assert found.complete[q, i] == (token == end_token)
 

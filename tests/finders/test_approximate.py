@@ -14,6 +14,8 @@ from genrail.errors import DamagedError, MissingPackageError, SettingsError
 from genrail.finders import Dense
 from genrail.finders import approximate as module
 from genrail.finders.approximate import Cells, CellSettings, wants_cells
+from genrail.finders.readings import pack
+from genrail.finding import Added, Change
 from genrail.types import Query
 
 ROWS, WIDTH = 6000, 16
@@ -175,3 +177,21 @@ def test_dense_does_not_import_faiss_unless_it_is_used():
 
     code = "import sys, genrail.finders; genrail.finders.Dense; print('faiss' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
+def test_items_that_came_later_are_found_beside_the_cells_and_taken_into_them(shop, cells):
+    """Added vectors are scored one by one until `compact`; filters and removals hold for them too."""
+    random = np.random.default_rng(5)
+    new = [{"id": f"new{row}", "title": f"item {row}", "price": 3} for row in range(30)]
+    catalog = shop.add(new).remove(["new7", "i5"])
+    vectors = Drawn.vectors[random.integers(0, 50, size=30)]
+    rows = range(ROWS, ROWS + 30)
+    grown = cells.grow(catalog, Change((Added.of(catalog, rows, pack(vectors)),), np.array([5, ROWS + 7])))
+    whole = Dense(catalog, Drawn(), vectors=np.concatenate([clustered(ROWS), vectors]), index="exact")
+    for finder in (grown, grown.compact()):
+        for text in ("1", "2"):
+            found, right = (one.search(text, k=40, where="price = 3") for one in (finder, whole))
+            assert found.item_ids == right.item_ids
+            assert not {"new7", "i5"} & set(finder.search(text, k=200).item_ids)
+    assert grown.pending > 0 and grown.compact().pending == 0
+    assert cells.search("1", k=5) == cells.search("1", k=5) and len(cells.catalog) == ROWS

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from genrail.finders import (
     BM25Recipe,
@@ -10,10 +13,20 @@ from genrail.finders import (
     DenseRecipe,
     ItemKNNRecipe,
     LateInteractionRecipe,
+    LookupRecipe,
     PopularityRecipe,
     TFIDFRecipe,
 )
-from tests.contracts.finder import FinderContract
+from genrail.finding import Data, FilterCache, recipe_named, resolve
+from tests.contracts.finder import (
+    FinderContract,
+    changed,
+    item,
+    quiet,
+    random_pasts,
+    random_queries,
+    random_shop,
+)
 
 
 class TestBM25(FinderContract):
@@ -79,3 +92,79 @@ class TestTIGER(FinderContract):
         return TigerRecipe(
             small, TigerTraining(LoopSettings(epochs=1, learning_rate=0.01, warm_up=2), batch=32), beam=4
         )
+
+
+class TestLookup(FinderContract):
+    tolerance = 0.0
+
+    def recipe(self):
+        return LookupRecipe()
+
+
+class TestTwoTower(FinderContract):
+    def recipe(self):
+        pytest.importorskip("torch")
+        from genrail.finders import TwoTowerRecipe
+        from genrail.training.loop import LoopSettings
+        from genrail.training.two_tower import TwoTowerSettings
+
+        loop = LoopSettings(epochs=1, learning_rate=0.01, warm_up=2)
+        return TwoTowerRecipe(TwoTowerSettings(loop=loop, rounds=1, hard_negatives=4, kept=(0.0, 1.0)))
+
+
+EQUAL_WHEN_ANEW = {
+    "bm25": 1e-12,
+    "tfidf": 1e-6,
+    "dense": 1e-6,
+    "late-interaction": 0.02,  # bytes: the projection is that of the first catalogue
+    "lookup": 0.0,
+}
+
+
+@pytest.mark.parametrize("kind", EQUAL_WHEN_ANEW)
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=5, deadline=None)
+def test_growing_equals_building_anew(kind, seed):
+    """Add, update and remove; a finder of the last catalogue scores every row the same."""
+    random = np.random.default_rng(seed)
+    wide = {"dimensions": None} if kind == "late-interaction" else {}
+    recipe = recipe_named(kind, wide)
+    catalog = random_shop(1, 12)
+    finder = recipe.build(Data(catalog, text_encoder="hashing"), quiet)
+    for number in range(4):
+        change = random.integers(3)
+        ids = [item_id for item_id, live in zip(catalog.item_ids, catalog.live, strict=True) if live]
+        if change == 0:
+            later = catalog.add([item(100 + number, random), item(200 + number, random)])
+        elif change == 1:
+            later = catalog.update([{**item(0, random), "id": str(random.choice(ids))}])
+        else:
+            later = catalog.remove([str(random.choice(ids))])
+        finder, catalog = changed(finder, catalog, later), later
+    anew = recipe.build(Data(catalog, text_encoder="hashing"), quiet)
+    requests = [resolve(query, catalog, FilterCache(catalog)) for query in random_queries(catalog, seed)]
+    for ours, theirs, request in zip(finder.scores(requests), anew.scores(requests), requests, strict=True):
+        allowed = request.allowed
+        np.testing.assert_allclose(
+            ours[allowed], theirs[allowed], atol=EQUAL_WHEN_ANEW[kind], rtol=EQUAL_WHEN_ANEW[kind]
+        )
+
+
+@pytest.mark.parametrize("kind", ["popularity", "cooccurrence", "item-knn"])
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=5, deadline=None)
+def test_growing_equals_building_anew_on_the_same_events(kind, seed):
+    """Add items nobody took, and change texts: an item keeps what is known of it in its new row."""
+    random = np.random.default_rng(seed)
+    catalog = random_shop(1, 12)
+    pasts = random_pasts(catalog, seed)
+    finder = recipe_named(kind).build(Data(catalog, pasts), quiet)
+    for number in range(4):
+        change = random.integers(2)
+        known = {**item(0, random), "id": str(random.choice(catalog.item_ids))}
+        later = catalog.add([item(100 + number, random)]) if change else catalog.update([known])
+        finder, catalog = changed(finder, catalog, later), later
+    anew = recipe_named(kind).build(Data(catalog, pasts), quiet)
+    requests = [resolve(query, catalog, FilterCache(catalog)) for query in random_queries(catalog, seed)]
+    for ours, theirs, request in zip(finder.scores(requests), anew.scores(requests), requests, strict=True):
+        np.testing.assert_allclose(ours[request.allowed], theirs[request.allowed], atol=1e-6)

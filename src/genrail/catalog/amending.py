@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from genrail.catalog.columns import frame_and_mixed
 from genrail.catalog.items import Catalog
+from genrail.catalog.tables import Table
+from genrail.catalog.values import TAGS
 from genrail.errors import CatalogError
 
 __all__ = ["amend"]
@@ -36,14 +39,20 @@ def amend(catalog: Catalog, items: Catalog | Sequence[Mapping[str, Any]]) -> tup
     >>> rows, later.titles, later.where("price < 6").tolist()
     ([1], ['Boot', 'Clog'], [False, True])
     """
-    completed, rows = _completed(catalog, _dictionaries(catalog, items))
-    # Appending checks and aligns names and types by the rules of the catalogue; then each row moves to its place.
-    longer = catalog.update(completed).frame
-    columns = [
-        column[: len(catalog)].scatter(rows, column[len(catalog) :]) if len(catalog) else column
-        for column in longer.get_columns()
-    ]
-    frame = pl.DataFrame(columns)
+    given = _dictionaries(catalog, items)
+    rows = _rows(catalog, given)
+    # Appending checks names and types by the rules of the catalogue; then each row moves to its place.
+    longer = catalog.update(_completed(catalog, given, rows)).frame
+    order = np.arange(len(catalog))
+    order[rows] = len(catalog) + np.arange(len(rows))
+    frame = pl.DataFrame(
+        [
+            column.gather(order)
+            if column.dtype == TAGS  # which Polars cannot scatter
+            else column[: len(catalog)].scatter(rows, column[len(catalog) :])
+            for column in longer.get_columns()
+        ]
+    )
     return Catalog(frame, catalog.live.copy(), catalog.columns, catalog.report, catalog._lookup), rows
 
 
@@ -56,8 +65,8 @@ def _dictionaries(catalog: Catalog, items: Catalog | Sequence[Mapping[str, Any]]
     return [{names.get(name, name): value for name, value in row.items()} for row in live.to_dicts()]
 
 
-def _completed(catalog: Catalog, given: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[int]]:
-    """Fill in what the items do not give, and find their rows."""
+def _rows(catalog: Catalog, given: list[dict[str, Any]]) -> list[int]:
+    """Find the rows of the items."""
     name = catalog.columns.item_id
     if not given:
         raise CatalogError("there is nothing to update; give at least one item")
@@ -70,5 +79,22 @@ def _completed(catalog: Catalog, given: list[dict[str, Any]]) -> tuple[list[dict
         unknown = [ids[place] for place in np.flatnonzero(rows < 0).tolist()]
         named = ", ".join(repr(item_id) for item_id in unknown[:_NAMED])
         raise CatalogError(f"{len(unknown):,} ids are not in the catalogue and cannot be updated: {named}; add them")
-    before = catalog.frame[rows.tolist()].to_dicts()
-    return [{**old, **new} for old, new in zip(before, given, strict=True)], rows.tolist()
+    return [int(row) for row in rows]
+
+
+def _completed(catalog: Catalog, given: list[dict[str, Any]], rows: list[int]) -> pl.DataFrame:
+    """Take what the items give, in the types of the catalogue, and what it says already for the rest."""
+    frame, mixed = frame_and_mixed(given)
+    new, _ = catalog.typed(Table.of(frame, "the update", mixed))
+    before = catalog.frame[rows]
+    made = []
+    for column in new.get_columns():
+        named = pl.Series([column.name in item for item in given], dtype=pl.Boolean)
+        if column.name == catalog.columns.item_id:
+            column = before.get_column(column.name)  # as it is spelt in the catalogue
+        elif column.name in before.columns and not named.all():
+            old = before.get_column(column.name)
+            kind = column.dtype if old.null_count() == len(old) or column.dtype == pl.Float64 else old.dtype
+            column = column.cast(kind).zip_with(named, old.cast(kind))
+        made.append(column)
+    return before.with_columns(made)

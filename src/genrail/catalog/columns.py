@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
+from genrail.catalog.moments import MOMENT, unit_of
+from genrail.catalog.values import TAGS, converted, inferred, settled, tidy, written, written_column
 from genrail.errors import CatalogError
 
-__all__ = ["Columns", "canonical", "choose_columns", "find_column", "frame_of", "inferred", "nearest"]
+__all__ = [
+    "Columns",
+    "Typing",
+    "canonical",
+    "choose_columns",
+    "find_column",
+    "frame_and_mixed",
+    "frame_of",
+    "ids_of",
+    "nearest",
+    "plain_name",
+]
 
 # Names seen in shops' exports and in public data sets, most telling first; compared in lower case.
 ITEM_ID_NAMES = (
-    "item_id", "product_id", "sku", "asin", "parent_asin", "doc_id", "docid", "_id", "article_id", "movie_id",
-    "book_id", "id", "item", "product", "ean", "gtin", "isbn",
+    "item_id", "product_id", "sku", "asin", "parent_asin", "doc_id", "_id", "article_id", "movie_id", "book_id",
+    "track_id", "song_id", "news_id", "listing_id", "article_number", "id", "item", "product", "handle", "ean", "gtin",
+    "isbn",
 )  # fmt: skip
 TITLE_NAMES = (
     "title", "name", "product_name", "product_title", "item_name", "item_title", "display_name", "productDisplayName",
@@ -29,10 +47,8 @@ TITLE_NAMES = (
 _NOT_TEXT_ENDINGS = ("id", "ids", "sku", "asin", "ean", "gtin", "isbn", "upc", "url", "urls", "uri", "link", "image",
                      "images", "img", "path", "hash", "date", "time", "timestamp")  # fmt: skip
 
-_INTEGER = r"^[+-]?(0|[1-9]\d{0,17})$"  # no leading zeros: "00123" is an article number, not 123
-_NUMBER = r"^[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d{1,3})?$"
-_YES = ("true", "yes")
-_NO = ("false", "no")
+
+_TIME_ENDINGS = ("time", "timestamp", "ts", "date", "at", "on", "created", "updated")
 
 
 @dataclass(frozen=True)
@@ -66,8 +82,31 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f' (did you mean "{matches[0]}"?)' if matches else ""
 
 
-def _plain(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum() or letter == "_")
+def plain_name(name: str) -> str:
+    """Write a name so that spellings of one name are equal: `movieId`, `movie_id` and `Movie ID`.
+
+    >>> plain_name("Movie ID") == plain_name("movieId") == plain_name("movie_id")
+    True
+    """
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def likely_columns(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """List the columns whose names are known for a purpose, the most telling first.
+
+    Names spelt alike come before names spelt nearly alike, and a plain `id` after both.
+
+    >>> likely_columns(["Id", "movieId", "title"], ["movie_id", "id"])
+    ['movieId', 'Id']
+    """
+    lowered = {name.lower().replace("-", "_").replace(" ", "_"): name for name in reversed(names)}
+    plain = {plain_name(name): name for name in reversed(names)}  # the first of two alike wins
+    found: list[str] = []
+    for telling in (True, False):
+        names_known = [name for name in known if (name not in ("id", "_id")) == telling]
+        found += [lowered[name.lower()] for name in names_known if name.lower() in lowered]
+        found += [plain[plain_name(name)] for name in names_known if plain_name(name) in plain]
+    return list(dict.fromkeys(found))
 
 
 def find_column(
@@ -80,7 +119,7 @@ def find_column(
         given: What the caller said, or None to guess.
         known: Names that this column usually has, most telling first.
         what: How errors call it ("item id").
-        argument: The argument that names it ("item_id").
+        argument: The argument that names it ("item_id"); empty where there is none.
         source: The file.
 
     Raises:
@@ -91,47 +130,93 @@ def find_column(
         if given in names:
             return given
         raise CatalogError(f'{source}: there is no column "{given}"{nearest(given, names)}; the columns are: {listed}')
-    plain = {_plain(name): name for name in reversed(names)}  # the first of two alike wins
-    for candidate in known:
-        if _plain(candidate) in plain:
-            return plain[_plain(candidate)]
-    near = (name for candidate in known for name in difflib.get_close_matches(_plain(candidate), list(plain), 1, 0.7))
+    if found := likely_columns(names, known):
+        return found[0]
+    plain = {plain_name(name): name for name in reversed(names)}
+    near = (
+        name for candidate in known for name in difflib.get_close_matches(plain_name(candidate), list(plain), 1, 0.7)
+    )
     guess = next(near, None)
     hint = f' (perhaps "{plain[guess]}"?)' if guess else ""
-    raise CatalogError(
-        f"{source}: no column looks like the {what}; name it with {argument}=...{hint}; the columns are: {listed}"
-    )
+    cure = f"name it with {argument}=..." if argument else f'call it "{known[0]}" in the file'
+    raise CatalogError(f"{source}: no column looks like the {what}; {cure}{hint}; the columns are: {listed}")
+
+
+@dataclass(frozen=True)
+class Typing:
+    """Say what is known about the types of a table before its columns are settled.
+
+    Args:
+        source: The file, for messages.
+        rows: Number in the file of each row.
+        typed: False when all columns are strings, so that numbers and the rest are still to be recognised.
+        mixed: Columns of a typed file that held several kinds and became strings: to be recognised as well.
+        schema: Types that are settled already, by name: those of the catalogue that rows are added to.
+    """
+
+    source: str
+    rows: npt.NDArray[np.int64]
+    typed: bool = True
+    mixed: frozenset[str] = frozenset()
+    schema: Mapping[str, pl.DataType] | None = None
+
+    def settle(self, column: pl.Series, as_text: bool) -> tuple[pl.Series, tuple[str, ...]]:
+        """Give one column its type, and say what is worth knowing about it.
+
+        Raises:
+            CatalogError: A value is not of the type that is settled.
+        """
+        if self.schema is not None and column.name in self.schema:
+            return converted(column, self.schema[column.name], self.rows, self.source), ()
+        if as_text:
+            return written_column(column), ()
+        found = (
+            settled(column, self.rows)
+            if column.dtype != pl.String or (self.typed and column.name not in self.mixed)
+            else inferred(column, self.rows)
+        )
+        return found.values, (*found.notes, *_units_mixed(found.values, self.rows))
+
+
+def _units_mixed(column: pl.Series, rows: npt.NDArray[np.int64]) -> list[str]:
+    """Warn where a column of numbers that is called a time counts in several units."""
+    last = re.sub(r"(?<=[a-z])(?=[A-Z])|[-\s.]+", "_", column.name).lower().rsplit("_", 1)[-1]
+    if last not in _TIME_ENDINGS or column.dtype not in (pl.Int64, pl.Float64):
+        return []
+    _, mixed = unit_of(column)
+    if mixed is None:
+        return []
+    shown = " and ".join(f"{column[place]} in row {rows[place]}" for place in mixed)
+    return [f'column "{column.name}" seems to mix units of time, such as seconds and milliseconds ({shown})']
 
 
 def choose_columns(
     frame: pl.DataFrame,
-    source: str,
+    typing: Typing,
     item_id: str | None = None,
     title: str | None = None,
     text: str | Sequence[str] | None = None,
-    *,
-    typed: bool = True,
-) -> tuple[Columns, pl.DataFrame]:
-    """Settle the id, title and text columns of a table, guessing those that were not given.
+) -> tuple[Columns, pl.DataFrame, list[str]]:
+    """Settle the id, title and text columns of a table and the types of all, guessing what was not given.
 
-    Text columns are guessed among the columns of strings: those that hold words, and no keys, addresses or dates.
+    Text columns are guessed among the columns of strings and tags: those that hold words, and no keys, addresses or
+    dates.
 
     Args:
         frame: Of canonical columns.
-        source: The file, for messages.
+        typing: What is known about types.
         item_id: Column of the ids, or None to guess.
         title: Column of the titles, or None to guess.
         text: Further columns of words, or None to guess.
-        typed: False when all columns are strings, so that numbers and booleans are still to be recognised.
 
     Returns:
-        The columns, and the table with strings there and types elsewhere.
+        The columns; the table with text there and types elsewhere; and what is worth knowing about the types.
 
     Raises:
         CatalogError: A column is not there, or cannot be guessed, or one column was given two roles.
     """
-    names = frame.columns
-    id_name = find_column(names, item_id, ITEM_ID_NAMES, what="item id", argument="item_id", source=source)
+    names, source = frame.columns, typing.source
+    id_name = _id_column(frame, item_id, source)
     others = [name for name in names if name != id_name]
     if title is not None and title == id_name:
         raise CatalogError(f'{source}: "{title}" cannot be both the item id and the title; name another column')
@@ -139,31 +224,49 @@ def choose_columns(
     given = () if text is None else (text,) if isinstance(text, str) else tuple(text)
     for name in given:
         find_column(names, name, (), what="text", argument="text", source=source)
-    strings = {id_name, title_name, *given}
-    if frame.schema[id_name] == pl.Float64:
-        raise CatalogError(
-            f'{source}: the item ids in "{id_name}" are decimal numbers; write them as strings or whole numbers'
-        )
-    frame = pl.DataFrame(
-        [
-            column.cast(pl.String) if column.name in strings else column if typed else inferred(column)
-            for column in frame.get_columns()
-        ]
-    )
+    frame = frame.with_columns(ids_of(frame.get_column(id_name), source))
+    plain = {id_name, title_name, *(name for name in given if frame.schema[name] != TAGS)}
+    made = [typing.settle(column, column.name in plain) for column in frame.get_columns()]
+    frame, notes = pl.DataFrame([column for column, _ in made]), [note for _, said in made for note in said]
     if text is None:
         rest = [name for name in others if name != title_name]
         given = tuple(name for name in rest if _holds_words(frame.get_column(name)))
-    return Columns(id_name, title_name, tuple(dict.fromkeys(name for name in given if name != title_name))), frame
+    columns = Columns(id_name, title_name, tuple(dict.fromkeys(name for name in given if name != title_name)))
+    return columns, frame, notes
+
+
+def _id_column(frame: pl.DataFrame, given: str | None, source: str) -> str:
+    """Find the column of the ids; among several that look like it the first without gaps and repeats."""
+    name = find_column(frame.columns, given, ITEM_ID_NAMES, what="item id", argument="item_id", source=source)
+    if given is not None:
+        return name
+    likely = likely_columns(frame.columns, ITEM_ID_NAMES) or [name]
+    return next((one for one in likely if _is_key(frame.get_column(one))), name)
+
+
+def _is_key(column: pl.Series) -> bool:
+    return column.null_count() == 0 and column.dtype != TAGS and column.n_unique() == len(column)
+
+
+def ids_of(ids: pl.Series, source: str) -> pl.Series:
+    """Write ids as text; whole numbers that a file holds as decimal ones are the numbers."""
+    if ids.dtype != pl.Float64:
+        return written_column(ids)
+    if not (ids.drop_nulls() == ids.drop_nulls().round(0)).all() or (ids.abs().max() or 0) >= 2**53:  # type: ignore[operator]
+        raise CatalogError(
+            f'{source}: the item ids in "{ids.name}" are decimal numbers; write them as strings or whole numbers'
+        )
+    return ids.cast(pl.Int64).cast(pl.String)
 
 
 def _holds_words(column: pl.Series) -> bool:
     """Tell words from keys, addresses, dates and numbers, by the name and by a sample of the values."""
-    if column.dtype != pl.String:
+    if column.dtype not in (pl.String, TAGS):
         return False
     words = re.sub(r"(?<=[a-z])(?=[A-Z])|[-\s.]+", "_", column.name)
     if words.lower().rsplit("_", 1)[-1] in _NOT_TEXT_ENDINGS:
         return False
-    sample = column.drop_nulls().head(1000)
+    sample = written_column(column.drop_nulls().head(1000))
     if sample.is_empty():
         return False
     addresses = sample.str.contains(r"^\s*(https?:|www\.|data:|/\w)").mean()
@@ -171,52 +274,39 @@ def _holds_words(column: pl.Series) -> bool:
     return float(addresses or 0.0) < 0.5 and float(wordless or 0.0) < 0.5  # type: ignore[arg-type]
 
 
-def inferred(column: pl.Series) -> pl.Series:
-    """Give a column of strings its type: Boolean, Int64, Float64, or String as it was.
-
-    Empty strings are missing values. Booleans are `true`, `false`, `yes`, `no` and nothing else, in any case;
-    0 and 1 stay numbers. Numbers with leading zeros stay strings, for they are codes.
-
-    >>> inferred(pl.Series(["1", "", "2.5"])).to_list(), inferred(pl.Series(["Yes", "no"])).to_list()
-    ([1.0, None, 2.5], [True, False])
-    >>> inferred(pl.Series(["007", "12"])).to_list()
-    ['007', '12']
-    """
-    values = column.replace("", None) if column.dtype == pl.String else column
-    known = values.drop_nulls()
-    if column.dtype != pl.String or known.is_empty():
-        return values
-    lowered = known.head(1).str.to_lowercase()[0]
-    if lowered in _YES + _NO:
-        words = values.str.to_lowercase()
-        if words.drop_nulls().is_in(_YES + _NO).all():
-            return words.is_in(_YES)  # null stays null
-    if known.str.contains(_INTEGER).all():
-        return values.str.strip_prefix("+").cast(pl.Int64)
-    if (known.str.contains(_NUMBER) & known.str.contains(r"\d")).all():
-        numbers = values.str.strip_prefix("+").cast(pl.Float64, strict=False)
-        if numbers.null_count() == values.null_count() and numbers.drop_nulls().is_finite().all():
-            return numbers
-    return values
-
-
 def canonical(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-    """Bring every column to String, Int64, Float64 or Boolean.
+    """Bring every column to one of the types of `genrail.catalog.values`, strings tidy and names without blanks.
 
-    Lists become one string, joined by `|`; records and other nested values become JSON; dates become ISO strings, whose
-    alphabetical order is the order in time; NaN and the empty string become missing values.
+    Lists become tags; records and lists of lists become JSON; dates become moments; durations become seconds; NaN, the
+    infinities and the empty string become missing values.
 
     Returns:
-        The table, and what had to be left out, in words.
+        The table, and what was changed or left out, in words.
     """
     columns: list[pl.Series] = []
     notes: list[str] = []
-    for column in frame.get_columns():
+    for column in _renamed(frame).get_columns():
         if column.dtype in (pl.Binary, pl.Object):
             notes.append(f'column "{column.name}" holds raw bytes and was left out')
             continue
-        columns.append(_canonical_column(column))
-    return pl.DataFrame(columns).with_columns(pl.col(pl.String).replace("", None)), notes
+        made = _canonical_column(column)
+        if column.dtype == pl.Duration:
+            notes.append(f'column "{column.name}" holds durations; they are kept as seconds')
+        if made.dtype == pl.Float64 and not made.is_null().all():
+            infinite = made.is_infinite().fill_null(False)
+            if infinite.any():
+                notes.append(f'column "{column.name}": {int(infinite.sum()):,} infinite values were taken for nothing')
+            made = made.replace([float("inf"), float("-inf")], [None, None])
+        columns.append(tidy(made))
+    return pl.DataFrame(columns), notes
+
+
+def _renamed(frame: pl.DataFrame) -> pl.DataFrame:
+    """Write the names of columns without blanks around them and composed (NFC), where that keeps them apart."""
+    names = [unicodedata.normalize("NFC", name.strip()) for name in frame.columns]
+    if names == frame.columns or len(set(names)) < len(names):
+        return frame
+    return frame.rename(dict(zip(frame.columns, names, strict=True)))
 
 
 def _canonical_column(column: pl.Series) -> pl.Series:
@@ -230,11 +320,21 @@ def _canonical_column(column: pl.Series) -> pl.Series:
         return small if small.null_count() == column.null_count() else column.cast(pl.String)
     if kind.is_float() or kind.is_decimal():
         return column.cast(pl.Float64).fill_nan(None)
-    if kind == pl.List and column.dtype.inner == pl.String:  # type: ignore[attr-defined]
-        return column.list.join("|", ignore_nulls=True)
+    if kind == pl.Duration:
+        return column.dt.total_microseconds().cast(pl.Float64) / 1e6
+    if kind == pl.Date or isinstance(kind, pl.Datetime):
+        return _as_moments(column)
+    if isinstance(kind, pl.List) and kind.inner == pl.String:
+        return column.list.eval(pl.element().str.strip_chars().str.normalize("NFC"))
     if kind.is_nested():
-        return _from_python(column.name, column.to_list())
+        return _from_python(column.name, column.to_list())[0]
     return column.cast(pl.String)
+
+
+def _as_moments(column: pl.Series) -> pl.Series:
+    zone = getattr(column.dtype, "time_zone", None)
+    moments = column.cast(pl.Datetime("us", zone))
+    return moments.dt.convert_time_zone("UTC") if zone else moments.dt.replace_time_zone("UTC")
 
 
 def frame_of(records: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
@@ -244,8 +344,13 @@ def frame_of(records: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     U+FFFD.
 
     >>> frame_of([{"a": 1, "b": ["x", "y"]}, {"a": 2.5}]).rows()
-    [(1.0, 'x|y'), (2.5, None)]
+    [(1.0, ['x', 'y']), (2.5, None)]
     """
+    return frame_and_mixed(records)[0]
+
+
+def frame_and_mixed(records: Sequence[Mapping[str, Any]]) -> tuple[pl.DataFrame, frozenset[str]]:
+    """Turn records into a table as `frame_of` does, and name the columns that became strings for lack of one kind."""
     for number, record in enumerate(records, start=1):
         if not isinstance(record, Mapping):
             raise CatalogError(
@@ -253,41 +358,65 @@ def frame_of(records: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
             )
     names = dict.fromkeys(name for record in records for name in record)
     try:
-        return pl.DataFrame([_from_python(str(name), [record.get(name) for record in records]) for name in names])
+        made = [_from_python(str(name), [record.get(name) for record in records]) for name in names]
     except RecursionError:
         raise CatalogError("a value is nested too deeply to be read; give strings, numbers or lists") from None
+    return pl.DataFrame([column for column, _ in made]), frozenset(column.name for column, mixed in made if mixed)
 
 
-def _from_python(name: str, values: list[Any]) -> pl.Series:
+def _from_python(name: str, values: list[Any]) -> tuple[pl.Series, bool]:
+    """Make a column, and tell whether values of several kinds were written as strings."""
     kinds = set(map(type, values)) - {type(None)}
+    if not kinds <= {str, int, float, bool, list, dict}:
+        values = [_plain_value(value) for value in values]
+        kinds = set(map(type, values)) - {type(None)}
     try:
         if kinds <= {str}:
-            return pl.Series(name, values, dtype=pl.String)
+            return pl.Series(name, values, dtype=pl.String), False
         if kinds == {bool}:
-            return pl.Series(name, values, dtype=pl.Boolean)
+            return pl.Series(name, values, dtype=pl.Boolean), False
         if kinds == {int}:
-            return pl.Series(name, values, dtype=pl.Int64)
+            return pl.Series(name, values, dtype=pl.Int64), False
         if kinds <= {int, float}:
-            return pl.Series(
-                name, [None if value is None else float(value) for value in values], dtype=pl.Float64
-            ).fill_nan(None)
+            numbers = [None if value is None else float(value) for value in values]
+            return pl.Series(name, numbers, dtype=pl.Float64).fill_nan(None), False
+        if kinds == {datetime}:
+            return pl.Series(name, values, dtype=MOMENT), False
+        if kinds == {list}:
+            return _lists(name, values), False
     except (OverflowError, UnicodeEncodeError, TypeError):
-        pass  # a number beyond 64 bits, or half a surrogate pair
-    return pl.Series(name, [as_text(value) for value in values], dtype=pl.String)
+        pass  # a number beyond 64 bits, half a surrogate pair, or a list of lists
+    texts = [None if value is None else written(value) for value in values]
+    return pl.Series(name, texts, dtype=pl.String), len(kinds) > 1
 
 
-def as_text(value: Any) -> str | None:
-    """Write any value as one string: lists joined by `|`, records as JSON, half surrogate pairs as U+FFFD."""
-    if value is None:
-        return None
-    if isinstance(value, str):
-        text = value
-    elif isinstance(value, bool):
-        text = "true" if value else "false"
-    elif isinstance(value, (list, tuple)):
-        text = "|".join(part for part in map(as_text, value) if part is not None)
-    elif isinstance(value, Mapping):
-        text = json.dumps(value, ensure_ascii=False, default=str)
-    else:
-        text = str(value)
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+def _plain_value(value: Any) -> Any:
+    """Bring a value of another library to the plain kind that it stands for."""
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, tuple | set | frozenset):
+        return list(value)
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a scalar of numpy
+        return _plain_value(value.item())
+    return str(value) if isinstance(value, str) else value
+
+
+def _lists(name: str, values: list[Any]) -> pl.Series:
+    for value in values:
+        if value is not None and any(isinstance(part, list | tuple | Mapping) for part in value):
+            raise TypeError("a list of lists")
+    tags = [
+        None if value is None else [text for part in value if part is not None and (text := _tag(part))]
+        for value in values
+    ]
+    return pl.Series(name, tags, dtype=TAGS)
+
+
+def _tag(value: Any) -> str:
+    return unicodedata.normalize("NFC", written(value).strip())

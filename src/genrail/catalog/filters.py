@@ -12,8 +12,11 @@ comparison                ``= == != <> < <= > >=`` between a field and a value; 
 ``BETWEEN a AND b``       both ends included; ``NOT BETWEEN``
 ``IS NULL``               no value; ``IS NOT NULL``
 ``in_stock``              a field of true and false stands for itself
+``HAS '...'``             one of the tags of a list is this one; ``NOT HAS``; in a text, parts between ``|`` are tags
 ``AND OR NOT ( )``        NOT binds tighter than AND, AND tighter than OR
 values                    ``'it''s'`` or ``"..."`` (quotes doubled), ``12``, ``-0.5``, ``1e3``, ``true``, ``false``
+dates and times           in quotes, in any usual spelling: ``'2024-05-01'``, ``'2024-05-01 12:30Z'``, ``'1 May 2024'``;
+                          or seconds, milliseconds, ... since 1970; they compare as moments, UTC where no zone is said
 fields                    ``price``; others in backticks: ```heel height```; ``item_id`` and ``title`` always work
 ========================  ==============================================================================================
 
@@ -26,8 +29,10 @@ from __future__ import annotations
 import math
 import operator
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,9 +40,25 @@ import numpy.typing as npt
 import polars as pl
 
 from genrail.catalog.columns import nearest
+from genrail.catalog.moments import MOMENT, read_moments
+from genrail.catalog.numbers import CODE, read_numbers
+from genrail.catalog.values import TAGS, written
 from genrail.errors import FilterError
 
-__all__ = ["Between", "Compare", "Flag", "Junction", "Like", "Member", "Missing", "Node", "Not", "evaluate", "parse"]
+__all__ = [
+    "Between",
+    "Compare",
+    "Flag",
+    "Has",
+    "Junction",
+    "Like",
+    "Member",
+    "Missing",
+    "Node",
+    "Not",
+    "evaluate",
+    "parse",
+]
 
 Mask = npt.NDArray[np.bool_]
 Value = str | int | float | bool
@@ -65,6 +86,8 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
 _SPELLINGS = {"==": "=", "<>": "!="}
+# Numbers count the time since 1970; in which unit, their size tells. Microseconds of each.
+_UNITS = ((1e11, 1e6), (1e14, 1e3), (1e17, 1.0), (1e19, 1e-3))
 
 
 # --- the tree -------------------------------------------------------------------------------------------------------
@@ -106,6 +129,15 @@ class Like:
 
 
 @dataclass(frozen=True)
+class Has:
+    """Ask whether a value is among the tags of a field."""
+
+    field: str
+    value: Value
+    negated: bool = False
+
+
+@dataclass(frozen=True)
 class Between:
     """Ask whether a field lies between two values, both included."""
 
@@ -138,7 +170,7 @@ class Junction:
     parts: tuple[Node, ...]
 
 
-Node = Flag | Compare | Member | Like | Between | Missing | Not | Junction
+Node = Flag | Compare | Member | Like | Has | Between | Missing | Not | Junction
 
 
 # --- from text to tree ----------------------------------------------------------------------------------------------
@@ -247,8 +279,11 @@ class _Parser:
         for word in ("LIKE", "ILIKE"):
             if self.took("keyword", word):
                 return Like(field, self.pattern(), negated, word == "ILIKE")
+        if self.tokens[self.next].kind == "word" and self.tokens[self.next].text.upper() == "HAS":
+            self.take()  # no keyword: a field may have this name
+            return Has(field, self.value(), negated)
         if negated:
-            raise self.wrong("IN, LIKE or BETWEEN after NOT")
+            raise self.wrong("IN, LIKE, HAS or BETWEEN after NOT")
         return Flag(field)
 
     def field(self) -> str:
@@ -347,7 +382,7 @@ def parse(expression: str) -> Node:
         raise FilterError("the filter is empty; write a condition, such as price < 100, or leave it out")
     if any("\ud800" <= letter <= "\udfff" for letter in expression):
         raise FilterError("the filter holds half of a surrogate pair, which no text can; encode it again as UTF-8")
-    return _Parser(_tokens(expression)).whole()
+    return _Parser(_tokens(unicodedata.normalize("NFC", expression))).whole()
 
 
 # --- from tree to mask ----------------------------------------------------------------------------------------------
@@ -358,7 +393,7 @@ def evaluate(expression: str | Node, frame: pl.DataFrame, aliases: Mapping[str, 
 
     Args:
         expression: Text, or a tree from `parse`.
-        frame: Columns of String, Int64, Float64 or Boolean.
+        frame: Columns of the types of `genrail.catalog.values`.
         aliases: Further names of columns; a column of that very name goes first.
 
     Returns:
@@ -398,7 +433,7 @@ def _mask(node: Node, frame: pl.DataFrame, known: Mapping[str, str]) -> Mask:
     return _condition(node, column)
 
 
-def _condition(node: Flag | Compare | Member | Like | Between, column: pl.Series) -> Mask:
+def _condition(node: Flag | Compare | Member | Like | Has | Between, column: pl.Series) -> Mask:
     if isinstance(node, Flag):
         if column.dtype != pl.Boolean:
             raise FilterError(
@@ -412,23 +447,31 @@ def _condition(node: Flag | Compare | Member | Like | Between, column: pl.Series
         inside = low & _compare(column, "<=", _fitting(column, node.high, node.field, "BETWEEN"))
     elif isinstance(node, Member):
         inside = _member(column, [_fitting(column, value, node.field, "=") for value in node.values])
+    elif isinstance(node, Has):
+        inside = _has(column, node)
     else:
         inside = _like(column, node)
     return column.is_not_null().to_numpy() & ~inside if node.negated else inside
 
 
 def _kind(column: pl.Series) -> str:
-    return {"String": "strings", "Boolean": "true and false"}.get(str(column.dtype), "numbers")
+    kinds = {pl.String(): "text", pl.Boolean(): "true and false", MOMENT: "dates and times", TAGS: "tags"}
+    return kinds.get(column.dtype, "numbers")
 
 
 def _bits(mask: pl.Series) -> Mask:
     return mask.fill_null(False).to_numpy()
 
 
-def _fitting(column: pl.Series, value: Value, field: str, sign: str) -> Value:
-    """Refuse a value of another type than its field."""
-    if column.dtype == pl.String and not isinstance(value, str):
-        raise FilterError(f"filter: \"{field}\" holds strings; put the value in quotes: '{str(value)[:40]}'")
+def _fitting(column: pl.Series, value: Value, field: str, sign: str) -> Value | datetime:
+    """Refuse a value of another type than its field; a field of moments reads its value as one."""
+    if column.dtype == TAGS:
+        example = written(value).replace("'", "''")[:40]
+        raise FilterError(f"filter: \"{field}\" holds tags; ask for one of them: {field} HAS '{example}'")
+    if column.dtype == MOMENT:
+        return _moment(value, field)
+    if column.dtype == pl.String:
+        _check_text(column, value, field, sign)
     if column.dtype == pl.Boolean:
         if not isinstance(value, bool):
             raise FilterError(
@@ -437,16 +480,73 @@ def _fitting(column: pl.Series, value: Value, field: str, sign: str) -> Value:
         if sign not in ("=", "!="):
             raise FilterError(f'filter: "{field}" holds true and false, which have no order; use = or !=, not {sign}')
     if column.dtype in (pl.Int64, pl.Float64) and (isinstance(value, (bool, str))):
-        raise FilterError(f'filter: "{field}" holds numbers, not {str(value)[:40]!r}; give a number without quotes')
+        raise FilterError(
+            f'filter: "{field}" holds numbers, not {str(value)[:40]!r}; give a number without quotes{_seconds(value)}'
+        )
     return value
 
 
-def _compare(column: pl.Series, sign: str, value: Value) -> Mask:
+def _seconds(value: Value) -> str:
+    """Say what a date is as a number, for fields of numbers that count the time."""
+    if not isinstance(value, str):
+        return ""
+    moment = read_moments(pl.Series([value])).values[0]
+    return f" (as seconds since 1970 it is {int(moment.timestamp())})" if moment is not None else ""
+
+
+def _check_text(column: pl.Series, value: Value, field: str, sign: str) -> None:
+    """Refuse to compare text with a number, and to order text by what looks like one: both would give wrong hits."""
+    numeric = not isinstance(value, str) or (sign not in ("=", "!=") and _is_number(value))
+    if not numeric:
+        return
+    texts = column.drop_nulls().head(10_000)
+    odd = texts.filter(read_numbers(texts).values.is_null())
+    shown = f'"{field}" holds text, so it cannot be compared with {written(value)[:40]}'
+    if not isinstance(value, bool) and sign in ("=", "!=") and texts.str.contains(CODE).any():
+        raise FilterError(f"filter: {shown}; its values are codes: write one in quotes, with all its digits")
+    if len(odd) and len(odd) < len(texts):
+        raise FilterError(
+            f'filter: {shown} as a number, because of values such as "{odd[0][:40]}"; '
+            "write these as numbers or leave them empty, and build again"
+        )
+    reason = "hold numbers written as text: write them without quotes" if not len(odd) else "are no numbers"
+    raise FilterError(f"filter: {shown}; its values {reason}" + ("" if len(odd) else ", and build again"))
+
+
+def _is_number(value: str) -> bool:
+    return read_numbers(pl.Series([value], dtype=pl.String)).values.null_count() == 0
+
+
+def _moment(value: Value, field: str) -> datetime:
+    if isinstance(value, str):
+        read = read_moments(pl.Series([value], dtype=pl.String))
+        if read.values[0] is not None:
+            return read.values[0]  # type: ignore[no-any-return]
+        why = f" ({read.doubt})" if read.doubt else ""
+        raise FilterError(
+            f"filter: \"{field}\" holds dates and times, and {value[:40]!r} is none{why}; write it as '2024-05-31' or "
+            "'2024-05-31T12:30:00Z'"
+        )
+    size = next((unit for most, unit in _UNITS if abs(value) < most), None)
+    if isinstance(value, bool) or abs(value) < 1e8 or size is None:
+        raise FilterError(
+            f"filter: \"{field}\" holds dates and times, not {str(value)[:40]!r}; write a date in quotes: '2024-05-31'"
+        )
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=float(value) * size)
+
+
+def _compare(column: pl.Series, sign: str, value: Value | datetime) -> Mask:
+    if isinstance(value, datetime):
+        return _bits(_COMPARE[sign](column.cast(pl.Int64), _microseconds(value)))
     if column.dtype == pl.Int64:
         return _compare_integers(column, sign, value)
     if column.dtype == pl.Float64:
         value = float(value)
     return _bits(_COMPARE[sign](column, value))
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def _compare_integers(column: pl.Series, sign: str, value: Value) -> Mask:
@@ -463,23 +563,38 @@ def _compare_integers(column: pl.Series, sign: str, value: Value) -> Mask:
     return _bits(column <= whole if sign in ("<", "<=") else column > whole)
 
 
-def _member(column: pl.Series, values: list[Value]) -> Mask:
+def _member(column: pl.Series, values: list[Value | datetime]) -> Mask:
+    if column.dtype == MOMENT:
+        moments = [_microseconds(value) for value in values if isinstance(value, datetime)]
+        return _bits(column.cast(pl.Int64).is_in(pl.Series(moments, dtype=pl.Int64)))
+    plain = [value for value in values if not isinstance(value, datetime)]
     if column.dtype == pl.Int64:
-        whole = [int(value) for value in values if int(value) == value and -(2**63) <= value < 2**63]
+        whole = [int(value) for value in plain if int(value) == value and -(2**63) <= value < 2**63]
         return _bits(column.is_in(pl.Series(whole, dtype=pl.Int64)))
     if column.dtype == pl.Float64:
-        values = [float(value) for value in values]
-    return _bits(column.is_in(pl.Series(values, dtype=column.dtype)))
+        plain = [float(value) for value in plain]
+    return _bits(column.is_in(pl.Series(plain, dtype=column.dtype)))
 
 
 def _like(column: pl.Series, node: Like) -> Mask:
-    if column.dtype != pl.String:
+    if column.dtype not in (pl.String, TAGS):
         raise FilterError(f'filter: "{node.field}" holds {_kind(column)}; LIKE is for strings')
     flags = "(?si)" if node.ignore_case else "(?s)"
+    expression = f"{flags}^{_regular_expression(node.pattern)}$"
     try:
-        return _bits(column.str.contains(f"{flags}^{_regular_expression(node.pattern)}$"))
+        if column.dtype == TAGS:  # some tag is like this
+            return _bits(column.list.eval(pl.element().str.contains(expression)).list.any())
+        return _bits(column.str.contains(expression))
     except pl.exceptions.PolarsError:
         raise FilterError(f"filter: the LIKE pattern {node.pattern[:40]!r} is too complex; shorten it") from None
+
+
+def _has(column: pl.Series, node: Has) -> Mask:
+    """Look for a tag; a number stands for how it is written."""
+    if column.dtype not in (pl.String, TAGS):
+        raise FilterError(f'filter: "{node.field}" holds {_kind(column)}; HAS is for tags, use = here')
+    tags = column if column.dtype == TAGS else column.str.split("|").list.eval(pl.element().str.strip_chars())
+    return _bits(tags.list.contains(written(node.value).strip()))
 
 
 def _regular_expression(pattern: str) -> str:

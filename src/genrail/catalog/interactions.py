@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,27 +13,31 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from genrail.catalog.columns import ITEM_ID_NAMES, canonical, find_column, inferred
+from genrail.catalog.columns import ITEM_ID_NAMES, canonical, find_column, likely_columns
 from genrail.catalog.items import Catalog
+from genrail.catalog.likes import RATING_NAMES, WEIGHT_NAMES, liked
+from genrail.catalog.moments import MOMENT, read_moments, unit_of
+from genrail.catalog.numbers import read_numbers
 from genrail.catalog.readers import Limits, Table, read_table
 from genrail.catalog.validation import Report
+from genrail.catalog.values import TAGS, tidy, written_column
 from genrail.errors import CatalogError, DamagedError, FormatError
 
 __all__ = ["InteractionColumns", "Interactions", "Sequences"]
 
 USER_NAMES = (
-    "user_id", "user", "customer_id", "reviewer_id", "visitor_id", "visitorid", "session_id", "member_id", "account_id",
-    "client_id", "person_id", "shopper_id", "uid", "userid", "customer",
+    "user_id", "user", "customer_id", "reviewer_id", "visitor_id", "session_id", "member_id", "account_id", "client_id",
+    "person_id", "shopper_id", "buyer_id", "uid", "customer", "user_session",
 )  # fmt: skip
 SEQUENCE_NAMES = ("item_ids", "items", "history", "sequence", "item_sequence", "item_id_list", "product_ids")
 TIME_NAMES = (
     "timestamp", "time", "ts", "event_time", "unix_time", "unixreviewtime", "datetime", "date", "created_at",
-    "purchased_at", "t_dat", "unix_timestamp",
+    "purchased_at", "t_dat", "unix_timestamp", "order_date", "event_date", "review_date",
 )  # fmt: skip
 
 _FORMAT = 1
-_ISO = r"^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2}(?:\.\d{1,9})?))?)?\s?(?:(Z)|([+-])(\d{2}):?(\d{2}))?$"
-_MICROSECONDS = 1_000_000
+UNKNOWN_WARNED = 0.05  # share of events of unknown items from which it is said
+UNKNOWN_REFUSED = 0.95  # share from which nothing sensible can be learnt
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,14 @@ class InteractionColumns:
         item: What: one item id, or in layout "sequences" all ids of the user in order, separated by spaces.
         timestamp: When, or None: then the order of the rows is the order in time.
         layout: "rows" (one event each) or "sequences" (one user each).
+        rating: Column of ratings or weights that was used to tell likes, or None.
     """
 
     user: str
     item: str
     timestamp: str | None = None
     layout: str = "rows"
+    rating: str | None = None
 
 
 @dataclass(frozen=True)
@@ -113,24 +119,33 @@ class Interactions:
         user: str | None = None,
         item: str | None = None,
         timestamp: str | None = None,
+        rating: str | None = None,
+        min_rating: float | None = None,
         format: str | None = None,
-        encoding: str = "utf-8",
+        encoding: str | None = None,
         limits: Limits | None = None,
         allow_large: bool = False,
     ) -> Interactions:
-        """Read events from CSV, TSV, JSON lines (each also .gz, .zst), Parquet or RecBole `.inter`.
+        """Read events from CSV, TSV, text feeds, MovieLens' `.dat`, JSON, Parquet or RecBole `.inter`.
 
         Two layouts are told apart and shown in `columns.layout`: rows of (user, item, timestamp, anything else), or one
-        row per user with all item ids in order, separated by spaces (in JSON and Parquet: a list).
+        row per user with all item ids in order: a list in JSON and Parquet, or ids separated by blanks in a column of a
+        telling name (`item_ids`, `history`, `sequence`, ...). A file of single events is never taken for sequences.
+
+        **Ratings.** A low rating is no like: of a column `rating`, `stars`, `score`, `overall`, ... events count from
+        half of the highest rating on, and above 0; of `weight`, `count`, `quantity` those above 0. `report` says how
+        many were left out. `min_rating` sets another bound; ``float("-inf")`` takes every event.
 
         Args:
-            path: The file.
+            path: As in `Catalog.read`.
             user: Column of the users; guessed.
             item: Column of the item ids or sequences; guessed.
-            timestamp: Column of the times; guessed, and may be absent. Whole or decimal numbers, or ISO dates
-                (``2024-05-01``, ``2024-05-01T12:30:00Z``, ``2024-05-01 12:30:00.5+02:00``).
+            timestamp: Column of the times; guessed, and may be absent. Numbers of one unit, or dates and times
+                (``2024-05-01``, ``2024-05-01T12:30:00Z``, ``2024-05-01 12:30:00.5+02``, ``... UTC``).
+            rating: Column of the ratings; guessed, and may be absent.
+            min_rating: Lowest rating that is a like; by default as above.
             format: As in `Catalog.read`.
-            encoding: Of a CSV, TSV or RecBole file.
+            encoding: As in `Catalog.read`.
             limits: What the file may unfold to.
             allow_large: Lift the limits on rows, decoded bytes and compression ratio.
 
@@ -141,14 +156,21 @@ class Interactions:
         """
         limits = limits or Limits()
         table = read_table(path, format=format, encoding=encoding, limits=limits, allow_large=allow_large)
-        return cls._from_table(table, user, item, timestamp)
+        return cls._from_table(table, user, item, timestamp, rating, min_rating)
 
     @classmethod
     def from_frame(
-        cls, frame: pl.DataFrame, *, user: str | None = None, item: str | None = None, timestamp: str | None = None
+        cls,
+        frame: pl.DataFrame,
+        *,
+        user: str | None = None,
+        item: str | None = None,
+        timestamp: str | None = None,
+        rating: str | None = None,
+        min_rating: float | None = None,
     ) -> Interactions:
         """Take events from a Polars table; see `read` for the arguments."""
-        return cls._from_table(Table.of(frame, "the table"), user, item, timestamp)
+        return cls._from_table(Table.of(frame, "the table"), user, item, timestamp, rating, min_rating)
 
     @classmethod
     def from_sequences(cls, sequences: Mapping[str, Sequence[str]]) -> Interactions:
@@ -166,21 +188,30 @@ class Interactions:
         return cls._from_table(Table.of(pl.DataFrame([names[users], events]), "the sequences"), "user", "item", None)
 
     @classmethod
-    def _from_table(cls, table: Table, user: str | None, item: str | None, timestamp: str | None) -> Interactions:
+    def _from_table(
+        cls,
+        table: Table,
+        user: str | None,
+        item: str | None,
+        timestamp: str | None,
+        rating: str | None = None,
+        min_rating: float | None = None,
+    ) -> Interactions:
         if table.rows_in == 0:
             raise CatalogError(f"{table.source}: there are no rows in it; give at least one event")
-        frame, _ = canonical(table.frame)
-        columns = _columns(frame, table.source, user, item, timestamp)
+        frame, notes = canonical(table.frame)
+        columns = _columns(frame, table.source, user, item, timestamp, rating)
+        table, frame, left_out, said = _likes(table, frame, columns, min_rating)
+        notes = [*table.notes, *notes, *said]
+        rows_in = table.rows_in + sum(count for count, _ in left_out)
         events, refused = _events(frame, columns, table)
         if events.is_empty():
-            number, reason = refused[0]
-            raise CatalogError(
-                f"{table.source}: none of its {table.rows_in:,} rows is an event; row {number}: {reason}"
-            )
+            number, reason = refused[0] if refused else (1, "a low rating is no like")
+            raise CatalogError(f"{table.source}: none of its {rows_in:,} rows is an event; row {number}: {reason}")
         events, numbers = _chronological(events)
-        warnings = _warnings(events, numbers, columns)
+        warnings = (*notes, *_warnings(events, numbers, columns))
         indexed = table.rows_in - len(refused)
-        return cls(events, columns, Report(table.source, table.rows_in, indexed, tuple(refused), tuple(warnings)))
+        return cls(events, columns, Report(table.source, rows_in, indexed, tuple(refused), warnings, tuple(left_out)))
 
     # --- what is in it ----------------------------------------------------------------------------------------------
 
@@ -226,15 +257,12 @@ class Interactions:
     def sequences(self, catalog: Catalog) -> Sequences:
         """Turn events into catalogue rows, per user, oldest first.
 
-        Events of items that the catalogue does not hold, or no longer, are left out and counted.
+        Events of items that the catalogue does not hold, or no longer, are left out and counted. Whole numbers that a
+        program wrote as decimal ones (``12.0``) are the numbers, where only so they are in the catalogue.
 
         Cost: one join; about two seconds for ten million events, on one core.
         """
-        ids = catalog.frame.get_column(catalog.columns.item_id)
-        live = pl.DataFrame({"item": ids, "row": np.arange(len(catalog), dtype=np.int64)}).filter(
-            pl.Series(catalog.live)
-        )
-        joined = self._frame.join(live, on="item", how="left", maintain_order="left")
+        joined = self._with_rows(catalog)
         known = joined.filter(pl.col("row").is_not_null())
         users = known.get_column("user").rle().struct.unnest()
         offsets = np.concatenate([[0], np.cumsum(users.get_column("len").to_numpy())]).astype(np.int64)
@@ -246,6 +274,48 @@ class Interactions:
             dropped_users=self.users - len(users),
             times=known.get_column("timestamp").to_numpy() if "timestamp" in known.columns else None,
         )
+
+    def _with_rows(self, catalog: Catalog) -> pl.DataFrame:
+        """Put the catalogue's row beside each event; null where the item is unknown."""
+        ids = tidy(catalog.frame.get_column(catalog.columns.item_id)).fill_null("")
+        live = pl.DataFrame({"item": ids, "row": np.arange(len(catalog), dtype=np.int64)}).filter(
+            pl.Series(catalog.live)
+        )
+        joined = self._frame.join(live, on="item", how="left", maintain_order="left")
+        unknown = joined.get_column("row").is_null()
+        if not unknown.any():
+            return joined
+        other = _other_spelling(joined.get_column("item").filter(unknown))
+        rows = pl.DataFrame({"item": other}).join(live, on="item", how="left", maintain_order="left").get_column("row")
+        return joined.with_columns(joined.get_column("row").scatter(unknown.arg_true(), rows))
+
+    def account(self, catalog: Catalog) -> Report:
+        """Account for every row against a catalogue: used, of unknown items, refused.
+
+        In the layout of sequences, where a row holds several events, what is counted are events.
+
+        Raises:
+            CatalogError: More than 95 % of the events are of unknown items: an engine would learn nothing from them.
+        """
+        row = self._with_rows(catalog).get_column("row")
+        unknown = int(row.is_null().sum())
+        report, warnings = self._report, list(self._report.warnings)
+        share = unknown / len(row)
+        if share > UNKNOWN_WARNED:
+            strange = self._frame.get_column("item").filter(row.is_null()).unique(maintain_order=True).head(3).to_list()
+            known = catalog.frame.get_column(catalog.columns.item_id).filter(pl.Series(catalog.live)).head(3).to_list()
+            sentence = (
+                f"{unknown:,} of {len(row):,} events ({share:.0%}) are of items that the catalogue does not hold: "
+                f"their ids look like {', '.join(strange)}; those of the catalogue look like {', '.join(known)}"
+            )
+            if share > UNKNOWN_REFUSED:
+                raise CatalogError(f"{report.source}: {sentence}; name the right columns, or give the right files")
+            warnings.append(sentence)
+        events = self.columns.layout == "sequences"
+        used = len(row) - unknown if events else report.indexed - unknown
+        rows_in = len(row) + len(report.refused) if events else report.rows_in
+        left_out = (*report.left_out, *([(unknown, "of unknown items")] if unknown else []))
+        return replace(report, rows_in=rows_in, indexed=used, warnings=tuple(warnings), left_out=left_out)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -297,43 +367,71 @@ class Interactions:
 
 
 def _columns(
-    frame: pl.DataFrame, source: str, user: str | None, item: str | None, timestamp: str | None
+    frame: pl.DataFrame, source: str, user: str | None, item: str | None, timestamp: str | None, rating: str | None
 ) -> InteractionColumns:
     names = frame.columns
     user_name = find_column(names, user, USER_NAMES, what="user", argument="user", source=source)
     others = [name for name in names if name != user_name]
     wanted = tuple(name for name in ITEM_ID_NAMES if name not in ("id", "_id")) + SEQUENCE_NAMES + ("id", "_id")
     item_name = find_column(others, item, wanted, what="item", argument="item", source=source)
-    if _holds_sequences(frame, user_name, item_name, given=item is not None):
+    if _holds_sequences(frame, user_name, item_name):
         return InteractionColumns(user_name, item_name, None, "sequences")
     rest = [name for name in others if name != item_name]
     if timestamp is not None:
         time_name: str | None = find_column(rest, timestamp, (), what="time", argument="timestamp", source=source)
     else:
-        plain = {name.lower().replace("_", ""): name for name in reversed(rest)}
-        time_name = next((plain[key] for name in TIME_NAMES if (key := name.replace("_", "")) in plain), None)
+        time_name = next(iter(likely_columns(rest, TIME_NAMES)), None)
     if time_name is not None and frame.get_column(time_name).null_count() == len(frame):
         time_name = None
-    return InteractionColumns(user_name, item_name, time_name)
+    rest = [name for name in rest if name != time_name]
+    if rating is not None:
+        rating_name: str | None = find_column(rest, rating, (), what="rating", argument="rating", source=source)
+    else:
+        rating_name = next(iter(likely_columns(rest, RATING_NAMES + WEIGHT_NAMES)), None)
+    return InteractionColumns(user_name, item_name, time_name, rating=rating_name)
 
 
-def _holds_sequences(frame: pl.DataFrame, user: str, item: str, *, given: bool) -> bool:
-    """Tell sequences by the column's name, or by one row per user with several ids in most of them."""
-    if not given and item.lower() in SEQUENCE_NAMES:
-        return True
+def _holds_sequences(frame: pl.DataFrame, user: str, item: str) -> bool:
+    """Tell sequences by lists, or by a telling name with several ids in a row and each user once."""
     column = frame.get_column(item)
-    if column.dtype != pl.String or frame.get_column(user).n_unique() < len(frame):
+    if column.dtype == TAGS:
+        return True
+    telling = bool(likely_columns([item], SEQUENCE_NAMES))
+    if not telling or column.dtype != pl.String or frame.get_column(user).n_unique() < len(frame):
         return False
-    several = column.str.contains(r"\S[\s|]+\S").mean()
-    return len(frame) > 0 and float(several or 0.0) > 0.5  # type: ignore[arg-type]
+    return bool(column.str.contains(r"\S[\s|]+\S").any())
+
+
+def _likes(
+    table: Table, frame: pl.DataFrame, columns: InteractionColumns, min_rating: float | None
+) -> tuple[Table, pl.DataFrame, list[tuple[int, str]], tuple[str, ...]]:
+    """Leave the events out whose rating is no like."""
+    if columns.rating is None:
+        return table, frame, [], ()
+    column = frame.get_column(columns.rating)
+    values = read_numbers(column).values if column.dtype == pl.String else column
+    found = liked(values, columns.rating, min_rating)
+    if found is None:
+        return table, frame, [], (f'the column "{columns.rating}" holds no numbers and was not used',)
+    keep, sentence = found
+    left_out = int((~keep).sum())
+    table = replace(table, frame=frame.filter(pl.Series(keep)), numbers=table.numbers[keep])
+    reason = f"of low {columns.rating}"
+    return table, table.frame, [(left_out, reason)] if left_out else [], (sentence,)
+
+
+def _other_spelling(ids: pl.Series) -> pl.Series:
+    """Write whole numbers the other way: `12.0` as `12`, and `12` as `12.0`."""
+    whole = ids.str.replace(r"^(\d+)\.0+$", "$1")
+    return whole.zip_with(whole != ids, ids.str.replace(r"^(\d+)$", "$1.0"))
 
 
 def _events(
     frame: pl.DataFrame, columns: InteractionColumns, table: Table
 ) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
     """Bring the rows to columns user, item and timestamp; refuse those that lack one."""
-    user = frame.get_column(columns.user).cast(pl.String)
-    item = frame.get_column(columns.item).cast(pl.String)
+    user = _as_ids(frame.get_column(columns.user))
+    item = _as_ids(frame.get_column(columns.item))
     events = pl.DataFrame({"user": user, "item": item})
     reasons = [
         (_blank(user), f'no user in column "{columns.user}"'),
@@ -341,7 +439,7 @@ def _events(
     ]
     if columns.timestamp is not None:
         raw = frame.get_column(columns.timestamp)
-        times = _times(raw, table.source)
+        times = _times(raw, table)
         events = events.with_columns(times.alias("timestamp"))
         reasons.append((times.is_null().to_numpy(), f'no readable time in column "{columns.timestamp}"'))
     refused = dict(table.refused)
@@ -356,44 +454,70 @@ def _events(
     return events, sorted(refused.items())
 
 
+def _as_ids(column: pl.Series) -> pl.Series:
+    """Write ids as text; whole numbers that a file holds as decimal ones are the numbers."""
+    if column.dtype == TAGS:
+        return column.list.join("\x1f", ignore_nulls=True)  # kept apart from blanks and `|` within ids
+    if column.dtype == pl.Float64 and (column.drop_nulls() == column.drop_nulls().round(0)).all():
+        return column.cast(pl.Int64).cast(pl.String)
+    return written_column(column)
+
+
 def _blank(column: pl.Series) -> npt.NDArray[np.bool_]:
     return (~column.str.contains(r"\S")).fill_null(True).to_numpy()
 
 
 def _unfolded(events: pl.DataFrame) -> pl.DataFrame:
     """Make one event of each id of a sequence; ids stand apart by spaces, or by `|` where lists were read."""
-    spaced = events.get_column("item").str.contains(r"\S\s+\S").any()
-    pattern = r"\S+" if spaced else r"[^\s|]+"
+    items = events.get_column("item")
+    if items.str.contains("\x1f", literal=True).any():
+        return events.with_columns(pl.col("item").str.split("\x1f")).explode("item").drop_nulls("item")
+    pattern = r"\S+" if items.str.contains(r"\S\s+\S").any() else r"[^\s|]+"
     return events.with_columns(pl.col("item").str.extract_all(pattern)).explode("item").drop_nulls("item")
 
 
-def _times(raw: pl.Series, source: str) -> pl.Series:
-    """Read times as numbers, or as ISO dates in microseconds since 1970 (UTC where nothing is said)."""
-    values = inferred(raw) if raw.dtype == pl.String else raw
-    if values.dtype in (pl.Int64, pl.Float64):
-        return values
-    times = _iso(values.cast(pl.String))
-    if times.null_count() > values.null_count() + len(values) // 2:
-        example = values.drop_nulls().head(1).to_list()
+def _times(raw: pl.Series, table: Table) -> pl.Series:
+    """Read times as numbers of one unit, or as dates in microseconds since 1970 (UTC where nothing is said).
+
+    Raises:
+        CatalogError: Units are mixed, or most values are no times.
+    """
+    if raw.dtype == MOMENT:
+        return raw.cast(pl.Int64)
+    if raw.dtype in (pl.Int64, pl.Float64):
+        return _of_one_unit(raw, table)
+    texts = written_column(raw)
+    numbers = read_numbers(texts).values
+    moments = read_moments(texts).values.cast(pl.Int64)
+    known = len(texts) - texts.null_count()
+    counts = [known - (column.null_count() - texts.null_count()) for column in (numbers, moments)]
+    if min(counts) > 0:
+        places = [int(column.is_not_null().arg_true()[0]) for column in (numbers, moments)]
+        shown = " and ".join(f'"{texts[place]}" in row {table.numbers[place]}' for place in places)
         raise CatalogError(
-            f'{source}: the times in column "{raw.name}" (such as {example[0]!r}) are neither numbers nor ISO dates; '
-            "write them as 2024-05-01T12:30:00Z or as seconds"
+            f'{table.source}: the column of times "{raw.name}" mixes numbers and dates ({shown}); '
+            "write all of them in one way, such as 2024-05-01T12:30:00Z"
         )
-    return times
+    if counts[0] > 0:
+        return _of_one_unit(numbers.alias(raw.name), table)
+    if counts[1] * 2 < known:
+        example = texts.drop_nulls().head(1).to_list()
+        raise CatalogError(
+            f'{table.source}: the times in column "{raw.name}" (such as {example[0]!r}) are neither numbers nor ISO '
+            "dates; write them as 2024-05-01T12:30:00Z or as seconds"
+        )
+    return moments
 
 
-def _iso(values: pl.Series) -> pl.Series:
-    part = values.str.strip_chars().str.extract_groups(_ISO).struct.unnest()
-    part.columns = ["day", "hour", "minute", "second", "zulu", "sign", "off_hour", "off_minute"]
-    number = [pl.col(name).cast(pl.Float64, strict=False).fill_null(0.0) for name in part.columns[1:4]]
-    hour, minute, second = number
-    off = pl.col("off_hour").cast(pl.Int64).fill_null(0) * 60 + pl.col("off_minute").cast(pl.Int64).fill_null(0)
-    off = pl.when(pl.col("sign") == "-").then(-off).otherwise(off)
-    right = (hour < 24) & (minute < 60) & (second < 61)
-    days = pl.col("day").str.to_date("%Y-%m-%d", strict=False).cast(pl.Int64)
-    seconds = (hour * 3600 + minute * 60 + second - off * 60) * _MICROSECONDS
-    moment = days * (86_400 * _MICROSECONDS) + seconds.round().cast(pl.Int64)
-    return part.select(pl.when(right).then(moment).alias(values.name)).to_series()
+def _of_one_unit(numbers: pl.Series, table: Table) -> pl.Series:
+    _, mixed = unit_of(numbers)
+    if mixed is not None:
+        first, other = (f"{numbers[place]} in row {table.numbers[place]}" for place in mixed)
+        raise CatalogError(
+            f'{table.source}: the column of times "{numbers.name}" mixes units, such as seconds and milliseconds '
+            f"({first}, {other}); write all of them in one unit"
+        )
+    return numbers
 
 
 def _chronological(events: pl.DataFrame) -> tuple[pl.DataFrame, npt.NDArray[np.uint32]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -14,9 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from genrail.catalog.columns import Columns, canonical, frame_of
+from genrail.catalog.columns import Columns, Typing, canonical, frame_and_mixed, ids_of
+from genrail.catalog.markup import without_markup
 from genrail.catalog.readers import Limits, Table, read_table
 from genrail.catalog.validation import Report, validate
+from genrail.catalog.values import TAGS, kind_of, written
 from genrail.errors import CatalogError, DamagedError, FormatError
 from genrail.rng import generator
 
@@ -26,7 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["Catalog"]
 
 _LIVE = "genrail:live"  # reserved column of the saved table
-_FORMAT = 1
+_FORMAT = 2  # 1 had no dates and times, and lists as strings joined by |
+_FINGERPRINTED = 1  # the format that the fingerprint names: it must not change for a catalogue that stays the same
 _CHUNKS = 32  # additions after which the table is copied into one piece
 _NAMED = 5  # ids that one message names
 
@@ -45,15 +49,29 @@ class _RowOfId:
         self.base = base
         self.later = later or {}
 
+    @classmethod
+    def of(cls, ids: Iterable[str]) -> _RowOfId:
+        return cls({_composed(item_id): row for row, item_id in enumerate(ids)})
+
     def get(self, item_id: str) -> int:
+        """Find a row; an id with blanks around it is the id without them, unless there is one with them."""
+        item_id = _composed(item_id)
+        row = self._get(item_id)
+        return self._get(item_id.strip()) if row < 0 else row
+
+    def _get(self, item_id: str) -> int:
         row = self.later.get(item_id)
         return self.base.get(item_id, -1) if row is None else row
 
     def extended(self, ids: Iterable[str], first: int) -> _RowOfId:
-        later = self.later | dict(zip(ids, range(first, 2**62), strict=False))
+        later = self.later | {_composed(item_id): row for row, item_id in enumerate(ids, start=first)}
         if len(later) > 10_000 and len(later) * 10 > len(self.base):
             return _RowOfId(self.base | later)
         return _RowOfId(self.base, later)
+
+
+def _composed(item_id: str) -> str:
+    return item_id if item_id.isascii() else unicodedata.normalize("NFC", item_id)
 
 
 class Catalog:
@@ -98,22 +116,23 @@ class Catalog:
         title: str | None = None,
         text: str | Sequence[str] | None = None,
         format: str | None = None,
-        encoding: str = "utf-8",
+        encoding: str | None = None,
         limits: Limits | None = None,
         allow_large: bool = False,
     ) -> Catalog:
-        """Read a catalogue from CSV, TSV, JSON lines (each also .gz, .zst), Parquet, RecBole `.item` or a BEIR folder.
+        """Read a catalogue from CSV, TSV, text feeds, JSON, Parquet, RecBole `.item` or a BEIR folder.
 
-        Column names are guessed; `columns` and `describe()` show the guess, the arguments overrule it. `report`
-        accounts for every row.
+        Files may be packed (.gz, .zst, .zip). Column names and types are guessed; `columns` and `describe()` show the
+        guess, the arguments overrule it. `report` accounts for every row.
 
         Args:
-            path: The file or BEIR folder; or `irds:` with an id of ir_datasets, such as `irds:beir/scifact`.
+            path: The file, a BEIR folder, a folder or pattern (``parts/*.csv``) of files, ``-`` for standard input; or
+                `irds:` with an id of ir_datasets, such as `irds:beir/scifact`.
             item_id: Column of the ids.
             title: Column of the titles.
             text: Further columns that a text encoder reads; by default all that hold words.
-            format: `csv`, `tsv`, `jsonl`, `parquet`, `recbole` or `beir`; by default told by the name.
-            encoding: Of a CSV, TSV or RecBole file.
+            format: `csv`, `tsv`, `jsonl`, `json`, `parquet`, `recbole` or `beir`; by default told by the name.
+            encoding: Of a text file; by default what a byte order mark says, or UTF-8.
             limits: What the file may unfold to.
             allow_large: Lift the limits on rows, decoded bytes and compression ratio.
 
@@ -150,15 +169,21 @@ class Catalog:
         limits: Limits | None = None,
     ) -> Catalog:
         """Make a catalogue from dictionaries; see `read` for the arguments."""
-        return cls._from_table(Table.of(frame_of(items), "the items"), item_id, title, text, limits or Limits())
+        return cls._from_table(_table_of(items, "the items"), item_id, title, text, limits or Limits())
 
     @classmethod
     def _from_table(
-        cls, table: Table, item_id: str | None, title: str | None, text: str | Sequence[str] | None, limits: Limits
+        cls,
+        table: Table,
+        item_id: str | None,
+        title: str | None,
+        text: str | Sequence[str] | None,
+        limits: Limits,
+        schema: Mapping[str, pl.DataType] | None = None,
     ) -> Catalog:
         if _LIVE in table.frame.columns:
             raise CatalogError(f'{table.source}: the column name "{_LIVE}" is reserved; rename it')
-        frame, columns, report = validate(table, item_id, title, text, limits)
+        frame, columns, report = validate(table, item_id, title, text, limits, schema)
         return cls(frame, np.ones(len(frame), dtype=bool), columns, report)
 
     # --- what is in it ----------------------------------------------------------------------------------------------
@@ -212,23 +237,29 @@ class Catalog:
     def texts(self) -> list[str]:
         """Write what a text encoder reads of each row: the title, then the text columns, joined by ". ".
 
-        Lists (values joined by `|`) are written with commas. Numbers, keys and addresses are left out.
+        Tags are written with commas. Numbers, keys and addresses are left out; HTML is read without tags and entities.
 
         >>> Catalog.from_items([{"id": "1", "title": "Boot", "price": 9, "tags": ["wool", "warm"]}]).texts()
         ['Boot. wool, warm']
         """
-        parts = [pl.col(name).str.replace_all("|", ", ", literal=True).str.strip_chars() for name in self.columns.text]
-        parts = [pl.col(self.columns.title), *parts]
-        filled = [pl.when(part != "").then(part) for part in parts]
-        return self._frame.select(pl.concat_str(filled, separator=". ", ignore_nulls=True)).to_series().to_list()
+        columns = [self._frame.get_column(name) for name in (self.columns.title, *self.columns.text)]
+        parts = pl.DataFrame([without_markup(_as_words(column)) for column in columns])
+        listed = [pl.col(name).str.replace_all("|", ", ", literal=True).str.strip_chars() for name in self.columns.text]
+        filled = [pl.when(part != "").then(part) for part in (pl.col(self.columns.title), *listed)]
+        return parts.select(pl.concat_str(filled, separator=". ", ignore_nulls=True)).to_series().to_list()
 
     def attributes(self, row: int) -> dict[str, Any]:
-        """Give an item's other columns, without the missing ones."""
+        """Give an item's other columns, without the missing ones; dates and times as ISO strings, tags as a list."""
         if not 0 <= row < len(self):
             raise CatalogError(f"row {row} is not in the catalogue, which has rows 0 to {len(self) - 1}")
         values = self._frame.row(row, named=True)
         hidden = (self.columns.item_id, self.columns.title)
-        return {name: value for name, value in values.items() if value is not None and name not in hidden}
+        return {name: _shown(value) for name, value in values.items() if value is not None and name not in hidden}
+
+    def records(self, rows: Sequence[int] | range) -> list[dict[str, Any]]:
+        """Give whole items, id and title included, in values that JSON can hold and `add` and `update` take."""
+        chosen = self._frame[rows.start : rows.stop] if isinstance(rows, range) else self._frame[list(rows)]
+        return [{name: _shown(value) for name, value in record.items()} for record in chosen.to_dicts()]
 
     def where(self, expression: str | Node) -> Mask:
         """Mark the live items that fulfil a filter, shape (rows,).
@@ -249,9 +280,8 @@ class Catalog:
 
     def describe(self) -> str:
         """Say in words what is in the catalogue, which columns were chosen, and what became of the rows."""
-        kinds = {"String": "words", "Int64": "whole numbers", "Float64": "numbers", "Boolean": "true or false"}
         schema = self._frame.schema
-        attributes = ", ".join(f"{name} ({kinds[str(schema[name])]})" for name in self.attribute_names)
+        attributes = ", ".join(f"{name} ({kind_of(schema[name])})" for name in self.attribute_names)
         return "\n".join(
             [
                 f"{int(self._live.sum()):,} items in {len(self):,} rows",
@@ -268,7 +298,7 @@ class Catalog:
     @property
     def _lookup(self) -> _RowOfId:
         if self._lookup_or_none is None:
-            self._lookup_or_none = _RowOfId(dict(zip(self.item_ids, range(len(self)), strict=True)))
+            self._lookup_or_none = _RowOfId.of(self.item_ids)
         return self._lookup_or_none
 
     def _row_or_none(self, item_id: str) -> int:
@@ -364,31 +394,125 @@ class Catalog:
         live[rows] = False
         return live
 
+    def read_more(
+        self, path: str | Path, *, format: str | None = None, encoding: str | None = None, limits: Limits | None = None
+    ) -> Catalog:
+        """Read items to add from a file, by this catalogue's columns and types; `report` accounts for every row.
+
+        Args:
+            path: As in `read`.
+            format: As in `read`.
+            encoding: As in `read`.
+            limits: What the file may unfold to.
+
+        Raises:
+            CatalogError: As `read`; or a value is not of the type that its column has here.
+        """
+        return self._by_own_rules(read_table(path, format=format, encoding=encoding, limits=limits))
+
+    def read_changes(
+        self, path: str | Path, *, format: str | None = None, encoding: str | None = None, limits: Limits | None = None
+    ) -> tuple[list[dict[str, Any]], Report]:
+        """Read what to change of items from a file: the id, and the columns that become other.
+
+        An empty value empties the column; in JSON, whose lines may lack a key, it leaves the column as it is.
+
+        Args:
+            path: As in `read`.
+            format: As in `read`.
+            encoding: As in `read`.
+            limits: What the file may unfold to.
+
+        Returns:
+            Dictionaries for `amend` and `Engine.update`, and the account of every row.
+
+        Raises:
+            CatalogError: As `read_more`; or no row names an item.
+        """
+        table = read_table(path, format=format, encoding=encoding, limits=limits)
+        frame, notes = self.typed(table)
+        name = self.columns.item_id
+        ids = frame.get_column(name)
+        empty = frame.select(pl.all_horizontal(pl.all().is_null())).to_series()
+        reasons = [
+            "the row is empty" if blank else f'no item id in column "{name}"'
+            for blank, missing in zip(empty, ids.is_null(), strict=True)
+            if missing
+        ]
+        refused = [*table.refused, *zip(table.numbers[ids.is_null().to_numpy()].tolist(), reasons, strict=True)]
+        kept = frame.filter(ids.is_not_null()).to_dicts()
+        if table.typed:
+            kept = [{key: value for key, value in row.items() if value is not None} for row in kept]
+        report = Report(table.source, table.rows_in, len(kept), tuple(sorted(refused)), (*table.notes, *notes))
+        if not kept:
+            number, reason = report.refused[0] if report.refused else (1, "there is none")
+            raise CatalogError(f"{table.source}: no row names an item; row {number}: {reason}")
+        return kept, report
+
+    def typed(self, table: Table) -> tuple[pl.DataFrame, list[str]]:
+        """Bring the columns of a table to the types that they have here, and say what is worth knowing.
+
+        Raises:
+            CatalogError: The column of the ids is not there, or a value is not of its column's type.
+        """
+        frame, notes = canonical(table.frame)
+        if self.columns.item_id not in frame.columns:
+            listed = ", ".join(frame.columns[:30])
+            raise CatalogError(
+                f'{table.source}: there is no column "{self.columns.item_id}", which holds the ids of this catalogue; '
+                f"the columns are: {listed}"
+            )
+        frame = frame.with_columns(ids_of(frame.get_column(self.columns.item_id), table.source))
+        typing = Typing(table.source, table.numbers, table.typed, table.mixed, self._schema())
+        settled = [typing.settle(column, False) for column in frame.get_columns()]
+        return pl.DataFrame([column for column, _ in settled]), notes + [note for _, said in settled for note in said]
+
+    def _schema(self) -> dict[str, pl.DataType]:
+        """Give the types of the columns; one that holds no value yet has none."""
+        roles = (self.columns.item_id, self.columns.title, *self.columns.text)
+        return {
+            column.name: column.dtype
+            for column in self._frame.get_columns()
+            if column.name in roles or column.null_count() < len(column)
+        }
+
     def _as_catalog(self, items: Catalog | Sequence[Mapping[str, Any]] | pl.DataFrame) -> Catalog:
-        """Check added items by the rules of this catalogue: its columns, its types."""
+        """Check added items by the rules of this catalogue; what is refused of items in memory stops all of them."""
         if isinstance(items, Catalog):
             frame = items._frame.filter(pl.Series(items._live))
             frame = frame.rename({items.columns.title: "\x00title", items.columns.item_id: "\x00id"})
             frame = frame.rename({"\x00title": self.columns.title, "\x00id": self.columns.item_id})
-            source = items.report.source
+            table = Table.of(frame, items.report.source)
         elif isinstance(items, pl.DataFrame):
-            frame, source = canonical(items)[0], "the added table"
+            table = Table.of(items, "the added table")
         else:
-            frame, source = frame_of(list(items)), "the added items"
-        if frame.is_empty():
-            raise CatalogError(f"{source}: there is nothing to add")
+            table = _table_of(list(items), "the added items")
+        new = self._by_own_rules(table)
+        if new.report.refused:
+            number, reason = new.report.refused[0]
+            raise CatalogError(f"{table.source}: item {number} is refused, so nothing was changed: {reason}")
+        if isinstance(items, Catalog):
+            return Catalog(new._frame, new._live, new._columns, items.report)
+        return new
+
+    def _by_own_rules(self, table: Table) -> Catalog:
+        frame, notes = canonical(table.frame)
+        if frame.is_empty() and not table.refused:
+            raise CatalogError(f"{table.source}: there is nothing to add")
         names = self.columns
         lacking = [pl.lit(None, dtype=pl.String).alias(name) for name in names.text if name not in frame.columns]
-        frame = frame.with_columns(lacking)
-        return Catalog._from_table(Table.of(frame, source), names.item_id, names.title, names.text, Limits())
+        table = replace(table, frame=frame.with_columns(lacking), notes=(*table.notes, *notes))
+        return Catalog._from_table(table, names.item_id, names.title, names.text, Limits(), self._schema())
 
     def _appended(self, new: Catalog, live: Mask) -> Catalog:
-        below = _aligned(new._frame, self._frame.schema)
-        added = [name for name in new._frame.columns if name not in self._frame.columns]
-        nothing = [pl.lit(None, dtype=new._frame.schema[name]).alias(name) for name in added]
-        above = self._frame.with_columns(nothing) if added else self._frame
-        widened = [name for name in above.columns if above.schema[name] != below.schema[name]]
-        above = above.with_columns(pl.col(widened).cast(pl.Float64)) if widened else above
+        below, above = new._frame, self._frame
+        nothing = [_nothing(name, above.schema[name], below) for name in above.columns if name not in below.columns]
+        below = below.with_columns(nothing)
+        added = [_nothing(name, below.schema[name], above) for name in below.columns if name not in above.columns]
+        above = above.with_columns(added)
+        for name in above.columns:
+            if above.schema[name] != below.schema[name]:
+                above, below = _alike(above, below, name)
         frame = pl.concat([above, below.select(above.columns)], rechunk=False)
         frame = frame.rechunk() if frame.n_chunks() > _CHUNKS else frame
         lookup = self._lookup.extended(new.item_ids, len(self))
@@ -416,10 +540,15 @@ class Catalog:
         It does not depend on how the catalogue came about, nor on the version of a library. Cost: one pass, about a
         second for a million items.
         """
-        digest = hashlib.sha256(repr((_FORMAT, self._columns, self._frame.schema.items())).encode())
+        digest = hashlib.sha256(repr((_FINGERPRINTED, self._columns, self._frame.schema.items())).encode())
         digest.update(np.packbits(self._live).tobytes())
         for column in self._frame.get_columns():
             digest.update(column.is_null().to_numpy().tobytes())
+            if column.dtype == TAGS:
+                digest.update(column.list.len().fill_null(0).cast(pl.UInt32).to_numpy().tobytes())
+                column = column.explode()
+            if column.dtype.is_temporal():
+                column = column.to_physical()
             if column.dtype == pl.String:
                 digest.update(column.str.len_bytes().fill_null(0).cast(pl.UInt32).to_numpy().tobytes())
                 digest.update((column.str.join("").item() or "").encode())
@@ -472,21 +601,28 @@ class Catalog:
         return cls(frame, live, columns, replace(report))
 
 
-def _aligned(new: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Give added rows the columns and types of the table above them."""
-    for name, kind in schema.items():
-        if name not in new.columns:
-            new = new.with_columns(pl.lit(None, dtype=kind).alias(name))
-            continue
-        found = new.schema[name]
-        if found == kind or {found, kind} == {pl.Int64(), pl.Float64()}:
-            new = new.with_columns(pl.col(name).cast(pl.Float64 if found != kind else kind))
-            continue
-        try:
-            new = new.with_columns(pl.col(name).cast(kind, strict=True))
-        except pl.exceptions.PolarsError:
-            raise CatalogError(
-                f'the added items hold {found} in column "{name}", where the catalogue holds {kind}; '
-                "give values of that type"
-            ) from None
-    return new
+def _table_of(items: Sequence[Mapping[str, Any]], source: str) -> Table:
+    frame, mixed = frame_and_mixed(items)
+    return Table.of(frame, source, mixed)
+
+
+def _nothing(name: str, kind: pl.DataType, frame: pl.DataFrame) -> pl.Series:
+    return pl.Series(name, [None], dtype=kind).new_from_index(0, len(frame))
+
+
+def _alike(above: pl.DataFrame, below: pl.DataFrame, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Give a column one type in two tables: whole numbers widen to decimal ones, and what holds nothing follows."""
+    for frame, other in ((above, below), (below, above)):
+        if frame.get_column(name).null_count() == len(frame):
+            empty = frame.with_columns(_nothing(name, other.schema[name], frame))
+            return (empty, below) if frame is above else (above, empty)
+    widened = pl.col(name).cast(pl.Float64)
+    return above.with_columns(widened), below.with_columns(widened)
+
+
+def _as_words(column: pl.Series) -> pl.Series:
+    return column.list.join(", ", ignore_nulls=True) if column.dtype == TAGS else column
+
+
+def _shown(value: Any) -> Any:
+    return written(value) if hasattr(value, "isoformat") else value

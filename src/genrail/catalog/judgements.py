@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
-from genrail.catalog.columns import ITEM_ID_NAMES, canonical, find_column, nearest
+from genrail.catalog.columns import ITEM_ID_NAMES, canonical, find_column, likely_columns, nearest
+from genrail.catalog.csv_files import text_of
 from genrail.catalog.ir_collections import collection_id, judgements, topics
-from genrail.catalog.readers import Limits, Table, check_unfolded, read_table
+from genrail.catalog.readers import Limits, Table, read_table
+from genrail.catalog.sources import STANDARD_INPUT, files_of, known_by_name
+from genrail.catalog.values import written_column
 from genrail.errors import CatalogError
 
 __all__ = ["ESCI_GAINS", "read_qrels", "read_queries"]
@@ -23,15 +29,16 @@ RELEVANCE_NAMES = ("relevance", "label", "score", "rel", "gain", "esci_label", "
 ESCI_GAINS = {"e": 1.0, "s": 0.1, "c": 0.01, "i": 0.0}
 _ESCI_WORDS = {"exact": "e", "substitute": "s", "complement": "c", "irrelevant": "i"}
 _TREC_SUFFIXES = (".qrels", ".trec", ".txt", ".qrel")
+_TREC_LINE = re.compile(r"^\S+\s+(?:Q?0)\s+\S+\s+-?\d+\s*$")
 
 
-def read_queries(path: str | Path, *, format: str | None = None) -> dict[str, str]:
-    """Read queries: id and words.
+def read_queries(path: str | Path, *, format: str | None = None, encoding: str | None = None) -> dict[str, str]:
+    """Read queries: id and words. Two columns may come without a line of names, as MS MARCO's do.
 
     Args:
-        path: CSV, TSV, JSON lines (each also .gz, .zst), Parquet; a BEIR folder (its `queries.jsonl`); or
-            `irds:` with an id of ir_datasets.
+        path: As in `Catalog.read`; of a BEIR folder its `queries.jsonl` is read.
         format: As in `Catalog.read`; by default told by the name.
+        encoding: As in `Catalog.read`.
 
     Returns:
         Words by query id, in the order of the file.
@@ -43,15 +50,18 @@ def read_queries(path: str | Path, *, format: str | None = None) -> dict[str, st
     if path.is_dir():
         path = _inside(path, ("queries.jsonl", "queries.jsonl.gz"))
     collection = collection_id(path)
-    table = read_table(path, format=format) if collection is None else Table.of(topics(collection), str(path))
+    if collection is None:
+        table = _named(read_table(path, format=format, encoding=encoding), ("query_id", "text"), QUERY_ID_NAMES)
+    else:
+        table = Table.of(topics(collection), str(path))
     frame, source = canonical(table.frame)[0], table.source
     _whole(table)
-    id_name = find_column(frame.columns, None, QUERY_ID_NAMES, what="query id", argument="a column", source=source)
+    id_name = find_column(frame.columns, None, QUERY_ID_NAMES, what="query id", argument="", source=source)
     others = [name for name in frame.columns if name != id_name]
-    text_name = find_column(others, None, QUERY_TEXT_NAMES, what="query", argument="a column", source=source)
+    text_name = find_column(others, None, QUERY_TEXT_NAMES, what="query", argument="", source=source)
     queries: dict[str, str] = {}
     for number, query_id, words in zip(
-        table.numbers.tolist(), frame[id_name].cast(pl.String), frame[text_name].cast(pl.String), strict=True
+        table.numbers.tolist(), written_column(frame[id_name]), written_column(frame[text_name]), strict=True
     ):
         if not (query_id or "").strip() or not (words or "").strip():
             lacking = "id" if not (query_id or "").strip() else "words"
@@ -62,15 +72,18 @@ def read_queries(path: str | Path, *, format: str | None = None) -> dict[str, st
     return queries
 
 
-def read_qrels(path: str | Path, *, split: str = "test", format: str | None = None) -> dict[str, dict[str, float]]:
+def read_qrels(
+    path: str | Path, *, split: str = "test", format: str | None = None, encoding: str | None = None
+) -> dict[str, dict[str, float]]:
     """Read relevance judgements: how relevant which item is for which query.
 
     Args:
         path: CSV, TSV, JSON lines (each also .gz, .zst) or Parquet with a query, an item and, if graded, a relevance
-            column; TREC qrels (``query 0 item relevance``, suffix .qrels, .trec or .txt); a BEIR folder; or `irds:`
-            with an id of ir_datasets.
+            column; TREC qrels (``query 0 item relevance``), known by four columns without names, whatever the file is
+            called; a BEIR folder; or `irds:` with an id of ir_datasets.
         split: Which file of a BEIR folder (`qrels/test.tsv`).
-        format: As in `Catalog.read`, or "trec"; by default told by the name.
+        format: As in `Catalog.read`, or "trec"; by default told by the name and the first line.
+        encoding: As in `Catalog.read`.
 
     Returns:
         Gain by item id by query id. ESCI labels (E, S, C, I) become 1, 0.1, 0.01 and 0; without a relevance column
@@ -84,22 +97,22 @@ def read_qrels(path: str | Path, *, split: str = "test", format: str | None = No
         path = _inside(path / "qrels", (f"{split}.tsv", f"{split}.tsv.gz"))
     if (collection := collection_id(path)) is not None:
         table = Table.of(judgements(collection), str(path))
-    elif format == "trec" or (format is None and path.suffix.lower() in _TREC_SUFFIXES):
-        table = _read_trec(path)
+    elif format == "trec" or (format is None and _is_trec(path, encoding)):
+        table = _read_trec(path, encoding)
     else:
-        table = read_table(path, format=format)
+        read = read_table(path, format=format, encoding=encoding)
+        table = _named(read, ("query_id", "doc_id", "relevance"), QUERY_ID_NAMES)
     _whole(table)
     frame, source = canonical(table.frame)[0], table.source
     names = frame.columns
-    query = find_column(names, None, QUERY_ID_NAMES, what="query id", argument="a column", source=source)
+    query = find_column(names, None, QUERY_ID_NAMES, what="query id", argument="", source=source)
     others = [name for name in names if name != query]
-    item = find_column(others, None, DOCUMENT_NAMES, what="item id", argument="a column", source=source)
-    plain = {name.lower(): name for name in reversed([name for name in others if name != item])}
-    label = next((plain[name] for name in RELEVANCE_NAMES if name in plain), None)
-    labels = frame[label].cast(pl.String) if label else pl.Series(["1"] * len(frame), dtype=pl.String)
+    item = find_column(others, None, DOCUMENT_NAMES, what="item id", argument="", source=source)
+    label = next(iter(likely_columns([name for name in others if name != item], RELEVANCE_NAMES)), None)
+    labels = written_column(frame[label]) if label else pl.Series(["1"] * len(frame), dtype=pl.String)
     qrels: dict[str, dict[str, float]] = {}
     for number, query_id, item_id, word in zip(
-        table.numbers.tolist(), frame[query].cast(pl.String), frame[item].cast(pl.String), labels, strict=True
+        table.numbers.tolist(), written_column(frame[query]), written_column(frame[item]), labels, strict=True
     ):
         if not (query_id or "").strip() or not (item_id or "").strip():
             raise CatalogError(f"{source}: row {number} lacks the query id or the item id; fill it in or drop the row")
@@ -142,13 +155,38 @@ def _inside(folder: Path, names: tuple[str, ...]) -> Path:
     raise CatalogError(f"{folder.name}: there is no {names[0]} in it ({there}); name another split, or give the file")
 
 
-def _read_trec(path: Path) -> Table:
+def _named(table: Table, names: tuple[str, ...], known: tuple[str, ...]) -> Table:
+    """Take the line of names for a row where it is one: as many columns as expected, an id with digits, no names."""
+    found = table.frame.columns
+    if table.typed or len(found) != len(names) or likely_columns(found, known) or not re.search(r"\d", found[0]):
+        return table
+    first = pl.DataFrame([found], schema=list(names), orient="row")
+    rest = table.frame.rename(dict(zip(found, names, strict=True)))
+    refused = tuple((number + 1, reason) for number, reason in table.refused)
+    numbers = np.concatenate([[1], table.numbers + 1])
+    return replace(table, frame=pl.concat([first, rest]), numbers=numbers, refused=refused)
+
+
+def _is_trec(path: Path, encoding: str | None) -> bool:
+    """Tell TREC qrels by the first line: query, 0 or Q0, item, a whole number; or by the name where it is no table."""
+    if str(path) == STANDARD_INPUT or not path.is_file() or path.suffix.lower() in (".parquet", ".pq", ".zip"):
+        return False
+    if path.suffix.lower() in _TREC_SUFFIXES and path.suffix.lower() != ".txt":
+        return True
+    if not known_by_name(path):
+        return False
+    first = next(iter(text_of(path, encoding, Limits()).splitlines()), "")
+    return _TREC_LINE.match(first) is not None
+
+
+def _read_trec(path: Path, encoding: str | None) -> Table:
     if not path.is_file():
         raise CatalogError(f"{path}: no such file; give the path of a qrels file")
-    check_unfolded(path.name, path.stat().st_size, path.stat().st_size, Limits())
+    with files_of(path, Limits()) as files:
+        lines = text_of(files[0], encoding, Limits()).splitlines()
     rows: list[list[str]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        fields = line.split()
+    for number, line in enumerate(lines, start=1):
+        fields = line.split("\t") if line.count("\t") == 3 else line.split()
         if fields and len(fields) != 4:
             raise CatalogError(
                 f"{path.name}: line {number} has {len(fields)} fields; TREC qrels have: query 0 item relevance"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from genrail.catalog.columns import Columns, canonical, choose_columns
-from genrail.catalog.readers import Limits, Table
+from genrail.catalog.columns import Columns, Typing, canonical, choose_columns
+from genrail.catalog.markup import has_markup
+from genrail.catalog.sources import Limits
+from genrail.catalog.tables import Table
+from genrail.catalog.values import TAGS, written_column
 from genrail.errors import CatalogError
 
 __all__ = ["Report", "validate"]
@@ -28,7 +31,7 @@ _MOST_NAMED = 5  # rows or ids that one message names
 
 @dataclass(frozen=True)
 class Report:
-    """Account for every row of a file: ``rows_in == indexed + len(refused)``.
+    """Account for every row of a file: ``rows_in == indexed + len(refused)``, and what was left out besides.
 
     Args:
         source: The file, or what stands for it.
@@ -36,6 +39,7 @@ class Report:
         indexed: Rows that became items.
         refused: Row numbers (1 is the first row after the header; in JSON lines, the line) with the reason.
         warnings: What was kept but is worth knowing.
+        left_out: Rows that were understood and are not used, counted by reason: low ratings, unknown items.
     """
 
     source: str
@@ -43,6 +47,17 @@ class Report:
     indexed: int
     refused: tuple[tuple[int, str], ...] = ()
     warnings: tuple[str, ...] = ()
+    left_out: tuple[tuple[int, str], ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """Say in one line what became of the rows.
+
+        >>> Report("log.csv", 9, 6, ((3, "no user"),), left_out=((2, "of unknown items"),)).sentence
+        '9 rows in = 6 used + 2 of unknown items + 1 refused'
+        """
+        others = "".join(f" + {count:,} {reason}" for count, reason in self.left_out)
+        return f"{self.rows_in:,} rows in = {self.indexed:,} used{others} + {len(self.refused):,} refused"
 
     def to_dict(self) -> dict[str, Any]:
         """Turn the report into plain values for JSON."""
@@ -52,14 +67,21 @@ class Report:
             "indexed": self.indexed,
             "refused": [list(entry) for entry in self.refused],
             "warnings": list(self.warnings),
+            "left_out": [list(entry) for entry in self.left_out],
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Report:
         """Read back what `to_dict` wrote."""
         refused = tuple((int(row), str(reason)) for row, reason in values["refused"])
+        left_out = tuple((int(count), str(reason)) for count, reason in values.get("left_out", ()))
         return cls(
-            str(values["source"]), int(values["rows_in"]), int(values["indexed"]), refused, tuple(values["warnings"])
+            str(values["source"]),
+            int(values["rows_in"]),
+            int(values["indexed"]),
+            refused,
+            tuple(values["warnings"]),
+            left_out,
         )
 
     def __str__(self) -> str:
@@ -76,8 +98,17 @@ def validate(
     title: str | None,
     text: str | Sequence[str] | None,
     limits: Limits,
+    schema: Mapping[str, pl.DataType] | None = None,
 ) -> tuple[pl.DataFrame, Columns, Report]:
     """Turn a table as read into items: types, ids, clean texts, and an account of every row.
+
+    Args:
+        table: As read.
+        item_id: Column of the ids, or None to guess.
+        title: Column of the titles, or None to guess.
+        text: Further columns of words, or None to guess.
+        limits: On one item.
+        schema: Types that are settled already, by name: those of the catalogue that rows are added to.
 
     Returns:
         The items (ids as strings, unique), the columns chosen, and the report.
@@ -87,8 +118,10 @@ def validate(
     """
     if table.frame.is_empty() and not table.refused:
         raise CatalogError(f"{table.source}: there are no rows in it; a catalogue needs at least one item")
-    frame, notes = canonical(table.frame)
-    columns, frame = choose_columns(frame, table.source, item_id, title, text, typed=table.typed)
+    table, notes = _without_empty_rows(table)
+    typing = Typing(table.source, table.numbers, table.typed, table.mixed, schema)
+    columns, frame, said = choose_columns(table.frame, typing, item_id, title, text)
+    notes = [*table.notes, *notes, *said]
     _check_ids(frame.get_column(columns.item_id), table)
     frame, cleaned = _clean(frame, columns)
     reasons = _reasons(frame, columns, limits)
@@ -103,6 +136,19 @@ def validate(
     warnings = notes + _warnings(frame, columns, cleaned, limits)
     report = Report(table.source, table.rows_in, len(frame), tuple(refused), tuple(warnings))
     return frame.rechunk(), columns, report
+
+
+def _without_empty_rows(table: Table) -> tuple[Table, list[str]]:
+    """Bring the columns to their types, and refuse rows without a single value."""
+    frame, notes = canonical(table.frame)
+    if frame.width == 0:
+        return replace(table, frame=frame), notes
+    empty = frame.select(pl.all_horizontal(pl.all().is_null())).to_series().to_numpy()
+    if not empty.any():
+        return replace(table, frame=frame), notes
+    refused = sorted([*table.refused, *((int(number), "the row is empty") for number in table.numbers[empty])])
+    kept = frame.filter(pl.Series(~empty))
+    return replace(table, frame=kept, numbers=table.numbers[~empty], refused=tuple(refused)), notes
 
 
 def _check_ids(ids: pl.Series, table: Table) -> None:
@@ -134,6 +180,9 @@ def _clean(frame: pl.DataFrame, columns: Columns) -> tuple[pl.DataFrame, int]:
     changed = 0
     cleaned: list[pl.Series] = []
     for column in frame.get_columns():
+        if column.dtype == TAGS:
+            cleaned.append(column.list.eval(pl.element().str.replace_all(_UNWANTED, "")))
+            continue
         if column.dtype != pl.String or column.name == columns.item_id:
             cleaned.append(column)
             continue
@@ -153,11 +202,11 @@ def _reasons(frame: pl.DataFrame, columns: Columns, limits: Limits) -> list[str 
     texts = [frame.get_column(name) for name in (columns.title, *columns.text)]
     wordless = pl.Series(np.ones(len(frame), dtype=bool))
     for column in texts:
-        wordless &= (column.str.strip_chars() == "").fill_null(True)
+        wordless &= (written_column(column).str.strip_chars() == "").fill_null(True)
     size = pl.Series(np.zeros(len(frame), dtype=np.int64))
     for column in frame.get_columns():
-        if column.dtype == pl.String:
-            size += column.str.len_bytes().fill_null(0).cast(pl.Int64)
+        if column.dtype in (pl.String, TAGS):
+            size += written_column(column).str.len_bytes().fill_null(0).cast(pl.Int64)
     too_large = size > limits.record_bytes
     odd = ids.str.contains(_IN_AN_ID.pattern)
     if not (wordless.any() or too_large.any() or odd.any()):
@@ -178,10 +227,13 @@ def _warnings(frame: pl.DataFrame, columns: Columns, cleaned: int, limits: Limit
     long = int((titles.str.len_chars() > limits.title_characters).sum())
     named = titles.filter(titles != "")
     shared = int(named.is_duplicated().sum())
+    texts = [frame.get_column(name) for name in (columns.title, *columns.text)]
+    marked = sum(int(has_markup(column).sum()) for column in texts if column.dtype == pl.String)
     notes = [
         (untitled, f"{untitled:,} items have no title and are shown by their id"),
         (long, f"{long:,} titles are longer than {limits.title_characters:,} characters; they are kept whole"),
         (shared, f"{shared:,} items share their title with another item; all are kept"),
+        (marked, f"{marked:,} texts hold HTML; tags and entities in them are not read as words"),
         (cleaned, f"{cleaned:,} values held control or invisible characters, which were taken out"),
     ]
     return [words for count, words in notes if count]

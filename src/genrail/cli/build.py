@@ -8,18 +8,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genrail.cli.console import errors_as_sentences, note, print_json, print_table, stage_progress
-from genrail.cli.search import Debug, Json, parse_history
+from genrail.cli.console import errors_as_sentences, note, print_account, print_json, print_table, stage_progress
+from genrail.cli.reading import Item, MinRating, Rating, Timestamp, User, parse_min_rating, read_events
+from genrail.cli.search import Debug, Encoding, Format, Json
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
+    from genrail.engine import Engine
 
 __all__ = ["build"]
 
 
 def build(
     catalog: Annotated[
-        Path, typer.Argument(metavar="CATALOG", help="CSV, TSV, JSONL (also gzip), Parquet, BEIR folder, or irds:ID.")
+        Path,
+        typer.Argument(
+            metavar="CATALOG",
+            help="CSV, TSV, text, JSON, Parquet (also .gz, .zst, .zip), folder, pattern, - or irds:ID.",
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Engine folder to write.")] = Path("shop.genrail"),
     item_id: Annotated[str | None, typer.Option("--id", help="Column of the item ids (guessed otherwise).")] = None,
@@ -28,9 +34,16 @@ def build(
     interactions: Annotated[
         Path | None, typer.Option("--interactions", help="Who took what: rows (user, item, timestamp) or sequences.")
     ] = None,
-    user: Annotated[str | None, typer.Option("--user", help="User column of the interactions.")] = None,
-    item: Annotated[str | None, typer.Option("--item", help="Item column of the interactions.")] = None,
-    timestamp: Annotated[str | None, typer.Option("--timestamp", help="Time column of the interactions.")] = None,
+    user: User = None,
+    item: Item = None,
+    timestamp: Timestamp = None,
+    rating: Rating = None,
+    min_rating: MinRating = None,
+    format: Format = None,
+    encoding: Encoding = None,
+    allow_large: Annotated[
+        bool, typer.Option("--allow-large", help="Lift the limits on rows and unpacked size of the catalogue.")
+    ] = False,
     recipe: Annotated[
         str | None, typer.Option("--recipe", help="How items are found, such as bm25 or native (fused otherwise).")
     ] = None,
@@ -66,7 +79,7 @@ def build(
 ) -> None:
     """Build an engine from a catalogue file."""
     with errors_as_sentences(debug):
-        from genrail.catalog import Catalog, Interactions, read_qrels, read_queries
+        from genrail.catalog import Catalog, read_qrels, read_queries
         from genrail.engine import Engine
         from genrail.storage import check_target
 
@@ -80,14 +93,25 @@ def build(
             _build_on_ray(catalog, place, out, plan, sharded, workers or 1, max_seconds, json)
             return
         own: dict[str, Any] = {"levels": levels, "codes": codes, "max_seconds": max_seconds, "identifiers": identifiers}
-        own |= {"lanes": tuple(parse_history(lanes)) if lanes else None, **_settings(settings or [])}
-        items = Catalog.read(catalog, item_id=item_id, title=title, text=columns)
-        _show_catalog(items)
-        events = (
-            Interactions.read(interactions, user=user, item=item, timestamp=timestamp)
-            if interactions is not None
-            else None
+        names = tuple(name.strip() for name in (lanes or "").split(",") if name.strip())
+        own |= {"lanes": names or None, **_settings(settings or [])}
+        items = Catalog.read(
+            catalog,
+            item_id=item_id,
+            title=title,
+            text=columns,
+            format=format,
+            encoding=encoding,
+            allow_large=allow_large,
         )
+        _show_catalog(items)
+        accounts = {"catalog": items.report.to_dict()}
+        events = None
+        if interactions is not None:
+            roles: dict[str, Any] = {"user": user, "item": item, "timestamp": timestamp, "rating": rating}
+            roles["min_rating"] = parse_min_rating(min_rating)
+            events, account = read_events(interactions, items, format=format, encoding=encoding, **roles)
+            accounts["interactions"] = account.to_dict()
         with stage_progress(quiet=json) as progress:
             engine = Engine.build(
                 items,
@@ -103,8 +127,9 @@ def build(
                 **{name: value for name, value in own.items() if value is not None},
             )
         engine.save(out)
+        _warn_of_scripts(engine)
         if json:
-            print_json({"engine": str(out), **engine.describe()})
+            print_json({"engine": str(out), **engine.describe(), "account": accounts})
         else:
             _show_engine(out, engine.describe())
 
@@ -127,6 +152,15 @@ def _settings(given: list[str]) -> dict[str, Any]:
         except ValueError:
             found[name.strip()] = value
     return found
+
+
+def _warn_of_scripts(engine: Engine) -> None:
+    """Tell when the text encoder cannot read the items' titles."""
+    from genrail.models.scripts import unread_titles
+
+    warning = unread_titles(engine.encoder, engine.catalog.titles)
+    if warning is not None:
+        note(f"warning: {warning}")
 
 
 def _check_ray(ray: bool, only_with: dict[str, Any], never_with: dict[str, Any]) -> None:
@@ -173,18 +207,9 @@ def _hold_out(holdout: str) -> bool:
 
 
 def _show_catalog(items: Catalog) -> None:
-    report = items.report
     columns = items.columns
-    note(
-        f"{report.rows_in} rows in = {report.indexed} indexed + {len(report.refused)} refused; "
-        f"id: {columns.item_id}, title: {columns.title}, text: {', '.join(columns.text) or 'none'}"
-    )
-    for row, reason in report.refused[:10]:
-        note(f"  row {row}: {reason}")
-    if len(report.refused) > 10:
-        note(f"  and {len(report.refused) - 10} more")
-    for warning in report.warnings:
-        note(f"warning: {warning}")
+    text = ", ".join(columns.text) or "none"
+    print_account(items.report, "indexed", f"; id: {columns.item_id}, title: {columns.title}, text: {text}")
 
 
 def _show_engine(out: Path, facts: dict[str, Any]) -> None:

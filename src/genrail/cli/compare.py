@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from genrail.cli.console import errors_as_sentences, note, print_json, print_table, stage_progress
-from genrail.cli.search import Debug, EngineFolder, Json
+from genrail.cli.reading import Item, MinRating, Rating, Timestamp, User, format_for, parse_min_rating, read_events
+from genrail.cli.search import Debug, Encoding, EngineFolder, Format, Json
 
 if TYPE_CHECKING:
     from genrail.evaluation import Comparison
@@ -34,25 +36,39 @@ def compare(
         str, typer.Option("--metric", help="The metric that decides between search methods.")
     ] = "nDCG@10",
     seed: Annotated[int, typer.Option("--seed", help="Of resampling and of the queries to choose on.")] = 0,
+    user: User = None,
+    item: Item = None,
+    timestamp: Timestamp = None,
+    rating: Rating = None,
+    min_rating: MinRating = None,
+    format: Format = None,
+    encoding: Encoding = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Compare an engine with its lanes and every classical method its catalogue allows, and say which to use."""
     with errors_as_sentences(debug):
-        from genrail.catalog import Interactions, read_qrels, read_queries
+        from genrail.catalog import read_qrels, read_queries
         from genrail.engine import Engine
         from genrail.engine import compare as compare_engine
         from genrail.errors import SettingsError
 
         if (queries is None) != (qrels is None) or (queries is None and interactions is None):
             raise SettingsError("nothing to compare on: give --queries and --qrels, or --interactions, or all of them")
-        asked = None if queries is None else read_queries(queries)
-        judged = None if qrels is None else read_qrels(qrels)
-        events = None if interactions is None else Interactions.read(interactions)
-        trained = None if trained_on is None else read_queries(trained_on)
+
+        def read(path: Path | None, reader: Callable[..., Any]) -> Any:
+            return None if path is None else reader(path, format=format_for(path, format), encoding=encoding)
+
+        asked, judged, trained = read(queries, read_queries), read(qrels, read_qrels), read(trained_on, read_queries)
+        loaded = Engine.load(engine)
+        events, account = None, None
+        if interactions is not None:
+            roles: dict[str, Any] = {"user": user, "item": item, "timestamp": timestamp, "rating": rating}
+            roles["min_rating"] = parse_min_rating(min_rating)
+            events, account = read_events(interactions, loaded.catalog, format=format, encoding=encoding, **roles)
         with stage_progress(quiet=json) as progress:
             found = compare_engine(
-                Engine.load(engine),
+                loaded,
                 asked,
                 judged,
                 interactions=events,
@@ -64,7 +80,8 @@ def compare(
         both = {found.task: found} | ({} if found.next_item is None else {found.next_item.task: found.next_item})
         _write(both, report, markdown)
         if json:
-            print_json(found.to_dict())
+            values = found.to_dict()
+            print_json(values if account is None else {**values, "account": {"interactions": account.to_dict()}})
             return
         for name, one in both.items():
             columns, rows = one.rows()

@@ -3,23 +3,62 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+import tempfile
+import traceback
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from genrail.errors import GenrailError, StorageError, UserError
+from genrail.errors import GenrailError, MissingPackageError, StorageError, UserError
 
-__all__ = ["errors_as_sentences", "note", "plain", "print_json", "print_table", "stage_progress", "waiting"]
+if TYPE_CHECKING:
+    from genrail.catalog import Report
 
+__all__ = [
+    "errors_as_sentences",
+    "note",
+    "plain",
+    "print_account",
+    "print_json",
+    "print_table",
+    "stage_progress",
+    "tolerant_streams",
+    "waiting",
+]
+
+# Packages that a verb may need beside the base, and the extra that brings them.
+_OPTIONAL = dict.fromkeys(
+    ("torch", "transformers", "tokenizers", "safetensors", "sentence_transformers", "sklearn", "scipy"), "torch"
+)
 _OUT = Console()
 _NOTES = Console(stderr=True)
+_NAMED = 10  # refused rows that an account names
+# What the library calls an argument, by what a command calls the option.
+_OPTIONS = {
+    "item_id": "--id",
+    "title": "--title",
+    "text": "--text",
+    "user": "--user",
+    "item": "--item",
+    "timestamp": "--timestamp",
+    "rating": "--rating",
+    "min_rating": "--min-rating",
+    "format": "--format",
+    "encoding": "--encoding",
+    "allow_large": "--allow-large",
+    "where": "--where",
+    "history": "--history",
+}
+_ARGUMENT = re.compile(rf"(?<![\w`'-])({'|'.join(_OPTIONS)})=(\.\.\.|True\b)?")
 
 
 def plain(value: Any) -> str:
@@ -51,12 +90,78 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
 
 def print_json(value: Any) -> None:
     """Print a value as JSON on standard output, for programs."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str, allow_nan=False) + "\n")
+    wide = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "").startswith("utf")
+    sys.stdout.write(json.dumps(value, ensure_ascii=not wide, indent=2, default=str, allow_nan=False) + "\n")
+
+
+def tolerant_streams() -> None:
+    """Let what a terminal cannot show be replaced on the way out, rather than end a command."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
 
 
 def note(message: str) -> None:
-    """Tell the reader something on standard error, so that standard output stays clean."""
-    _NOTES.print(Text(plain(message)))
+    """Tell the reader something on standard error, so that standard output stays clean; a line is never broken."""
+    _NOTES.print(Text(plain(message)), soft_wrap=True)
+
+
+def print_account(report: Report, what: str = "used", more: str = "") -> None:
+    """Tell on standard error what became of the rows of a file: rows in = used + refused, reasons, warnings.
+
+    Args:
+        report: Of the file.
+        what: What the used rows are: indexed, added, updated, used.
+        more: Said behind it on the same line.
+    """
+    note(report.sentence.replace(" used", f" {what}", 1) + more)
+    for row, reason in report.refused[:_NAMED]:
+        note(f"  row {row}: {reason}")
+    if len(report.refused) > _NAMED:
+        note(f"  and {len(report.refused) - _NAMED} more")
+    for warning in report.warnings:
+        note(f"warning: {as_options(warning)}")
+
+
+def _options_there() -> set[str] | None:
+    """List the options of the command that runs; None outside of one."""
+    import typer
+
+    # Typer brings a click of its own along in some versions: ask the one that its context comes from.
+    click = import_module(typer.Context.__mro__[1].__module__.rpartition(".")[0] + ".globals")
+    context = click.get_current_context(silent=True)
+    return None if context is None else {name for one in context.command.params for name in one.opts}
+
+
+def as_options(message: str) -> str:
+    """Write the library's arguments in a message as the options of a command.
+
+    >>> as_options("name it with item_id=...; or say encoding= (such as cp1252), or pass allow_large=True")
+    'name it with --id ...; or say --encoding (such as cp1252), or pass --allow-large'
+    """
+    there = _options_there()
+
+    def option(match: re.Match[str]) -> str:
+        if there is not None and _OPTIONS[match.group(1)] not in there:
+            return match.group(0)  # this command has no such option: what is left is the way in Python
+        value = f" {match.group(2)}" if match.group(2) == "..." else ""
+        quoted = message[match.end() : match.end() + 1] == '"'
+        return _OPTIONS[match.group(1)] + value + (" " if quoted else "")
+
+    return _ARGUMENT.sub(option, message)
+
+
+class _Rate(ProgressColumn):
+    """Show how many are done per second, such as texts encoded."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        counted = task.total is not None and task.total >= COUNTED
+        return Text(f"{speed:,.0f}/s" if counted and speed else "")
+
+
+COUNTED = 20  # stages of fewer parts are steps, not things of one kind
 
 
 @contextmanager
@@ -70,6 +175,7 @@ def stage_progress(quiet: bool = False) -> Iterator[Callable[[str, int, int], No
         TextColumn("{task.description:<28}"),
         BarColumn(),
         TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        _Rate(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
@@ -96,14 +202,50 @@ def waiting(message: str) -> Iterator[None]:
 
 @contextmanager
 def errors_as_sentences(debug: bool = False) -> Iterator[None]:
-    """Turn an error into one sentence and an exit code: 2 for the user's mistake, 1 for ours."""
+    """Turn an error into one sentence and an exit code: 2 for the user's mistake, 1 for ours.
+
+    What nobody expected is one sentence as well; its traceback is in a file that the sentence names.
+    """
     try:
         yield
     except GenrailError as error:
         if debug:
             raise
-        note(f"error: {error}")
+        note(f"error: {as_options(str(error))}")
         raise SystemExit(2 if isinstance(error, UserError | StorageError) else 1) from error
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if debug or package not in _OPTIONAL:
+            raise
+        note(f"error: {MissingPackageError(package, _OPTIONAL[package], 'this engine')}")
+        raise SystemExit(2) from error
     except KeyboardInterrupt as error:
         note("stopped; nothing was published")
         raise SystemExit(130) from error
+    except BrokenPipeError:
+        raise
+    except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
+        if debug or error.filename is None:
+            raise _unexpected(error, debug) from error
+        note(f"error: {error.filename}: {(error.strerror or str(error)).lower()}; check the path and its permissions")
+        raise SystemExit(2) from error
+    except Exception as error:  # whatever it is, nobody should have to read a traceback
+        raise _unexpected(error, debug) from error
+
+
+def _unexpected(error: Exception, debug: bool) -> BaseException:
+    if debug:
+        return error
+    story = "".join(traceback.format_exception(error))
+    first = (str(error).strip().splitlines() or [""])[0][:200]
+    said = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="genrail-error-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.write(story)
+        where = f"the traceback is in {file.name}"
+    except OSError:
+        where = "the traceback could not be written; try again with --debug"
+    note(f"error: something went wrong that genrail did not expect ({said}); {where}, please report it")
+    return SystemExit(1)

@@ -7,10 +7,12 @@ import platform
 import sys
 from importlib import metadata
 from importlib.util import find_spec
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 import genrail
-from genrail.cli.console import errors_as_sentences, note, print_json, print_table
+from genrail.cli.console import errors_as_sentences, note, print_json, print_table, stage_progress
 from genrail.cli.search import Debug, Json
 
 __all__ = ["doctor", "examine"]
@@ -32,9 +34,17 @@ PACKAGES = [
 ]
 
 
-def doctor(json: Json = False, debug: Debug = False) -> None:
+def doctor(
+    warm: Annotated[
+        bool, typer.Option("--warm", help="Compile the constraint kernels now, so that no first search waits for them.")
+    ] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
     """Show versions, devices and memory, and how to install what is missing."""
     with errors_as_sentences(debug):
+        if warm:
+            _compile(quiet=json)
         findings = examine()
         if json:
             print_json(findings)
@@ -50,6 +60,16 @@ def doctor(json: Json = False, debug: Debug = False) -> None:
         note("nothing is missing" if not missing else f"to have everything: {missing[0]}")
 
 
+def _compile(quiet: bool) -> None:
+    """Compile the kernels of all widths of tokens, or find them compiled."""
+    from genrail.constraints import warm_up
+
+    with stage_progress(quiet) as show:
+        seconds = warm_up(progress=show)
+    if not quiet:
+        note(f"the constraint kernels are ready after {seconds:.0f} s; later processes read them from the disk")
+
+
 def examine() -> dict[str, Any]:
     """Collect versions, devices and memory."""
     return {"machine": _machine(), "packages": [_package(*row) for row in PACKAGES]}
@@ -62,10 +82,17 @@ def _machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory": _memory(),
+        "kernels": _kernels(),
         "interpreter": "virtual environment" if sys.prefix != sys.base_prefix else "system",
     }
     facts["devices"] = _devices()
     return facts
+
+
+def _kernels() -> str:
+    from genrail.constraints import is_warm
+
+    return "compiled" if is_warm() else "compiled at the first search; now: genrail doctor --warm"
 
 
 def _memory() -> str:

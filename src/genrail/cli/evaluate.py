@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from genrail.cli.console import errors_as_sentences, note, print_json, print_table, stage_progress
-from genrail.cli.search import Debug, EngineFolder, Json
+from genrail.cli.reading import Item, MinRating, Rating, Timestamp, User, format_for, parse_min_rating, read_events
+from genrail.cli.search import Debug, Encoding, EngineFolder, Format, Json
 
 if TYPE_CHECKING:
+    from genrail.catalog import Interactions
     from genrail.engine import Engine
     from genrail.evaluation import Evaluation
     from genrail.types import Progress
@@ -33,6 +35,13 @@ def evaluate(
         bool, typer.Option("--lanes/--no-lanes", help="Show each lane by itself, or BM25 and Dense, beside the engine.")
     ] = True,
     seed: Annotated[int, typer.Option("--seed", help="For the draw of users.")] = 0,
+    user: User = None,
+    item: Item = None,
+    timestamp: Timestamp = None,
+    rating: Rating = None,
+    min_rating: MinRating = None,
+    format: Format = None,
+    encoding: Encoding = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -44,29 +53,35 @@ def evaluate(
         if interactions is None and (queries is None or qrels is None):
             raise SettingsError("nothing to evaluate on: give --interactions, or --queries and --qrels")
         loaded = Engine.load(engine)
+        reading = {"format": format, "encoding": encoding}
+        accounts: dict[str, Any] = {}
         own: dict[str, list[Evaluation]] = {}
         beside: dict[str, list[Evaluation]] = {}
         with stage_progress(quiet=json) as progress:
             if interactions is not None:
-                own["next_item"], beside["next_item"] = _next_item(loaded, interactions, users, lanes, seed, progress)
+                roles = {"user": user, "item": item, "timestamp": timestamp, "rating": rating}
+                rated = {**reading, **roles, "min_rating": parse_min_rating(min_rating)}
+                events, account = read_events(interactions, loaded.catalog, **rated)
+                own["next_item"], beside["next_item"] = _next_item(loaded, events, users, lanes, seed, progress)
+                accounts["interactions"] = account.to_dict()
             if queries is not None and qrels is not None:
-                own["search"], beside["search"] = _search(loaded, queries, qrels, lanes, progress)
+                own["search"], beside["search"] = _search(loaded, queries, qrels, reading, lanes, progress)
         if json:
             plain = [{task: [one.to_dict() for one in group] for task, group in part.items()} for part in (own, beside)]
-            print_json({**plain[0], **({"lanes": plain[1]} if lanes else {})})
+            told = {**plain[0], **({"lanes": plain[1]} if lanes else {})}
+            print_json({**told, "account": accounts} if accounts else told)
         else:
             _show([*own.values(), *beside.values()])
 
 
 def _next_item(
-    engine: Engine, interactions: Path, users: int | None, lanes: bool, seed: int, progress: Progress
+    engine: Engine, events: Interactions, users: int | None, lanes: bool, seed: int, progress: Progress
 ) -> tuple[list[Evaluation], list[Evaluation]]:
     """Measure leave-last-out, with the items of the history excluded and kept: the engine, and what is beside it."""
-    from genrail.catalog import Interactions
     from genrail.engine.rivals import beside
     from genrail.evaluation import evaluate_next_item, leave_last_out
 
-    split = leave_last_out(Interactions.read(interactions).sequences(engine.catalog))
+    split = leave_last_out(events.sequences(engine.catalog))
     for sentence in split.traps.sentences():
         note(f"note: {sentence}")
     if engine.trained_on_everything:
@@ -87,19 +102,23 @@ def _next_item(
 
 
 def _search(
-    engine: Engine, queries: Path, qrels: Path, lanes: bool, progress: Progress
+    engine: Engine, queries: Path, qrels: Path, reading: dict[str, Any], lanes: bool, progress: Progress
 ) -> tuple[list[Evaluation], list[Evaluation]]:
     """Measure search on judged queries: the engine, and what is beside it."""
     from genrail.catalog import read_qrels, read_queries
     from genrail.engine.rivals import beside
     from genrail.evaluation import evaluate as measure
 
-    asked, judged = read_queries(queries), read_qrels(qrels)
+    asked, judged = read_queries(queries, **_for(queries, reading)), read_qrels(qrels, **_for(qrels, reading))
     found = [
         measure(method, asked, judged, progress=partial(progress, f"{method.name}, queries"))
         for method in [engine, *(beside(engine, words=True) if lanes else [])]
     ]
     return found[:1], found[1:]
+
+
+def _for(path: Path, reading: dict[str, Any]) -> dict[str, Any]:
+    return {**reading, "format": format_for(path, reading["format"])}
 
 
 def _show(groups: list[list[Evaluation]]) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Container, Mapping, Sequence
+from json import loads as json_of
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genrail.cli.console import errors_as_sentences, note, print_json, print_table, waiting
+from genrail.cli.console import errors_as_sentences, note, print_json, print_table, stage_progress, waiting
 
 if TYPE_CHECKING:
     from genrail.engine import Engine
@@ -20,20 +23,66 @@ Limit = Annotated[int, typer.Option("-k", "--k", help="How many hits.")]
 Where = Annotated[
     str | None, typer.Option("--where", help="Filter, such as \"price < 100 AND category IN ('boots','sandals')\".")
 ]
-History = Annotated[str, typer.Option("--history", help="Item ids, oldest first, separated by commas.")]
+History = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--history",
+        help="Item ids, oldest first, separated by commas; an id with a comma in quotes, alone, or in a JSON list. "
+        "May be given several times.",
+    ),
+]
 Seen = Annotated[bool, typer.Option("--include-seen", help="Let items of the history come out again.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Explain = Annotated[bool, typer.Option("--explain", help="Show identifiers and the steps of the decode.")]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", help="csv, tsv, jsonl, json, parquet, recbole or beir (told by the name otherwise)."),
+]
+Encoding = Annotated[
+    str | None,
+    typer.Option("--encoding", help="Of text files, such as cp1252 (a byte order mark, or UTF-8 otherwise)."),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)]
 
+COMPILING = "compiling the constraint kernels, once on this machine (`genrail doctor --warm` does it ahead)"
 
-def parse_history(history: str) -> list[str]:
-    """Split a list of ids at commas.
 
-    >>> parse_history("sku-1, sku-9")
-    ['sku-1', 'sku-9']
+def parse_history(given: Sequence[str], known: Container[str] = ()) -> list[str]:
+    """Read the ids of a history.
+
+    Args:
+        given: Each an id that is known, a JSON list of ids, or ids separated by commas, where one with a comma stands
+            in quotes.
+        known: The ids that there are.
+
+    Raises:
+        QueryError: A JSON list that is none of ids.
+
+    >>> parse_history(["sku-1, sku-9", 'a,"x,y"', '["p,q", 7]', "u,v"], known={"u,v"})
+    ['sku-1', 'sku-9', 'a', 'x,y', 'p,q', '7', 'u,v']
     """
-    return [item for item in (part.strip() for part in history.split(",")) if item]
+    ids: list[str] = []
+    for value in given:
+        if value in known:
+            ids.append(value)
+        elif value.lstrip().startswith("["):
+            ids += _json_list(value)
+        else:
+            [fields] = csv.reader([value.replace("\n", " ").replace("\r", " ")], skipinitialspace=True)
+            ids += [field.strip() for field in fields if field.strip()]
+    return ids
+
+
+def _json_list(value: str) -> list[str]:
+    from genrail.errors import QueryError
+
+    try:
+        ids = json_of(value)
+    except ValueError as error:
+        raise QueryError(f'--history begins as a JSON list and is none ({error}); write \'["a", "b"]\'') from None
+    if any(isinstance(item, bool) or not isinstance(item, str | int) for item in ids):
+        raise QueryError("--history is a JSON list, and one of its entries is no id; write strings or whole numbers")
+    return [str(item) for item in ids]
 
 
 def search(
@@ -41,19 +90,19 @@ def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What is wanted, in words.")],
     k: Limit = 10,
     where: Where = None,
-    history: History = "",
+    history: History = None,
     include_seen: Seen = False,
     explain: Explain = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Find items by words, with a past beside them if you like."""
-    _answer(engine, query, parse_history(history), k, where, include_seen, explain, json, debug)
+    _answer(engine, query, history or [], k, where, include_seen, explain, json, debug)
 
 
 def recommend(
     engine: EngineFolder,
-    history: History = "",
+    history: History = None,
     k: Limit = 10,
     where: Where = None,
     include_seen: Seen = False,
@@ -62,13 +111,13 @@ def recommend(
     debug: Debug = False,
 ) -> None:
     """Recommend items to somebody with this past."""
-    _answer(engine, None, parse_history(history), k, where, include_seen, explain, json, debug)
+    _answer(engine, None, history or [], k, where, include_seen, explain, json, debug)
 
 
 def _answer(
     folder: Path,
     text: str | None,
-    history: list[str],
+    given: list[str],
     k: int,
     where: str | None,
     include_seen: bool,
@@ -78,12 +127,16 @@ def _answer(
 ) -> None:
     with errors_as_sentences(debug):
         from genrail.engine import Engine
+        from genrail.finders.generative import generative_part
         from genrail.types import Query
 
-        query = Query(text, history, where=where, exclude_seen=not include_seen)
-        with waiting("opening the engine (the first time on a machine its kernels are compiled)"):
+        with waiting("opening the engine"):
             engine = Engine.load(folder)
-            engine.edition.finder.warm_up()
+        history = parse_history(given, engine.catalog)
+        query = Query(text, history, where=where, exclude_seen=not include_seen)
+        part = generative_part(engine.edition.finder)
+        if part is not None:
+            _compile_kernels(part.index.vocab_size)
         ranking = engine.search_batch([query], k, explain=explain)[0]
         if as_json:
             print_json(ranking.to_dict())
@@ -91,15 +144,24 @@ def _answer(
             show_ranking(text or "after " + ", ".join(history), ranking, engine if explain else None)
 
 
+def _compile_kernels(vocab_size: int) -> None:
+    """Compile what no process has compiled on this machine yet, and say so; otherwise do nothing."""
+    from genrail.constraints import is_warm, warm_up
+
+    if not is_warm(vocab_size):
+        note(COMPILING)
+        with stage_progress() as show:
+            warm_up(vocab_size=vocab_size, progress=show)
+
+
 def show_ranking(title: str, ranking: Ranking, explained_by: Engine | None = None) -> None:
     """Print a ranking as a table with its warnings; with the engine that gave it, identifiers and rails too."""
     explain = explained_by is not None
     for warning in ranking.warnings:
         note(f"warning: {warning}")
-    columns = ["rank", "item", "title", "log-probability"] + (["identifier"] if explain else [])
+    columns = ["rank", "item", "title", "score"] + (["found by", "identifier"] if explain else [])
     rows = [
-        [hit.rank, hit.item_id, hit.title, hit.log_probability]
-        + ([" ".join(map(str, (hit.explanation or {}).get("identifier", ())))] if explain else [])
+        [hit.rank, hit.item_id, hit.title, round(hit.score, 3)] + (_why(hit.explanation or {}) if explain else [])
         for hit in ranking
     ]
     print_table(title, columns, rows)
@@ -109,3 +171,9 @@ def show_ranking(title: str, ranking: Ranking, explained_by: Engine | None = Non
         from genrail.cli.rails import draw_rails
 
         draw_rails(ranking.trace, f"the rails of {title}")
+
+
+def _why(explanation: Mapping[str, Any]) -> list[str]:
+    """Name the lanes that found an item, each with its rank there, and the item's identifier."""
+    lanes = [f"{name} {found['rank']}" for name, found in dict(explanation.get("lanes") or {}).items()]
+    return [", ".join(lanes), " ".join(map(str, explanation.get("identifier", ())))]

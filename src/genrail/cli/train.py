@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from genrail.cli.console import errors_as_sentences, note, print_json, print_table, stage_progress
-from genrail.cli.search import Debug, EngineFolder, Json
+from genrail.cli.reading import Item, MinRating, Rating, Timestamp, User, format_for, parse_min_rating, read_events
+from genrail.cli.search import Debug, Encoding, EngineFolder, Format, Json
 
 __all__ = ["train"]
 
@@ -20,31 +21,48 @@ def train(
     qrels: Annotated[Path | None, typer.Option("--qrels", help="Which items are right for which query.")] = None,
     max_seconds: Annotated[float | None, typer.Option("--max-seconds", help="Stop after this long.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same model.")] = 0,
+    user: User = None,
+    item: Item = None,
+    timestamp: Timestamp = None,
+    rating: Rating = None,
+    min_rating: MinRating = None,
+    format: Format = None,
+    encoding: Encoding = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Teach an engine further and publish the better one."""
     with errors_as_sentences(debug):
-        from genrail.catalog import Interactions, read_qrels, read_queries
+        from genrail.catalog import read_qrels, read_queries
         from genrail.engine import Engine
         from genrail.errors import SettingsError
 
         if (queries is None) != (qrels is None):
             raise SettingsError("queries and qrels belong together: give both --queries and --qrels")
         loaded = Engine.load(engine)
+        events, account = None, None
+        if interactions is not None:
+            roles: dict[str, Any] = {"user": user, "item": item, "timestamp": timestamp, "rating": rating}
+            roles["min_rating"] = parse_min_rating(min_rating)
+            events, account = read_events(interactions, loaded.catalog, format=format, encoding=encoding, **roles)
+        asked, judged = None, None
+        if queries is not None and qrels is not None:
+            asked = read_queries(queries, format=format_for(queries, format), encoding=encoding)
+            judged = read_qrels(qrels, format=format_for(qrels, format), encoding=encoding)
         settings: dict[str, Any] = {} if max_seconds is None else {"max_seconds": max_seconds}
         with stage_progress(quiet=json) as progress:
             report = loaded.train(
-                interactions=Interactions.read(interactions) if interactions is not None else None,
-                queries=read_queries(queries) if queries is not None else None,
-                qrels=read_qrels(qrels) if qrels is not None else None,
+                interactions=events,
+                queries=asked,
+                qrels=judged,
                 **settings,
                 seed=seed,
                 progress=progress,
             )
         loaded.save(engine)
         if json:
-            print_json({} if report is None else report.to_dict())
+            told = {} if report is None else report.to_dict()
+            print_json(told if account is None else {**told, "account": {"interactions": account.to_dict()}})
             return
         if report is not None:
             print_table("training", ["what", "value"], [[key, value] for key, value in report.summary().items()])

@@ -7,40 +7,59 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genrail.cli.console import errors_as_sentences, note, stage_progress
-from genrail.cli.search import Debug, EngineFolder
+from genrail.cli.console import errors_as_sentences, note, print_account, print_json, stage_progress
+from genrail.cli.search import Debug, Encoding, EngineFolder, Format, Json
 
 if TYPE_CHECKING:
+    from genrail.catalog import Report
     from genrail.engine import Engine
 
 __all__ = ["add", "merge", "remove", "rollback", "update"]
 
-Items = Annotated[Path, typer.Argument(metavar="ITEMS", help="A file with columns of the catalogue.")]
+Items = Annotated[
+    Path, typer.Argument(metavar="ITEMS", help="A file with columns of the catalogue; - for standard input.")
+]
 
 
-def add(engine: EngineFolder, items: Items, debug: Debug = False) -> None:
+def add(
+    engine: EngineFolder,
+    items: Items,
+    format: Format = None,
+    encoding: Encoding = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
     """Add items to an engine; they can be found at once."""
     with errors_as_sentences(debug):
-        from genrail.catalog import Catalog
-
         loaded = _loaded(engine)
-        columns = loaded.catalog.columns
-        new = Catalog.read(items, item_id=columns.item_id, title=columns.title)
-        with stage_progress() as progress:
+        new = loaded.catalog.read_more(items, format=format, encoding=encoding)
+        with stage_progress(quiet=json) as progress:
             loaded.add(new, progress=progress)
-        note(f"added {len(new)} items; {len(loaded)} can be found now")
+        _tell(new.report, "added", loaded, json)
 
 
-def update(engine: EngineFolder, items: Items, debug: Debug = False) -> None:
-    """Change titles and attributes of items; columns that the file lacks keep their values."""
+def update(
+    engine: EngineFolder,
+    items: Items,
+    format: Format = None,
+    encoding: Encoding = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Change titles and attributes of items; columns that the file lacks keep their values, as do keys of JSON."""
     with errors_as_sentences(debug):
-        from genrail.catalog.readers import Limits, read_table
-
         loaded = _loaded(engine)
-        new = read_table(items, format=None, encoding="utf-8", limits=Limits(), allow_large=False).frame.to_dicts()
-        with stage_progress() as progress:
-            loaded.update(new, progress=progress)
-        note(f"updated {len(new)} items; {len(loaded)} can be found now")
+        changes, report = loaded.catalog.read_changes(items, format=format, encoding=encoding)
+        with stage_progress(quiet=json) as progress:
+            loaded.update(changes, progress=progress)
+        _tell(report, "updated", loaded, json)
+
+
+def _tell(report: Report, what: str, loaded: Engine, as_json: bool) -> None:
+    """Account for the rows, as every command that reads does."""
+    print_account(report, what, f"; {len(loaded):,} items can be found now")
+    if as_json:
+        print_json({"account": report.to_dict(), "items": len(loaded)})
 
 
 def remove(

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from genrail.constraints.segments import LiveTrie
+    from genrail.constraints.substring import SubstringIndex
     from genrail.constraints.trie import Trie
-    from genrail.constraints.warming import warm_up
+    from genrail.constraints.warming import is_warm, warm_up
 
-__all__ = ["LiveTrie", "Trie", "warm_up"]
+__all__ = ["LiveTrie", "SubstringIndex", "Trie", "is_warm", "warm_up"]
 
 _HOMES = {
     "LiveTrie": "genrail.constraints.segments",
+    "SubstringIndex": "genrail.constraints.substring",
     "Trie": "genrail.constraints.trie",
+    "is_warm": "genrail.constraints.warming",
     "warm_up": "genrail.constraints.warming",
 }
 

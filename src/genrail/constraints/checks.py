@@ -61,8 +61,12 @@ def checked_tokens(flat: Array, off: Array | None, length: int, vocab_size: int,
         raise IdentifierError(
             f"row {row_at(rows, item)} has token {flat[place]}, outside the vocabulary of {vocab_size}"
         )
-    width = np.uint8 if vocab_size <= 2**8 else np.uint16 if vocab_size <= 2**16 else np.uint32
-    return np.ascontiguousarray(flat, dtype=width)
+    return np.ascontiguousarray(flat, dtype=token_type(vocab_size))
+
+
+def token_type(vocab_size: int) -> np.dtype[Any]:
+    """Give the narrowest type that holds the tokens of a vocabulary."""
+    return np.dtype(np.uint8 if vocab_size <= 2**8 else np.uint16 if vocab_size <= 2**16 else np.uint32)
 
 
 def check_ends(tokens: Array, offsets: Array, end_token: int, rows: Array | None = None) -> None:

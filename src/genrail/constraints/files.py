@@ -14,7 +14,7 @@ from genrail.constraints.bits import bits_at
 from genrail.constraints.building import first_unsorted, heavy_edges
 from genrail.errors import DamagedError, FormatError
 
-__all__ = ["FORMAT", "MANIFEST", "SEVERAL", "VERSION", "read_trie", "write_trie"]
+__all__ = ["FORMAT", "MANIFEST", "SEVERAL", "VERSION", "read_array", "read_trie", "sha256_of", "write_trie"]
 
 Array = npt.NDArray[Any]
 
@@ -43,7 +43,7 @@ def write_trie(folder: Path, settings: dict[str, Any], arrays: dict[str, Array],
         described[name] = {
             "dtype": array.dtype.str,
             "shape": list(array.shape),
-            "sha256": _sha256(folder / f"{name}.npy"),
+            "sha256": sha256_of(folder / f"{name}.npy"),
         }
     manifest = {"format": FORMAT, "version": SEVERAL if several else VERSION, "items": len(arrays["order"])}
     manifest |= {name: settings[name] for name in _SETTINGS}
@@ -56,14 +56,15 @@ def read_trie(folder: Path, *, mmap: bool, verify: bool) -> tuple[dict[str, Any]
     manifest = _read_manifest(folder)
     if verify:
         _verify_checksums(folder, manifest)
-    arrays = {name: _read_array(folder, name, manifest["arrays"][name], mmap) for name in _ARRAYS}
+    arrays = {name: read_array(folder, name, manifest["arrays"][name], mmap) for name in _ARRAYS}
     _check_shapes(folder, manifest, arrays)
     if verify and (wrong := _wrong_content(manifest, arrays)):
         raise DamagedError(f"{folder}: {wrong}; build the index again")
     return {name: manifest[name] for name in _SETTINGS}, arrays, manifest["version"] == SEVERAL
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Hash a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -89,7 +90,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _read_array(folder: Path, name: str, described: dict[str, Any], mmap: bool) -> Array:
+def read_array(folder: Path, name: str, described: dict[str, Any], mmap: bool) -> Array:
+    """Open `name`.npy, refusing another type or shape than the manifest describes."""
     path = folder / f"{name}.npy"
     try:
         loaded = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
@@ -133,7 +135,7 @@ def _check_shapes(folder: Path, manifest: dict[str, Any], arrays: dict[str, Arra
 def _verify_checksums(folder: Path, manifest: dict[str, Any]) -> None:
     for name in _ARRAYS:
         path = folder / f"{name}.npy"
-        if path.exists() and _sha256(path) != manifest["arrays"][name].get("sha256"):
+        if path.exists() and sha256_of(path) != manifest["arrays"][name].get("sha256"):
             raise DamagedError(f"{path} was altered after it was written; restore the folder from a copy")
 
 

@@ -34,6 +34,11 @@ class Owners:
     row_count: int
     several: bool = False
 
+    @classmethod
+    def uncounted(cls, ranks: int) -> Owners:
+        """Stand for so many ranks that belong to nobody: where a bitmap over them is all that is wanted."""
+        return cls(np.broadcast_to(np.uint32(0), (ranks,)), ranks)
+
     def __len__(self) -> int:
         return len(self.order)
 

@@ -4,6 +4,7 @@ from genrail.decoding.answers import Decoded
 from genrail.decoding.beam_search import BeamSettings, beam_search
 from genrail.decoding.calibration import calibrate
 from genrail.decoding.diversity import diversify
+from genrail.decoding.evidence import EvidenceSettings, gather_evidence, unigram_weights, weigh_keys
 from genrail.decoding.exact import ExactSettings, exact_search
 from genrail.decoding.sampling import SampleSettings, sample_search
 from genrail.decoding.scoring import score_sequences
@@ -13,12 +14,16 @@ __all__ = [
     "BeamSettings",
     "DecodeTrace",
     "Decoded",
+    "EvidenceSettings",
     "ExactSettings",
     "SampleSettings",
     "beam_search",
     "calibrate",
     "diversify",
     "exact_search",
+    "gather_evidence",
     "sample_search",
     "score_sequences",
+    "unigram_weights",
+    "weigh_keys",
 ]

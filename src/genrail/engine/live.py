@@ -95,7 +95,7 @@ class LiveEdition:
             change = Change((Added.of(catalog, rows, reading),)) if rows else Change()
             after = grown(before, catalog, change)
             if self._journal is not None:
-                added = catalog.frame[rows.start : rows.stop].to_dicts()
+                added = catalog.records(rows)
                 self._journal.append({"change": "add", "items": added, "reading": reading})
             self._go_live(after, change)
         self._merge_if_due()

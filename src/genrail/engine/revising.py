@@ -76,7 +76,7 @@ def revise(catalog: Catalog, items: Catalog | Iterable[Mapping[str, Any]]) -> Re
         CatalogError: An id is not in the catalogue, or there twice.
     """
     amended, rows = amend(catalog, items if isinstance(items, Catalog) else list(items))
-    given = amended.frame[rows].to_dicts()
+    given = amended.records(rows)
     pairs = zip(_texts(catalog, rows), _texts(amended, rows), strict=True)
     moved = [place for place, (before, after) in enumerate(pairs) if before != after]
     if moved:

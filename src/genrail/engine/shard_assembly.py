@@ -16,7 +16,7 @@ from genrail.engine.engine import Engine
 from genrail.engine.shard_plan import ShardPlan, read_shard
 from genrail.engine.sharding import manifest, read_output
 from genrail.errors import CatalogError, DamagedError, StorageError
-from genrail.finders.fused import FusedRecipe
+from genrail.finders.fusing import FusedRecipe
 from genrail.finders.native import NativeRecipe
 from genrail.finding import Data, Edition
 from genrail.models.encoders import require_torch

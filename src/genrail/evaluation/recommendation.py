@@ -125,10 +125,10 @@ def _undecided(found: Differences, rivals: list[str]) -> str:
     gap = _mean(found, best) - _mean(found, nearest)
     needed, counted = queries_needed(found, nearest), _counted(found)
     if gap == 0.0:
-        return f"Undecided, since {nearest} reaches the same figure: {_use(found, best)}."
-    takes = "" if needed is None or needed <= counted else f", which would take about {needed}"
+        return f"It is undecided whether {nearest}, with the same figure, is worse: {_use(found, best)}."
+    many = "more" if needed is None or needed <= counted else f"about {needed}"
     return (
-        f"Undecided: these queries do not show whether {nearest}, {gap:.4f} below, is worse{takes}; until then "
+        f"It is undecided whether {nearest} is worse: its {gap:.4f} less take {many} queries to show; until then "
         f"{_use(found, best)}."
     )
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from genrail.finders.item_knn import ItemKNNRecipe as ItemKNNRecipe
     from genrail.finders.late_interaction import LateInteraction as LateInteraction
     from genrail.finders.late_interaction import LateInteractionRecipe as LateInteractionRecipe
+    from genrail.finders.lookup import Lookup as Lookup
+    from genrail.finders.lookup import LookupRecipe as LookupRecipe
     from genrail.finders.popularity import Popularity as Popularity
     from genrail.finders.popularity import PopularityRecipe as PopularityRecipe
     from genrail.finders.sasrec import SASRec as SASRec
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from genrail.finders.tfidf import TFIDFRecipe as TFIDFRecipe
     from genrail.finders.tiger import TIGER as TIGER
     from genrail.finders.tiger import TigerRecipe as TigerRecipe
+    from genrail.finders.two_tower import TwoTower as TwoTower
+    from genrail.finders.two_tower import TwoTowerRecipe as TwoTowerRecipe
 
 _HOME = {
     "BM25": "bm25",
@@ -39,6 +43,8 @@ _HOME = {
     "ItemKNNRecipe": "item_knn",
     "LateInteraction": "late_interaction",
     "LateInteractionRecipe": "late_interaction",
+    "Lookup": "lookup",
+    "LookupRecipe": "lookup",
     "Popularity": "popularity",
     "PopularityRecipe": "popularity",
     "SASRec": "sasrec",
@@ -47,6 +53,8 @@ _HOME = {
     "TFIDFRecipe": "tfidf",
     "TIGER": "tiger",
     "TigerRecipe": "tiger",
+    "TwoTower": "two_tower",
+    "TwoTowerRecipe": "two_tower",
 }
 
 __all__ = [*_HOME]  # noqa: PLE0604  names of the table above

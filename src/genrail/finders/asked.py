@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "Word", "read_words"]
 
 COMPLETIONS = 32  # words that an unfinished one may become: more say nothing about what was meant
+GUESS = 0.5  # what a word counts that was guessed: with 1, "merlin" read as "berlin" outweighs the words that are right
 SHORTEST_TYPO = 4  # letters; a shorter word is one letter off from too many others
 LONGEST_TYPO = 32  # letters; there are some hundred words one letter off for each of them
 
@@ -28,7 +29,7 @@ class Word:
 
     Args:
         terms: What rows may hold for it: its own term, that of the word it was read as, or those it may become.
-        idf: How much it weighs, the less the more rows hold one of them.
+        idf: How much it weighs, the less the more rows hold one of them; half of that where the word was guessed.
     """
 
     terms: tuple[str, ...]
@@ -95,12 +96,12 @@ def _completed(prefix: str, index: WordIndex) -> Word | None:
     if not likely:
         return None
     holding = min(sum(known[term] for term in likely), index.items)
-    return Word(tuple(likely), _idf(holding, index.items))
+    return Word(tuple(likely), GUESS * _idf(holding, index.items))
 
 
 def _mended(word: str, index: WordIndex) -> tuple[str, Word] | None:
     """Give the most frequent word that is one letter off."""
-    if not SHORTEST_TYPO <= len(word) <= LONGEST_TYPO:
+    if not SHORTEST_TYPO <= len(word) <= LONGEST_TYPO or not word.isalpha():
         return None
     best: tuple[int, str, str] | None = None
     for other in set(_one_off(word)):
@@ -108,7 +109,7 @@ def _mended(word: str, index: WordIndex) -> tuple[str, Word] | None:
         holding = 0 if term is None else index.documents(term)
         if term is not None and holding and (best is None or (-holding, other) < (-best[0], best[1])):
             best = (holding, other, term)
-    return None if best is None else (best[1], Word((best[2],), _idf(best[0], index.items)))
+    return None if best is None else (best[1], Word((best[2],), GUESS * _idf(best[0], index.items)))
 
 
 def _one_off(word: str) -> Iterator[str]:

@@ -20,6 +20,7 @@ from genrail.finders.new_items import Memory, mix, observations
 from genrail.finders.readings import pack
 from genrail.finding import Added, Change, Data, Finder
 from genrail.finding import Progress as Stages
+from genrail.ranking.mixing import logistic
 from genrail.rng import generator
 
 if TYPE_CHECKING:
@@ -266,7 +267,7 @@ def _answer(lane: NativeSpelling, cases: list[Case], beam: BeamSettings) -> list
             for part in parts
         ]
         for (past, target), known, fresh in zip(batch, *found, strict=True):
-            seen = observations(lane, np.array(past), known, fresh)
+            seen = observations(lane.model, memory, np.array(past), known, fresh)
             answered.append(_Answered(target, known, fresh, seen))
     return answered
 
@@ -297,33 +298,3 @@ def _gain(rows: Int, target: int) -> tuple[float, float]:
 
 def _stacked(parts: list[tuple[Scores, Any]]) -> tuple[Scores, Any]:
     return np.concatenate([one for one, _ in parts]), np.concatenate([other for _, other in parts])
-
-
-def logistic(features: Scores, right: npt.NDArray[np.bool_], ridge: float = 1.0) -> tuple[tuple[float, ...], float]:
-    """Fit weights and constant of a logistic model by Newton's method; features are scaled meanwhile.
-
-    Args:
-        features: (n, m).
-        right: (n,).
-        ridge: Penalty on the squared weights of scaled features, so that weights stay finite.
-
-    >>> weights, bias = logistic(np.array([[-1.0], [-0.5], [0.5], [1.0]]), np.array([False, True, False, True]))
-    >>> weights[0] > 0, abs(bias) < 1e-6
-    (True, True)
-    """
-    mean, spread = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-6)
-    scaled = np.column_stack([(features - mean) / spread, np.ones(len(features))])
-    penalty = np.full(scaled.shape[1], ridge)
-    share = np.clip(right.mean(), 1e-6, 1 - 1e-6)
-    found = np.zeros(scaled.shape[1])
-    found[-1] = np.log(share / (1 - share))
-    for _ in range(30):
-        chance = 1.0 / (1.0 + np.exp(-np.clip(scaled @ found, -30, 30)))
-        slope = scaled.T @ (chance - right) + penalty * found
-        curve = (scaled * (chance * (1 - chance))[:, None]).T @ scaled + np.diag(penalty)
-        step = np.linalg.solve(curve, slope)
-        found = found - step
-        if np.abs(step).max() < 1e-8:
-            break
-    weights = found[:-1] / spread
-    return tuple(weights.tolist()), float(found[-1] - weights @ mean)

@@ -29,6 +29,7 @@ from genrail.finders.scoring import (
 )
 from genrail.finding.finder import Change, Finder, FindOptions, Found, Json, Progress, Recipe
 from genrail.models.encoders import LazyEncoder
+from genrail.models.scripts import unread_words
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -89,6 +90,7 @@ class Dense(ContentScoring):
     """
 
     name = "Dense"
+    mean: Vectors | None = None  # what all texts have in common; frozen, so that an answer does not move with additions
 
     def __init__(
         self,
@@ -132,7 +134,7 @@ class Dense(ContentScoring):
         self.rows = rows
         self.cells = cells  # of the first rows; those behind them are scored one by one
         self.seed = seed
-        self.mean: Vectors | None = None  # what all texts have in common, where histories are read without it
+        self.mean = None
 
     @property
     def encoder(self) -> Encoder | None:
@@ -174,6 +176,10 @@ class Dense(ContentScoring):
         if self.cells is None:
             return super().find_scored(requests, k, options)
         return [(found, None) for found in self.find(requests, k, options)]
+
+    def warnings(self, request: Request) -> tuple[str, ...]:
+        """Say when the encoder cannot read the words."""
+        return tuple(unread_words(self.query_encoder, request.text)) if request.text else ()
 
     def _nearest(self, cells: Cells, request: Request, k: int) -> Found:
         """Rank by one vector: that of the words, or the weighted sum of the history's."""
@@ -256,7 +262,7 @@ class Dense(ContentScoring):
         made = type(self).__new__(type(self))
         made.name = self.name
         made._set(catalog, self.recipe, self.item_encoder, self.query_encoder, rows, cells, self.seed)
-        made.mean = self.mean  # frozen: an answer must not move with items that are added later
+        made.mean = self.mean
         return made
 
     @property

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,6 @@ import numpy.typing as npt
 from genrail.errors import SettingsError
 from genrail.finding import (
     Change,
-    Data,
     Finder,
     FindOptions,
     Found,
@@ -28,16 +27,20 @@ from genrail.finding import (
     save_finder,
 )
 from genrail.finding.ranks import tie_order
-from genrail.ranking.mixing import Answers, Mixture
+from genrail.ranking.mixing import Answers, Mixture, squashed
+from genrail.ranking.negation import mentions, read_negation
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
     from genrail.models.text_encoder import Encoder
 
-__all__ = ["BOTH", "HISTORY", "HISTORY_SEEN", "WORDS", "Fused", "FusedRecipe", "kind_of"]
+__all__ = ["BATCH", "BOTH", "HISTORY", "HISTORY_SEEN", "WORDS", "WORDS_SHARE", "Fused", "kind_of"]
 
 WORDS, HISTORY, HISTORY_SEEN, BOTH = "words", "history", "history, seen items kept", "words and history"
+WORDS_SHARE = 2 / 3  # whoever types words wants these; the past says which of the fitting ones
 DEPTH = 100  # items that a lane lists for one question: as many as reciprocal rank fusion was measured with
+EXACT = 10.0  # what an exact match adds: more deviations than any other lane can stand out by
+EXCLUDED = 2.0  # deviations that an item loses which holds what a query excludes: a text may only mention it
 BATCH = 64  # questions asked together while weights are learnt
 
 
@@ -65,6 +68,8 @@ class Fused(Searching, Finder):
         mixtures: How much each lane counts, for each kind of question.
         recipe: What made this.
         seed: Of the order between equal scores.
+        words_share: Of the score for words and a history together, what the words decide.
+        negations: Read "without X" in a query as what is not wanted.
         report: Of the last training in this process.
     """
 
@@ -75,20 +80,24 @@ class Fused(Searching, Finder):
         catalog: Catalog,
         lanes: Mapping[str, Finder],
         mixtures: Mapping[str, Mixture],
-        recipe: FusedRecipe,
+        recipe: Recipe,
         seed: int = 0,
+        words_share: float = WORDS_SHARE,
+        negations: bool = True,
         report: Report | None = None,
     ) -> None:
         self.catalog = catalog
         self.lanes = dict(lanes)
         self.mixtures = dict(mixtures)
-        self.recipe: FusedRecipe = recipe
+        self.recipe = recipe
         self.seed = seed
+        self.words_share = words_share
+        self.negations = negations
         self._report = report
 
     def replaced(self, **parts: Any) -> Fused:
         """Make the same finder with other parts."""
-        names = ("catalog", "lanes", "mixtures", "recipe", "seed")
+        names = ("catalog", "lanes", "mixtures", "recipe", "seed", "words_share", "negations")
         return Fused(**{**{name: getattr(self, name) for name in names}, "report": self._report, **parts})
 
     # --- questions ----------------------------------------------------------------------------------------------
@@ -137,7 +146,7 @@ class Fused(Searching, Finder):
             list(self._fused(asked, mixture, depth, replace(options, explain=options.explain)))
             for asked, mixture in zip((words, pasts), parts, strict=True)
         ]
-        share = self.recipe.words_share
+        share = self.words_share
         return [self._joined((one, other), (share, 1.0 - share), k, options) for one, other in zip(*sides, strict=True)]
 
     def _mixture(self, kind: str, chosen: tuple[str, ...]) -> Mixture:
@@ -145,14 +154,47 @@ class Fused(Searching, Finder):
         return mixture.only([name for name in mixture.lanes if name in chosen] or list(chosen)) if chosen else mixture
 
     def _fused(self, requests: list[Request], mixture: Mixture, k: int, options: FindOptions) -> Iterator[Found]:
-        listed = self._ask(requests, mixture, k, options)
-        for number, request in enumerate(requests):
+        """Ask the lanes of a mixture, and those that know exact matches, and rank what they listed."""
+        read = [read_negation(request.text) if request.text and self.negations else None for request in requests]
+        asked = [
+            request if one is None or not one.excluded else replace(request, text=one.wanted)
+            for request, one in zip(requests, read, strict=True)
+        ]
+        exact = tuple(name for name, lane in self.lanes.items() if lane.exact_only and name not in mixture.lanes)
+        names = (*mixture.lanes, *exact)
+        listed = [*self._ask(asked, mixture, k, options), *self._exact(exact, requests, options)]
+        for number, negation in enumerate(read):
             options.step()
             mine = [lane[number] for lane in listed]
-            answers = _answers(mine, request)
-            scores = mixture.fused(answers)
-            order = np.lexsort((self._precedence[answers.rows], -scores))[:k]
-            yield self._found(mixture, mine, answers, scores, order, options)
+            answers = _answers(mine)
+            count = len(mixture.lanes)
+            sums = mixture.sums(Answers(answers.rows, answers.places[:count], answers.scores[:count]))
+            if exact:
+                sums = sums + EXACT * np.nan_to_num(answers.scores[count:], nan=0.0).max(axis=0, initial=0.0)
+            warnings: tuple[str, ...] = ()
+            if negation is not None and negation.excluded:
+                sums = sums - EXCLUDED * self._held(answers.rows, negation.excluded)
+                told = " and ".join(f'"{" ".join(words)}"' for words in negation.excluded)
+                warnings = (f"read as: without {told}; items that hold it come later",)
+            scores = squashed(mixture.slope * sums + mixture.offset)
+            order = np.lexsort((self._precedence[answers.rows], -sums))[:k]
+            found = self._found(names, mine, answers, scores, order, options)
+            yield replace(found, warnings=(*found.warnings, *warnings))
+
+    def _exact(self, names: Sequence[str], requests: list[Request], options: FindOptions) -> list[list[_Listed | None]]:
+        """Ask for exact matches; what a lane lists only to fill up is left out."""
+        if not any(request.text for request in requests):
+            return [[None] * len(requests) for _ in names]
+        found: list[list[_Listed | None]] = []
+        for name in names:
+            answers = self.lanes[name].find(requests, DEPTH, options)
+            found.append([_Listed(_matches(one), None) for one in answers])
+        return found
+
+    def _held(self, rows: npt.NDArray[np.int64], excluded: tuple[tuple[str, ...], ...]) -> npt.NDArray[np.bool_]:
+        """Tell which items hold something that was excluded."""
+        texts = self.catalog.part(rows.tolist()).texts()
+        return np.array([any(mentions(text, words) for words in excluded) for text in texts], dtype=np.bool_)
 
     def _ask(
         self, requests: list[Request], mixture: Mixture, k: int, options: FindOptions
@@ -175,7 +217,7 @@ class Fused(Searching, Finder):
         """Give what the named lanes say about each request, before any weights."""
         mixture = Mixture.prior(dict.fromkeys(names, 1.0))
         listed = self._ask(list(requests), mixture, DEPTH, FindOptions())
-        return [_answers([lane[number] for lane in listed], request) for number, request in enumerate(requests)]
+        return [_answers([lane[number] for lane in listed]) for number in range(len(requests))]
 
     @property
     def _precedence(self) -> npt.NDArray[np.int64]:
@@ -186,7 +228,7 @@ class Fused(Searching, Finder):
 
     def _found(
         self,
-        mixture: Mixture,
+        names: Sequence[str],
         listed: Sequence[_Listed | None],
         answers: Answers,
         scores: npt.NDArray[np.float64],
@@ -195,7 +237,7 @@ class Fused(Searching, Finder):
     ) -> Found:
         rows = answers.rows[order]
         known = [one for one in listed if one is not None]
-        told = _told(mixture.lanes, listed, answers, order) if options.explain else None
+        told = _told(names, listed, answers, order) if options.explain else None
         trace = next((one.found.trace for one in known if one.found.trace is not None), None)
         warnings = tuple(dict.fromkeys(warning for one in known for warning in one.found.warnings))
         return Found(rows, scores[order], _chances(known, rows), told, trace, warnings)
@@ -247,7 +289,13 @@ class Fused(Searching, Finder):
             (folder / "lanes" / name).mkdir(parents=True)
             details[name] = save_finder(lane, folder / "lanes" / name)
         mixtures = {kind: mixture.to_dict() for kind, mixture in self.mixtures.items()}
-        return {"lanes": details, "mixtures": mixtures, "seed": self.seed}
+        return {
+            "lanes": details,
+            "mixtures": mixtures,
+            "seed": self.seed,
+            "words_share": self.words_share,
+            "negations": self.negations,
+        }
 
     @classmethod
     def load(cls, folder: Path, details: Mapping[str, Any], catalog: Catalog, encoder: Encoder | None = None) -> Self:
@@ -257,7 +305,16 @@ class Fused(Searching, Finder):
             for name, each in details["lanes"].items()
         }
         mixtures = {kind: Mixture.from_dict(values) for kind, values in details["mixtures"].items()}
-        return cls(catalog, lanes, mixtures, FusedRecipe.from_dict(details["recipe"]), int(details["seed"]))
+        recipe = recipe_named(str(details["kind"]), details["recipe"])
+        return cls(
+            catalog,
+            lanes,
+            mixtures,
+            recipe,
+            int(details["seed"]),
+            float(details["words_share"]),
+            bool(details["negations"]),
+        )
 
     # --- what it is ---------------------------------------------------------------------------------------------
 
@@ -319,7 +376,13 @@ def _part(change: Change, name: str) -> Change:
     return Change(tuple(added), change.gone)
 
 
-def _answers(listed: Sequence[_Listed | None], request: Request) -> Answers:
+def _matches(found: Found) -> Found:
+    """Keep the rows that match."""
+    matching = found.scores > 0.0
+    return Found(found.rows[matching], found.scores[matching])
+
+
+def _answers(listed: Sequence[_Listed | None]) -> Answers:
     """Lay out what the lanes said about one request: the union of what they listed."""
     known = [one.found.rows for one in listed if one is not None]
     rows = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *known]))
@@ -335,9 +398,8 @@ def _answers(listed: Sequence[_Listed | None], request: Request) -> Answers:
             chances = one.found.log_probabilities
             scores[number, where] = one.found.scores if chances is None else np.exp(chances)
         listed_scores = scores[number, where]
-        if len(where) and float(np.ptp(listed_scores)) > 0.0:  # a lane that finds all alike has no order to give
-            telling = listed_scores > min(0.0, float(listed_scores.min()))
-            places[number, where[telling]] = np.arange(1, len(where) + 1)[telling]
+        telling = listed_scores > listed_scores.min(initial=0.0)  # what a lane scores lowest it lists to fill up
+        places[number, where[telling]] = np.arange(1, len(where) + 1)[telling]
     return Answers(rows, places, scores)
 
 
@@ -395,73 +457,9 @@ def _joined_explanations(sides: Sequence[Found], rows: npt.NDArray[np.int64]) ->
 
 def _weights_line(mixture: Mixture) -> str:
     shares = [
-        f"{name} {place + score:.2f}"
-        for name, place, score in zip(mixture.lanes, mixture.place, mixture.score, strict=True)
+        f"{name} {sum(weights):.2f}"
+        for name, *weights in zip(mixture.lanes, mixture.standing, mixture.score, mixture.place, strict=True)
     ]
     source = f"learnt from {mixture.questions} questions" if mixture.questions else "by default"
     figures = ", ".join(f"{name} {figure:.4f}" for name, figure in mixture.figures.items())
     return f"{', '.join(shares)} ({source}{'; nDCG@10: ' + figures if figures else ''})"
-
-
-@dataclass(frozen=True)
-class FusedRecipe(Recipe):
-    """Say which lanes an engine has.
-
-    Args:
-        lanes: Kinds of finders, by name. Those that need interactions are left out where there are none.
-        settings: Of each lane, by its name.
-        words_share: Of the score for words and a history together, what the words decide.
-        levels, codes, identifiers, pseudo_queries, train_items, max_seconds, epochs: See `NativeRecipe`.
-    """
-
-    kind: ClassVar[str] = "fused"
-    finder: ClassVar[type[Finder]] = Fused
-    learns: ClassVar[bool] = True
-
-    lanes: tuple[str, ...] = ("native", "bm25", "dense", "cooccurrence")
-    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    words_share: float = 2 / 3  # whoever types words wants these; the past says which of the fitting ones
-    levels: int | None = None
-    codes: int | None = None
-    identifiers: str | None = None
-    pseudo_queries: int | None = None
-    train_items: int | None = None
-    max_seconds: float | None = None
-    epochs: int | None = None
-
-    def __post_init__(self) -> None:
-        if not self.lanes or len(set(self.lanes)) != len(self.lanes):
-            raise SettingsError(f"lanes are {self.lanes}; give one or more, each once")
-        if not 0.0 <= self.words_share <= 1.0:
-            raise SettingsError(f"words_share is {self.words_share}; give 0 to 1")
-
-    def recipes(self) -> dict[str, Recipe]:
-        """Make the recipe of each lane."""
-        return {name: recipe_named(name, self._settings(name)) for name in self.lanes}
-
-    def _settings(self, name: str) -> dict[str, Any]:
-        own = dict(self.settings.get(name, {}))
-        if name == "native":
-            shared = ("levels", "codes", "identifiers", "pseudo_queries", "train_items", "max_seconds", "epochs")
-            own = {key: value for key in shared if (value := getattr(self, key)) is not None} | own
-        return own
-
-    def build(self, data: Data, progress: Progress) -> Fused:
-        """Build each lane on the same data, and learn how much each counts."""
-        return self.around({}, data, progress)
-
-    def around(self, given: Mapping[str, Finder], data: Data, progress: Progress) -> Fused:
-        """Build the lanes that are not given, and learn how much each counts."""
-        from genrail.finders.fusing import built_lanes, mixtures
-
-        lanes = built_lanes(self.recipes(), data, progress, given)
-        return Fused(data.catalog, lanes.final, mixtures(lanes, data, progress), self, data.seed)
-
-    def train(self, finder: Finder, data: Data, progress: Progress) -> Fused:
-        """Teach the lanes that learn, and learn the weights anew."""
-        from genrail.finders.fusing import mixtures, taught_lanes
-
-        assert isinstance(finder, Fused)
-        lanes, report = taught_lanes(finder.lanes, data, progress)
-        mixed = mixtures(lanes, data, progress, finder.mixtures)
-        return finder.replaced(lanes=lanes.final, mixtures=mixed, report=report)

@@ -15,12 +15,13 @@ from genrail.catalog import Catalog
 from genrail.decoding import BeamSettings, Decoded
 from genrail.errors import CatalogError, FingerprintError, SettingsError
 from genrail.finders.generative import Generative, RailTrace, Spelling, live_index
-from genrail.finders.new_items import Memory, Newcomers, mixed_answers, newcomers
+from genrail.finders.new_items import Memory, Mixing, Newcomers, mixed_answers, newcomers
 from genrail.finders.readings import pack, unpack
 from genrail.finding import Change, Data, Finder, FindOptions, Json, Progress, Recipe, Request
 from genrail.identifiers import IdentifierTable
 from genrail.identifiers.quantizer import quantizer_named
 from genrail.models.encoders import LazyEncoder, require_torch
+from genrail.models.scripts import unread_words
 from genrail.rng import generator
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class NativeSpelling(Spelling):
             said.append(f"the model reads the last {most} of the {request.history.size} known history items")
         if request.text is not None and self.encoder.cuts(request.text):
             said.append(f"the text encoder reads the first {self.encoder.max_tokens} tokens of the query")
+        if request.text is not None:
+            said += unread_words(self.encoder, request.text)
         return tuple(said)
 
     def read(self, catalog: Catalog, rows: range, progress: Progress) -> Json:
@@ -161,14 +164,15 @@ class Native(Generative):
     def newcomers(self) -> Newcomers | None:
         """Give the live items that came after the model was trained; None where there are none."""
         if "_newcomers" not in self.__dict__:
-            self.__dict__["_newcomers"] = newcomers(self)
+            self.__dict__["_newcomers"] = newcomers(self, self.spelling.memory)
         found: Newcomers | None = self.__dict__["_newcomers"]
         return found
 
     def _answers(
         self, requests: Sequence[Request], contexts: Sequence[Any], k: int, options: FindOptions
     ) -> list[tuple[Decoded, RailTrace | None]]:
-        mixed = mixed_answers(self, requests, contexts, k, options)
+        asked = Mixing(self.spelling.model, self.spelling.memory, self.newcomers)
+        mixed = mixed_answers(self, asked, requests, contexts, k, options)
         return [(decoded, self._traced(traces)) for decoded, traces in mixed]
 
     @classmethod

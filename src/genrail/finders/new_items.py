@@ -24,10 +24,10 @@ from genrail.finding import FindOptions, Request
 from genrail.identifiers import saved
 
 if TYPE_CHECKING:
-    from genrail.finders.native import Native, NativeSpelling
+    from genrail.finders.generative import Generative
     from genrail.models.native import NativeModel
 
-__all__ = ["Memory", "Newcomers", "mix", "mixed_answers", "newcomers", "observations"]
+__all__ = ["Memory", "Mixing", "Newcomers", "mix", "mixed_answers", "newcomers", "observations"]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float32]
@@ -160,9 +160,23 @@ class Newcomers:
     known: Subset
 
 
-def newcomers(finder: Native) -> Newcomers | None:
+@dataclass(frozen=True, eq=False)
+class Mixing:
+    """Hold what mixing needs to know of a finder.
+
+    Args:
+        model: That was trained.
+        memory: What it was trained on; None where it never learnt from histories.
+        newcomers: The new items; None where there are none.
+    """
+
+    model: NativeModel
+    memory: Memory | None
+    newcomers: Newcomers | None
+
+
+def newcomers(finder: Generative, memory: Memory | None) -> Newcomers | None:
     """Find the new items of a finder; None where there are none, or where the model never learnt from histories."""
-    memory = finder.spelling.memory
     if memory is None:
         return None
     rows = finder.catalog.live & memory.new
@@ -173,7 +187,12 @@ def newcomers(finder: Native) -> Newcomers | None:
 
 
 def mixed_answers(
-    finder: Native, requests: Sequence[Request], contexts: Sequence[Any], k: int, options: FindOptions
+    finder: Generative,
+    asked: Mixing,
+    requests: Sequence[Request],
+    contexts: Sequence[Any],
+    k: int,
+    options: FindOptions,
 ) -> list[tuple[Decoded, list[DecodeTrace | None]]]:
     """Decode requests, and mix new items in where their policy asks for it.
 
@@ -183,6 +202,7 @@ def mixed_answers(
 
     Args:
         finder: What is asked.
+        asked: Its model, what it remembers, and its new items.
         requests: What is wanted.
         contexts: What the model reads.
         k: Items wanted.
@@ -196,7 +216,7 @@ def mixed_answers(
 
     Cost: a request that mixes costs two decodes.
     """
-    divided = _divided(finder, requests, finder.decoder(options))
+    divided = _divided(asked, requests, finder.decoder(options))
     subsets = [finder.subset_of(request) for request in requests]
     mixing = [place for place, one in enumerate(divided) if one is not None]
     plain = [place for place in range(len(requests)) if divided[place] is None]
@@ -219,14 +239,14 @@ def mixed_answers(
         )
         for place, one, other in zip(mixing, known, new, strict=True):
             request = requests[place]
-            judged = _judge(finder.spelling, request, one, other)
+            judged = _judge(asked, request, one, other)
             found[place] = mix(one, other, judged, request.new_items, k), [one.trace, other.trace]
     return [found[place] for place in range(len(requests))]
 
 
-def _divided(finder: Native, requests: Sequence[Request], decoder: Decoder) -> list[Newcomers | None]:
+def _divided(asked: Mixing, requests: Sequence[Request], decoder: Decoder) -> list[Newcomers | None]:
     """Say for each request between which items it mixes; None where it does not mix."""
-    if all(request.new_items == "off" for request in requests) or finder.newcomers is None:
+    if all(request.new_items == "off" for request in requests) or asked.newcomers is None:
         return [None] * len(requests)
     probable = isinstance(decoder, BeamSettings | ExactSettings)
     if not probable and any(not isinstance(request.new_items, str) for request in requests):
@@ -234,7 +254,7 @@ def _divided(finder: Native, requests: Sequence[Request], decoder: Decoder) -> l
             f"a share of new items needs the most probable items, and {type(decoder).__name__} finds others; "
             "give new_items='off', or search by beam"
         )
-    memory = finder.spelling.memory
+    memory = asked.memory
     calibrated = memory is not None and memory.calibration is not None
     mixes = [
         probable and calibrated and request.text is None and bool(request.history.size)
@@ -242,28 +262,26 @@ def _divided(finder: Native, requests: Sequence[Request], decoder: Decoder) -> l
         else request.new_items != "off"
         for request in requests
     ]
-    return [finder.newcomers if one else None for one in mixes]
+    return [asked.newcomers if one else None for one in mixes]
 
 
 def _within(part: Any, subset: Any) -> Any:
     return part if subset is None else part & subset
 
 
-def _judge(spelling: NativeSpelling, request: Request, known: Decoded, new: Decoded) -> Judged:
+def _judge(asked: Mixing, request: Request, known: Decoded, new: Decoded) -> Judged:
     """Put both answers on one scale: by calibration for a history alone, else by log-probability."""
-    memory = spelling.memory
+    memory = asked.memory
     if memory is None or memory.calibration is None or request.text is not None or not request.history.size:
         return Judged(known.log_probabilities, new.log_probabilities, new.log_probabilities)
-    return memory.calibration.judge(observations(spelling, request.history, known, new))
+    return memory.calibration.judge(observations(asked.model, memory, request.history, known, new))
 
 
-def observations(spelling: NativeSpelling, history: Int, known: Decoded, new: Decoded) -> Observations:
+def observations(model: NativeModel, memory: Memory, history: Int, known: Decoded, new: Decoded) -> Observations:
     """Gather what the calibration looks at."""
-    memory = spelling.memory
-    assert memory is not None  # the finder has new items
-    past = np.asarray(history, dtype=np.int64)[-spelling.model.settings.history :]
+    past = np.asarray(history, dtype=np.int64)[-model.settings.history :]
     rows = np.concatenate([past, known.rows, new.rows])
-    texts = centred(spelling.model, rows)
+    texts = centred(model, rows)
     together = unit(memory.together[rows])
     cuts = [len(past), len(past) + len(known.rows)]
     return observe(np.split(texts, cuts), np.split(together, cuts), known.log_probabilities, new.log_probabilities)

@@ -49,7 +49,7 @@ class _Table:
     """Hold the weighted words of one edition.
 
     Args:
-        terms: Number of each word.
+        terms: Number of each word that a live row holds.
         idf: Weight of each word.
         by_term: Entries of length-1 vectors, (terms, rows).
         by_row: The same, (rows, terms): the items' own vectors, for histories.
@@ -121,7 +121,8 @@ class TFIDF(ContentScoring):
         weights = (1.0 + np.log(one.counts)) * idf[term_of]
         lengths = np.sqrt(np.bincount(one.rows, weights=weights**2, minlength=rows))
         by_term = Postings(one.indptr, one.rows, (weights / lengths[one.rows]).astype(np.float32), rows)
-        return _Table(one.terms, idf, by_term, by_term.transposed())
+        held = {term: number for term, number in one.terms.items() if documents[number]}
+        return _Table(held, idf, by_term, by_term.transposed())
 
     def text_scores(self, texts: Sequence[str]) -> Iterator[Values]:
         """Score all rows by cosine with each text, shape (rows,) each."""

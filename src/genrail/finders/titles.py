@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from genrail.catalog import Catalog
+from genrail.catalog.values import written
 from genrail.decoding import BeamSettings
 from genrail.decoding.summing import Combine
 from genrail.errors import CatalogError, FingerprintError, SettingsError
@@ -101,7 +102,7 @@ def catalog_facts(catalog: Catalog, columns: Sequence[str]) -> str:
     for name in columns:
         _check_column(catalog, name)
         values = [value for value in catalog.frame.get_column(name).to_list() if value is not None]
-        parts = [part.strip() for value in values for part in str(value).split("|")]
+        parts = [part.strip() for value in values for part in written(value).split("|")]
         best = [value for value, _ in Counter(part for part in parts if part).most_common(MOST_VALUES)]
         lines.append(f"{name}: {', '.join(best)}")
     return "\n".join(lines)
@@ -233,7 +234,7 @@ class TitleSpelling(Spelling):
         if self.settings.aliases is None:
             return []
         value = catalog.frame.get_column(self.settings.aliases)[row]
-        return [part.strip() for part in str(value or "").split("|") if part.strip()]
+        return [part.strip() for part in written("" if value is None else value).split("|") if part.strip()]
 
     def spell(self, prefix: Sequence[int], catalog: Catalog, table: Identifiers) -> str:
         """Decode the tokens."""

@@ -14,11 +14,11 @@ from genrail.errors import SettingsError
 from genrail.evaluation.splits import HeldOut, Training
 from genrail.models.encoders import LazyEncoder, load_encoder
 from genrail.rng import generator
+from genrail.types import Progress
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog, Interactions
     from genrail.evaluation.splits import FlatSequences
-    from genrail.finding.finder import Progress
     from genrail.models.text_encoder import Encoder
 
 __all__ = ["MIN_EVENTS", "Data"]

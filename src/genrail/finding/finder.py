@@ -357,7 +357,11 @@ class Recipe(Protocol):
 class Scorer(Protocol):
     """Look a second time at items that a finder found: a reranker."""
 
+    kind: ClassVar[str]
+    """Name in the registry, in manifests and on the command line."""
+
     name: str
+    """For tables and people."""
 
     def score(self, request: Request, rows: Rows, catalog: Catalog) -> Scores:
         """Score some items for a request.
@@ -370,6 +374,15 @@ class Scorer(Protocol):
         Returns:
             Higher is better, finite, shape (n,).
         """
+        ...
+
+    def save(self, folder: Path) -> dict[str, Json]:
+        """Write what `load` needs into an existing, empty folder; give plain values for the manifest."""
+        ...
+
+    @classmethod
+    def load(cls, folder: Path, details: Mapping[str, Json]) -> Self:
+        """Read what `save` wrote."""
         ...
 
 

@@ -10,14 +10,27 @@ from typing import TYPE_CHECKING, Any
 from genrail.errors import FormatError, SettingsError
 
 if TYPE_CHECKING:
-    from genrail.finding.finder import Recipe
+    from pathlib import Path
 
-__all__ = ["ENTRY_POINTS", "kinds", "recipe_named", "recipe_type", "register"]
+    from genrail.finding.finder import Recipe, Scorer
+
+__all__ = [
+    "ENTRY_POINTS",
+    "kinds",
+    "open_scorer",
+    "recipe_named",
+    "recipe_type",
+    "register",
+    "register_scorer",
+    "scorer_named",
+    "scorers",
+]
 
 ENTRY_POINTS = "genrail.finders"  # group of an outside package's entry points: kind = "module:Recipe"
+SCORER_ENTRY_POINTS = "genrail.scorers"  # likewise: kind = "module:Scorer"
 
 BUILT_IN = {
-    "fused": "genrail.finders.fused:FusedRecipe",
+    "fused": "genrail.finders.fusing:FusedRecipe",
     "native": "genrail.finders.native:NativeRecipe",
     "titles": "genrail.finders.titles:TitlesRecipe",
     "codes": "genrail.finders.codes:CodesRecipe",
@@ -35,7 +48,10 @@ BUILT_IN = {
     "reranked": "genrail.finders.reranked:RerankedRecipe",
 }
 
+SCORERS: dict[str, str] = {}
+
 _REGISTERED: dict[str, type[Recipe]] = {}
+_REGISTERED_SCORERS: dict[str, type[Scorer]] = {}
 
 
 def register(recipe: type[Recipe]) -> type[Recipe]:
@@ -89,3 +105,57 @@ def recipe_named(kind: str, settings: Mapping[str, Any] | None = None) -> Recipe
     except FormatError as error:
         raise SettingsError(str(error)) from None
     return found.from_dict(settings or {})
+
+
+def register_scorer(scorer: type[Scorer]) -> type[Scorer]:
+    """Make a kind of scorer known by its name in this process; usable as a decorator.
+
+    A package announces its scorers by entry points of the group ``genrail.scorers``, as `register` says of finders.
+
+    Raises:
+        SettingsError: Another kind has this name.
+    """
+    if scorer.kind in SCORERS or _REGISTERED_SCORERS.get(scorer.kind, scorer).__qualname__ != scorer.__qualname__:
+        raise SettingsError(f"a scorer of the kind {scorer.kind!r} exists already; choose another name")
+    _REGISTERED_SCORERS[scorer.kind] = scorer
+    return scorer
+
+
+def scorers() -> list[str]:
+    """List the kinds of scorers that can be made by name."""
+    return sorted({*SCORERS, *_REGISTERED_SCORERS, *(one.name for one in entry_points(group=SCORER_ENTRY_POINTS))})
+
+
+def _scorer_type(kind: str) -> type[Scorer]:
+    if kind in _REGISTERED_SCORERS:
+        return _REGISTERED_SCORERS[kind]
+    if kind in SCORERS:
+        module, name = SCORERS[kind].split(":")
+        found: type[Scorer] = getattr(import_module(module), name)
+        return found
+    for point in entry_points(group=SCORER_ENTRY_POINTS, name=kind):
+        loaded: type[Scorer] = point.load()
+        return loaded
+    raise FormatError(f"no scorer is of the kind {kind!r}; this installation has {', '.join(scorers()) or 'none'}")
+
+
+def scorer_named(kind: str, settings: Mapping[str, Any] | None = None) -> Scorer:
+    """Make a scorer of a kind with some settings.
+
+    Raises:
+        SettingsError: No such kind.
+    """
+    try:
+        found = _scorer_type(kind)
+    except FormatError as error:
+        raise SettingsError(str(error)) from None
+    return found(**(settings or {}))
+
+
+def open_scorer(folder: Path, details: Mapping[str, Any]) -> Scorer:
+    """Read a scorer that was saved.
+
+    Raises:
+        FormatError: A kind that is not installed here.
+    """
+    return _scorer_type(str(details["kind"])).load(folder, details)

@@ -169,14 +169,18 @@ class LazyEncoder:
 
     def cuts(self, text: str) -> bool:
         """Tell whether the encoder reads only the beginning of a text; False where it does not say."""
-        model = getattr(self._loaded, "model", None)
-        if self.max_tokens is None or model is None or len(text) < self.max_tokens:  # a token has a character or more
+        if self.max_tokens is None or len(text) < self.max_tokens:  # a token has a character or more
             return False
-        from genrail.models.plain_text import plain_tokens
+        counted = self.count_tokens(text)
+        room = getattr(self._loaded, "room", None)
+        return counted is not None and room is not None and counted[0] > room
 
+    def count_tokens(self, text: str) -> tuple[int, int] | None:
+        """Count the tokens of a text and the unknown ones among them; None for an encoder that has no tokens."""
         with _ENCODING:
-            tokens = len(plain_tokens(model.tokenizer, [text])[0])
-            return tokens > self.max_tokens - int(model.tokenizer.num_special_tokens_to_add())
+            count = getattr(self._load(), "count_tokens", None)
+            found: tuple[int, int] | None = None if count is None else count(text)
+            return found
 
     def _encode(self, texts: Sequence[str], progress: Progress | None) -> Vectors:
         return self._load().encode(texts, progress)

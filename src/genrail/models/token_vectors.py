@@ -9,14 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import SettingsError
-from genrail.models.plain_text import plain_texts
 from genrail.models.text_encoder import Encoder, TextEncoder
 
 __all__ = ["EncodesTokens", "TokenEncoder", "WordEncoder", "token_encoder"]
 
 Float = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
-BATCH = 32
+PART = 1024  # texts whose vectors are held at once
 
 
 class EncodesTokens(Protocol):
@@ -57,35 +56,13 @@ class TokenEncoder:
     def encode_tokens(self, texts: Sequence[str], progress: Progress | None = None) -> Iterator[Float]:
         """Give the vectors of each text in order, float32, (its tokens, dimensions); control tokens are included.
 
-        Cost: that of `TextEncoder.encode`; texts are read some thousand at a time, longest first.
+        Cost: that of `TextEncoder.encode`; texts are read a thousand at a time, longest first.
         """
-        for first in range(0, len(texts), BATCH * BATCH):
-            part = texts[first : first + BATCH * BATCH]
-            yield from self._encode(part)
+        for first in range(0, len(texts), PART):
+            part = texts[first : first + PART]
+            yield from self.encoder.encode_tokens(part, self.max_tokens)
             if progress is not None:
                 progress(first + len(part), len(texts))
-
-    def _encode(self, texts: Sequence[str]) -> list[Float]:
-        import torch
-
-        model = self.encoder.model
-        plain = plain_texts(model.tokenizer, list(texts))
-        order = sorted(range(len(plain)), key=lambda place: -len(plain[place]))
-        found: list[Float] = [np.zeros((0, 0), dtype=np.float32)] * len(plain)
-        for first in range(0, len(order), BATCH):
-            chosen = order[first : first + BATCH]
-            features = model.preprocess([plain[place] for place in chosen])
-            cut = {
-                name: value[:, : self.max_tokens].to(model.device)
-                for name, value in features.items()
-                if isinstance(value, torch.Tensor)
-            }
-            with torch.no_grad():
-                out = model[0]({**features, **cut})["token_embeddings"].cpu().numpy()
-            lengths = cut["attention_mask"].sum(dim=1).tolist()
-            for place, vectors, length in zip(chosen, out, lengths, strict=True):
-                found[place] = vectors[:length].astype(np.float32)
-        return found
 
 
 class WordEncoder:

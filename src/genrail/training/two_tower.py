@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from genrail.errors import SettingsError, ShapeError
 from genrail.models.plain_text import plain_texts
-from genrail.models.text_encoder import TextEncoder
+from genrail.models.text_encoder import Encoder, TextEncoder
 from genrail.rng import generator
 from genrail.training.loop import LoopReport, LoopSettings, Progress, run
 from genrail.training.tower_files import Towers, write_towers
 
-__all__ = ["TwoTowerReport", "TwoTowerSettings", "train_two_tower"]
+__all__ = ["Learnt", "TwoTowerReport", "TwoTowerSettings", "learn_two_towers", "train_two_tower"]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float32]
@@ -111,6 +111,15 @@ class TwoTowerReport:
     kept: float
     rounds: tuple[LoopReport, ...]
 
+    def summary(self) -> dict[str, str]:
+        """Give a few lines for people."""
+        return {
+            "pairs": f"{self.pairs:,}",
+            "held-out queries": f"{self.held_out:,}",
+            "nDCG@10": f"{self.before:.4f} before, {self.by_share[self.kept]:.4f} now",
+            "kept": f"{self.kept:.0%} of what was learnt",
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Turn the report into plain values for JSON."""
         return {
@@ -122,6 +131,20 @@ class TwoTowerReport:
             "seconds": sum(found.seconds for found in self.rounds),
             "rounds": [{"best_epoch": found.best_epoch, "best": dict(found.best)} for found in self.rounds],
         }
+
+
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """Hold what two towers learnt.
+
+    Args:
+        head: What is added to a query's vector, before it is scaled to length 1 again: ``v + head @ v``, (dimensions,
+            dimensions); only of "head".
+        model: The tower as a SentenceTransformer; of the others.
+    """
+
+    head: Float | None
+    model: Any
 
 
 def train_two_tower(
@@ -166,6 +189,45 @@ def train_two_tower(
         2022 (WiSE-FT) for keeping a share of the change.
     """
     settings = settings or TwoTowerSettings()
+    task, report = _learn(encoder, texts, queries, relevant, settings, vectors=vectors, seed=seed, progress=progress)
+    towers = write_towers(folder, encoder, task.tower(), shared=settings.train == "both")
+    return towers, report
+
+
+def learn_two_towers(
+    encoder: Encoder,
+    texts: Sequence[str],
+    queries: Mapping[str, str],
+    relevant: Mapping[str, Sequence[int]],
+    settings: TwoTowerSettings,
+    *,
+    vectors: Float,
+    seed: int = 0,
+    progress: Callable[[int, Progress], None] | None = None,
+) -> tuple[Learnt, TwoTowerReport]:
+    """Learn as `train_two_tower` does, without writing anything; a "head" learns over any encoder.
+
+    Raises:
+        SettingsError: Fewer than four queries with a right item, or a tower is to learn whose weights cannot.
+        ShapeError: A row that does not exist, or another number of vectors than texts.
+    """
+    task, report = _learn(encoder, texts, queries, relevant, settings, vectors=vectors, seed=seed, progress=progress)
+    return Learnt(task.head(), None) if settings.train == "head" else Learnt(None, task.tower()), report
+
+
+def _learn(
+    encoder: Encoder,
+    texts: Sequence[str],
+    queries: Mapping[str, str],
+    relevant: Mapping[str, Sequence[int]],
+    settings: TwoTowerSettings,
+    *,
+    vectors: Float | None,
+    seed: int,
+    progress: Callable[[int, Progress], None] | None,
+) -> tuple[_Task, TwoTowerReport]:
+    if settings.train != "head" and not isinstance(encoder, TextEncoder):
+        raise SettingsError(f'{encoder.name} has no weights that learn; give train="head", or a checkpoint')
     asked = {query_id: np.unique(rows) for query_id, rows in relevant.items() if len(rows) and query_id in queries}
     if len(asked) < 4:
         raise SettingsError(f"{len(asked)} queries have a right item; give 4 or more to learn from and to choose on")
@@ -195,8 +257,7 @@ def train_two_tower(
     by_share = task.choose(original, settings.kept)
     kept = max(by_share, key=lambda share: (by_share[share], -share))
     task.blend(original, kept)
-    towers = write_towers(folder, encoder, task.tower(), shared=settings.train == "both")
-    return towers, TwoTowerReport(len(task.pairs), held, before, by_share, kept, tuple(reports))
+    return task, TwoTowerReport(len(task.pairs), held, before, by_share, kept, tuple(reports))
 
 
 def _in_round(progress: Callable[[int, Progress], None], number: int) -> Callable[[Progress], None]:
@@ -230,7 +291,7 @@ class _Task:
 
     def __init__(
         self,
-        encoder: TextEncoder,
+        encoder: Encoder,
         texts: Sequence[str],
         vectors: Float,
         learnt: _Judged,
@@ -239,15 +300,17 @@ class _Task:
         seed: int,
     ) -> None:
         self._encoder = encoder
-        self._model = copy.deepcopy(encoder.model)
-        _freeze(self._model, settings.frozen_layers)
+        self._model: Any = nn.Module()
+        if isinstance(encoder, TextEncoder) and settings.train != "head":
+            self._model = copy.deepcopy(encoder.model)
+            _freeze(self._model, settings.frozen_layers)
         self._change = nn.Linear(vectors.shape[1], vectors.shape[1], bias=False)  # what the head adds to a vector
         nn.init.zeros_(self._change.weight)
         self._known: dict[str, Tensor] = {}
         self.settings = settings
         self.seed = seed
         self.texts = texts
-        self.vectors = torch.from_numpy(np.ascontiguousarray(vectors))
+        self.vectors = torch.from_numpy(np.array(vectors, dtype=np.float32))  # a copy: the caller's may be read-only
         self.learnt = learnt
         self.held_out = held_out
         self.pairs = [(place, int(row)) for place, rows in enumerate(learnt.rows) for row in rows]
@@ -259,16 +322,22 @@ class _Task:
         found: nn.Module = self._change if self.settings.train == "head" else self._model
         return found
 
+    def head(self) -> Float:
+        """Give what is added to a query's vector, (dimensions, dimensions)."""
+        found: Float = self._change.weight.detach().numpy().copy()
+        return found
+
     def tower(self) -> Any:
         """Give the tower of the queries as a SentenceTransformer."""
         if self.settings.train != "head":
             return self._model
+        model: Any = copy.deepcopy(getattr(self._encoder, "model", None))
         from sentence_transformers.sentence_transformer.modules import Dense, Normalize
 
         width = self._change.in_features
         weight = torch.eye(width) + self._change.weight.detach()
         head = Dense(width, width, bias=False, activation_function=nn.Identity(), init_weight=weight)
-        return type(self._model)(modules=[*self._model, Normalize(), head, Normalize()], device="cpu")
+        return type(model)(modules=[*model, Normalize(), head, Normalize()], device="cpu")
 
     def mine(self, number: int) -> None:
         """Find the best wrong items of each query with the encoder as it is now."""

@@ -1,0 +1,163 @@
+"""A substring index on disk: one `.npy` per array and a manifest; described in `docs/formats/substring.md`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from genrail.constraints.files import read_array, sha256_of
+from genrail.constraints.ngrams import first_out_of_order
+from genrail.constraints.owners import Owners
+from genrail.constraints.subset import Universe
+from genrail.constraints.substring_segment import Segment, follow_lists
+from genrail.errors import DamagedError, FormatError
+
+if TYPE_CHECKING:
+    from genrail.constraints.substring import SubstringIndex
+
+__all__ = ["FORMAT", "MANIFEST", "VERSION", "load_index", "save_index"]
+
+Array = npt.NDArray[Any]
+
+FORMAT = "genrail.substring"
+VERSION = 1
+MANIFEST = "substring.json"
+_SEGMENTS = ("old", "new")
+_ARRAYS = (
+    *("text", "suffixes", "heads", "tok", "start", "first", "vocabulary", "begins", "rows"),
+    *("live", "live_ranks"),
+)
+_SETTINGS = ("vocab_size", "row_count", "longest", "frequent")
+
+
+def save_index(index: SubstringIndex, folder: Path) -> None:
+    """Write the arrays of both segments, then the manifest with their types, shapes and checksums."""
+    described: dict[str, Any] = {}
+    for part, segment in zip(_SEGMENTS, (index.old, index.new), strict=True):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        for name, array in segment.arrays.items():
+            path = folder / part / f"{name}.npy"
+            np.save(path, array, allow_pickle=False)
+            described[f"{part}/{name}"] = {
+                "dtype": array.dtype.str,
+                "shape": list(array.shape),
+                "sha256": sha256_of(path),
+            }
+    manifest = {"format": FORMAT, "version": VERSION} | {name: getattr(index, name) for name in _SETTINGS}
+    text = json.dumps({**manifest, "arrays": described}, indent=1) + "\n"
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def load_index(folder: Path, *, mmap: bool, verify: bool) -> SubstringIndex:
+    """Open a folder; see `SubstringIndex.load`."""
+    from genrail.constraints.substring import SubstringIndex
+
+    manifest = _read_manifest(folder)
+    segments = []
+    for part in _SEGMENTS:
+        described = {name: manifest["arrays"][f"{part}/{name}"] for name in _ARRAYS}
+        if verify:
+            _verify_checksums(folder / part, described)
+        arrays = {name: read_array(folder / part, name, described[name], mmap) for name in _ARRAYS}
+        if wrong := _misfit(manifest, arrays) or (_wrong_content(manifest, arrays) if verify else ""):
+            raise DamagedError(f"{folder / part}: {wrong}; restore the folder from a copy, or build the index again")
+        segments.append(_segment(arrays))
+    settings = {name: manifest[name] for name in _SETTINGS}
+    return SubstringIndex(segments[0], segments[1], **settings)
+
+
+def _segment(arrays: dict[str, Array]) -> Segment:
+    live, live_ranks = arrays["live"], arrays["live_ranks"]
+    documents, tokens = len(arrays["rows"]), len(arrays["suffixes"])
+    return Segment(
+        **{name: arrays[name] for name in _ARRAYS[:9]},
+        documents=_universe(documents, live),
+        ranks=_universe(tokens, live_ranks),
+    )
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FormatError(f"{folder} holds no {MANIFEST}; give a folder written by SubstringIndex.save") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DamagedError(f"{path} is not readable JSON ({error}); restore the folder from a copy") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise FormatError(f"{path} does not describe a substring index")
+    if manifest.get("version") != VERSION:
+        raise FormatError(
+            f"{path} is of format version {manifest.get('version')}; this genrail reads {VERSION}: update genrail, or "
+            "build the index again"
+        )
+    names = {f"{part}/{name}" for part in _SEGMENTS for name in _ARRAYS}
+    known = isinstance(manifest.get("arrays"), dict) and names <= manifest["arrays"].keys()
+    if not known or any(name not in manifest for name in _SETTINGS):
+        raise DamagedError(f"{path} lacks entries; restore the folder from a copy")
+    return manifest
+
+
+def _misfit(manifest: dict[str, Any], arrays: dict[str, Array]) -> str:
+    """Compare the arrays with each other: what is wrong here would be read outside of an array."""
+    documents, tokens = len(arrays["rows"]), len(arrays["suffixes"])
+    codes, text = len(arrays["vocabulary"]), arrays["text"]
+    live, live_ranks = len(arrays["live"]), len(arrays["live_ranks"])
+    whole = (
+        all(array.ndim == 1 for array in arrays.values())
+        and text.dtype == arrays["tok"].dtype
+        and text.dtype in (np.dtype("<u2"), np.dtype("<u4"))
+        and len(text) == tokens + documents
+        and len(arrays["begins"]) == documents + 1
+        and int(arrays["begins"][-1]) == len(text)
+        and len(arrays["heads"]) == len(arrays["first"]) == codes + 1
+        and int(arrays["heads"][-1]) == tokens
+        and len(arrays["tok"]) == len(arrays["start"]) == int(arrays["first"][-1])
+        and documents <= int(manifest["row_count"])
+        and live in (0, (documents >> 6) + 1)
+        and live_ranks in (0, (tokens >> 6) + 1)
+        and (live == 0) == (live_ranks == 0)
+        and (not documents or (int(text[-1]) == 0 and int(arrays["rows"][-1]) < int(manifest["row_count"])))
+    )
+    return "" if whole else "the arrays do not fit each other"
+
+
+def _verify_checksums(folder: Path, described: dict[str, Any]) -> None:
+    for name, entry in described.items():
+        path = folder / f"{name}.npy"
+        if path.exists() and sha256_of(path) != entry.get("sha256"):
+            raise DamagedError(f"{path} was altered after it was written; restore the folder from a copy")
+
+
+def _wrong_content(manifest: dict[str, Any], arrays: dict[str, Array]) -> str:
+    """Say which rule of the format the content breaks; empty when it keeps all."""
+    text, begins, vocabulary, rows = arrays["text"], arrays["begins"], arrays["vocabulary"], arrays["rows"]
+    codes, ends = len(vocabulary) - 1, begins[1:].astype(np.int64) - 1
+    if len(text) and int(text.max()) > codes:
+        return "text.npy holds a code beyond the vocabulary"
+    if begins[0] != 0 or np.any(begins[1:] <= begins[:-1]) or np.any(text[ends]) or np.sum(text == 0) != len(rows):
+        return "begins.npy does not cut text.npy at its separators"
+    if np.any(vocabulary[2:] <= vocabulary[1:-1]) or int(vocabulary.max()) >= int(manifest["vocab_size"]):
+        return "vocabulary.npy does not ascend below the size of the vocabulary"
+    if np.any(rows[1:] <= rows[:-1]):
+        return "rows.npy does not ascend"
+    segment = _segment(arrays)
+    if first_out_of_order(segment.kernel, np.empty(len(text), dtype=np.uint32)) >= 0:
+        return "suffixes.npy is not the sorted list of all suffixes"
+    heads, tok, start, first = follow_lists(text, arrays["suffixes"], codes, int(manifest["frequent"]))
+    expected = {"heads": heads, "tok": tok, "start": start, "first": first}
+    if not all(np.array_equal(arrays[name], array) for name, array in expected.items()):
+        return "the lists of what follows do not follow from the suffixes"
+    live = np.zeros(len(rows), dtype=np.bool_)
+    live[segment.documents.everything.ranks()] = True
+    same = np.array_equal(segment.subset(live).ranks.bitmap(), segment.ranks.everything.bitmap())
+    return "" if same else "live_ranks.npy does not follow from live.npy"
+
+
+def _universe(size: int, live: Array) -> Universe:
+    owners = Owners.uncounted(size)
+    return Universe.of_words(owners, live) if len(live) else Universe.full(owners)

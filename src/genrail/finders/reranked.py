@@ -1,0 +1,249 @@
+"""A second look: a scorer puts the best items of another finder in a new order."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from genrail.errors import SettingsError
+from genrail.finding import (
+    Change,
+    Data,
+    Finder,
+    FindOptions,
+    Found,
+    Json,
+    Progress,
+    Recipe,
+    Report,
+    Request,
+    Scorer,
+    Searching,
+    open_finder,
+    recipe_named,
+    save_finder,
+)
+from genrail.finding.registry import open_scorer, scorer_named
+
+if TYPE_CHECKING:
+    from genrail.catalog import Catalog
+    from genrail.models.text_encoder import Encoder
+
+__all__ = ["Reranked", "RerankedRecipe"]
+
+_log = logging.getLogger(__name__)
+
+
+class Reranked(Searching, Finder):
+    """Let a scorer look again at the best items of another finder.
+
+    The order follows ``(1 - weight) * first + weight * second``, where `first` is the finder's score and `second` the
+    scorer's, both brought to 0 to 1 among the items looked at. Items behind them keep their order. A scorer that fails
+    never costs an answer: the finder's own order comes back, with a warning.
+
+    Args:
+        catalog: The items.
+        inner: Finds items.
+        scorer: Looks again.
+        recipe: How many, and how much the scorer counts.
+    """
+
+    def __init__(self, catalog: Catalog, inner: Finder, scorer: Scorer, recipe: RerankedRecipe) -> None:
+        self.catalog = catalog
+        self.inner = inner
+        self.scorer = scorer
+        self.recipe: RerankedRecipe = recipe
+        self.name = f"{inner.name}, ranked by {scorer.name}"
+
+    def find(self, requests: Sequence[Request], k: int, options: FindOptions) -> list[Found]:
+        """Find by the inner finder, then rank; see `Finder.find`."""
+        depth = max(k, self.recipe.depth)
+        found = self.inner.find(requests, depth, options)
+        return [self._ranked(request, one, k, options) for request, one in zip(requests, found, strict=True)]
+
+    def _ranked(self, request: Request, found: Found, k: int, options: FindOptions) -> Found:
+        options.step()
+        rows = found.rows[: self.recipe.depth]
+        try:
+            second = np.asarray(self.scorer.score(request, rows, self.catalog), dtype=np.float64)
+            if second.shape != rows.shape or not np.isfinite(second).all():
+                raise ValueError(f"{self.scorer.name} gave no finite score for each item")
+        except Exception as error:  # whatever a scorer raises, the first stage's answer is there
+            _log.warning("ranking by %s failed", self.scorer.name, exc_info=True)
+            said = f"{self.scorer.name} could not rank ({type(error).__name__}: {error}); this is the order without it"
+            return _first(found, k, said)
+        weight = self.recipe.weight
+        mixed = (1.0 - weight) * _scaled(found.scores[: len(rows)]) + weight * _scaled(second)
+        order = np.concatenate([np.argsort(-mixed, kind="stable"), np.arange(len(rows), len(found))])[:k]
+        # Behind those that were looked at come the others; their scores are kept below.
+        scores = np.concatenate([1.0 + mixed, _scaled(found.scores[len(rows) :])]) / 2.0
+        return _taken(found, order, scores[order], _told(found, second) if options.explain else None)
+
+    # --- the rest is the inner finder's business --------------------------------------------------------------------
+
+    def read(self, catalog: Catalog, rows: range, progress: Progress) -> Json:
+        """See `Finder.read`."""
+        return self.inner.read(catalog, rows, progress)
+
+    def grow(self, catalog: Catalog, change: Change) -> Reranked:
+        """Grow the inner finder; the scorer reads texts as they are."""
+        return self.around(self.inner.grow(catalog, change), catalog)
+
+    def around(self, inner: Finder, catalog: Catalog | None = None) -> Reranked:
+        """Make the same finder around another one."""
+        return Reranked(self.catalog if catalog is None else catalog, inner, self.scorer, self.recipe)
+
+    def compact(self) -> Reranked:
+        """Compact the inner finder."""
+        return self.around(self.inner.compact())
+
+    def save(self, folder: Path) -> dict[str, Json]:
+        """Write the inner finder and the scorer, each into a folder of its own."""
+        (folder / "inner").mkdir()
+        (folder / "scorer").mkdir()
+        inner = save_finder(self.inner, folder / "inner")
+        return {"inner": inner, "scorer": {"kind": self.scorer.kind, **self.scorer.save(folder / "scorer")}}
+
+    @classmethod
+    def load(cls, folder: Path, details: Mapping[str, Any], catalog: Catalog, encoder: Encoder | None = None) -> Self:
+        """Read what `save` wrote."""
+        inner = open_finder(folder / "inner", details["inner"], catalog, encoder)
+        scorer = open_scorer(folder / "scorer", details["scorer"])
+        return cls(catalog, inner, scorer, RerankedRecipe.from_dict(details["recipe"]))
+
+    @property
+    def parts(self) -> Mapping[str, Finder]:
+        """Give the inner finder."""
+        return {"inner": self.inner}
+
+    def with_part(self, part: Finder, other: Finder) -> Finder:
+        """See `Finder.with_part`."""
+        return other if part is self else self.around(self.inner.with_part(part, other))
+
+    @property
+    def pending(self) -> int:
+        """See `Finder.pending`."""
+        return self.inner.pending
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """See `Finder.encoder`."""
+        return self.inner.encoder
+
+    @property
+    def held_out(self) -> bool:
+        """See `Finder.held_out`."""
+        return self.inner.held_out
+
+    @property
+    def reads_words(self) -> bool:
+        """See `Finder.reads_words`."""
+        return self.inner.reads_words
+
+    @property
+    def reads_histories(self) -> bool:
+        """See `Finder.reads_histories`."""
+        return self.inner.reads_histories
+
+    @property
+    def report(self) -> Report | None:
+        """See `Finder.report`."""
+        return self.inner.report
+
+    def warm_up(self) -> None:
+        """See `Finder.warm_up`."""
+        self.inner.warm_up()
+
+    def describe(self) -> dict[str, Json]:
+        """Tell the scorer and the inner finder."""
+        recipe = self.recipe
+        return {
+            "ranked by": f"{self.scorer.name}, {recipe.depth} items, weight {recipe.weight}",
+            **self.inner.describe(),
+        }
+
+
+def _scaled(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Bring scores to 0 to 1; equal ones to 0."""
+    if not len(scores):
+        return scores
+    spread = float(np.ptp(scores))
+    scaled: npt.NDArray[np.float64] = (scores - scores.min()) / spread if spread > 0.0 else np.zeros(len(scores))
+    return scaled
+
+
+def _first(found: Found, k: int, warning: str) -> Found:
+    cut = _taken(found, np.arange(min(k, len(found))), found.scores[:k], found.explanations)
+    return replace(cut, warnings=(*found.warnings, warning))
+
+
+def _told(found: Found, second: npt.NDArray[np.float64]) -> tuple[Mapping[str, Json], ...]:
+    """Add to each explanation which place an item had before, and what the scorer said."""
+    before = found.explanations or ({},) * len(found)
+    said: list[Mapping[str, Json]] = [
+        {**each, "rank before": place + 1, **({"ranker": float(second[place])} if place < len(second) else {})}
+        for place, each in enumerate(before)
+    ]
+    return tuple(said)
+
+
+def _taken(
+    found: Found,
+    order: npt.NDArray[np.int64],
+    scores: npt.NDArray[np.float64],
+    explanations: Sequence[Mapping[str, Json]] | None,
+) -> Found:
+    chances = None if found.log_probabilities is None else found.log_probabilities[order]
+    told = None if explanations is None else tuple(explanations[place] for place in order.tolist())
+    return Found(found.rows[order], scores, chances, told, found.trace, found.warnings)
+
+
+@dataclass(frozen=True)
+class RerankedRecipe(Recipe):
+    """Say which finder is ranked, by what.
+
+    Args:
+        inner: Kind of the finder, or its recipe.
+        inner_settings: Of that kind.
+        scorer: Kind of the scorer, or one that is made.
+        scorer_settings: Of that kind.
+        depth: How many items the scorer looks at.
+        weight: How much the scorer counts against the finder, 0 to 1.
+    """
+
+    kind: ClassVar[str] = "reranked"
+    finder: ClassVar[type[Finder]] = Reranked
+    learns: ClassVar[bool] = True
+
+    inner: str | Recipe = "fused"
+    inner_settings: Mapping[str, Any] | None = None
+    scorer: str | Scorer = "cross-encoder"
+    scorer_settings: Mapping[str, Any] | None = None
+    depth: int = 50  # what a small model ranks in a second; RRF holds 90 % of ESCI's right products there
+    weight: float = 0.5  # neither is trusted more without evidence; `genrail train` learns it
+
+    def __post_init__(self) -> None:
+        if self.depth < 1 or not 0.0 <= self.weight <= 1.0:
+            raise SettingsError(f"depth is {self.depth} and weight {self.weight}; give 1 or more, and 0 to 1")
+
+    def build(self, data: Data, progress: Progress) -> Reranked:
+        """Build the inner finder and make the scorer."""
+        inner = recipe_named(self.inner, self.inner_settings) if isinstance(self.inner, str) else self.inner
+        given = self.scorer
+        scorer = scorer_named(given, self.scorer_settings) if isinstance(given, str) else given
+        return Reranked(data.catalog, inner.build(data, progress), scorer, self)
+
+    def train(self, finder: Finder, data: Data, progress: Progress) -> Reranked:
+        """Teach the inner finder."""
+        assert isinstance(finder, Reranked)
+        return finder.around(finder.inner.recipe.train(finder.inner, data, progress))
+
+    def to_dict(self) -> dict[str, Json]:
+        """Turn the settings into plain values; finder and scorer are saved by themselves."""
+        return {"depth": self.depth, "weight": self.weight}

@@ -1,0 +1,50 @@
+"""Without torch a verb that needs it says so in one sentence; nothing is published and no traceback is shown."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+WITHOUT_TORCH = (
+    "import sys; sys.modules['torch'] = sys.modules['sklearn'] = None; sys.argv[0] = 'genrail'; "
+    "from genrail.cli.main import run; run()"
+)
+
+
+def without_torch(*words):
+    command = [sys.executable, "-c", WITHOUT_TORCH, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def refused(done):
+    assert done.returncode == 2, done.stderr
+    said = " ".join(done.stderr.split())
+    assert "Traceback" not in said
+    assert said.count("error: ") == 1
+    assert 'pip install "genrail[torch' in said
+
+
+def test_build(tmp_path):
+    (tmp_path / "shop.csv").write_text("sku,name\n1,red boot\n2,blue clog\n")
+    refused(without_torch("build", tmp_path / "shop.csv", "--out", tmp_path / "shop.genrail"))
+    assert not (tmp_path / "shop.genrail" / "CURRENT").exists()
+
+
+def test_search_and_recommend(tmp_path):
+    pytest.importorskip("torch")
+    import genrail
+
+    shop = genrail.Catalog.from_items([{"sku": str(n), "name": f"boot {n}"} for n in range(8)])
+    genrail.Engine.build(shop, encoder="hashing", max_seconds=0.2).save(tmp_path / "shop.genrail")
+    refused(without_torch("search", tmp_path / "shop.genrail", "red boot"))
+    refused(without_torch("recommend", tmp_path / "shop.genrail", "--history", "1"))
+
+
+def test_what_needs_no_torch_runs(tmp_path):
+    assert without_torch("--help").returncode == 0
+    done = without_torch("doctor", "--json")
+    assert done.returncode == 0, done.stderr
+    assert {row["package"]: row["version"] for row in json.loads(done.stdout)["packages"]}["torch"] == ""

@@ -1,0 +1,58 @@
+"""Look-up finds what is named exactly, chooses its columns by their values, and scores nothing else."""
+
+import pytest
+
+from genrail.catalog import Catalog
+from genrail.errors import SettingsError
+from genrail.finders import Lookup, LookupRecipe
+
+SHOP = Catalog.from_items(
+    [
+        {
+            "sku": f"A-{100 + n}",
+            "name": name,
+            "what it is": f"KB {500 + n}x",
+            "code": 4006381333000 + n,
+            "colour": ("red", "blue")[n % 2],
+            "note": f"weighs {n} kg and more",
+            "price": 10 * n + 5,
+            "size": 30 + n,
+        }
+        for n, name in enumerate(["Café table", "Wool  hat", "Wool hat", "Oven 42", "Führer", "Clog", "42"])
+    ]
+)
+
+
+def named(text):
+    return {hit.item_id: hit.score for hit in Lookup(SHOP).search(text, k=10) if hit.score}
+
+
+def test_columns_are_chosen_by_what_their_values_look_like():
+    assert set(Lookup(SHOP).columns) == {"what it is", "code"}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a-103", {"A-103": 1.0}),
+        (" A-103 ", {"A-103": 1.0}),
+        ("where is a-103?", {"A-103": 0.5}),
+        ("kb 504x", {"A-104": 1.0}),
+        ("4006381333005", {"A-105": 1.0}),
+        ("wool hat", {"A-101": 1.0, "A-102": 1.0}),
+        ("cafe\u0301 TABLE", {"A-100": 1.0}),
+        ("42", {"A-106": 1.0}),
+        ("clog in size 42", {}),
+        ("red", {}),
+        ("35", {}),
+        ("!!!", {}),
+    ],
+)
+def test_what_is_named_scores_and_nothing_else_does(text, found):
+    assert named(text) == found
+    assert len(Lookup(SHOP).search(text, k=5)) == 5
+
+
+def test_settings_are_checked():
+    with pytest.raises(SettingsError, match="different is 2"):
+        LookupRecipe(different=2)

@@ -1,0 +1,94 @@
+"""What `examples/extending` shows holds: kinds from outside are built, saved, served, grown, fused and compared."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+import genrail
+from genrail.errors import SettingsError
+from genrail.finding import kinds
+from genrail.serving.host import Host
+from genrail.types import Query
+from tests.shops import shop
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "extending"
+NEW = {"sku": "new", "name": "purple boot", "colour": "purple", "price": 5, "in_stock": True}
+
+
+def example(name):
+    spec = importlib.util.spec_from_file_location(f"extending_{name}", EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def newest():
+    return example("finder")
+
+
+@pytest.fixture(scope="module")
+def short_titles():
+    return example("scorer")
+
+
+def test_a_finder_from_outside_is_built_filtered_grown_saved_and_served(newest, tmp_path):
+    assert "newest" in kinds()
+    own = genrail.Engine.build(shop(10), "newest")
+    assert own.search("boot", k=2).item_ids == ["s9", "s8"]
+    assert own.search("boot", k=10, where="price < 13").item_ids == ["s2", "s1", "s0"]
+    own.add([NEW])
+    own.remove(["s9"])
+    own.save(tmp_path / "e")
+    again = genrail.load(tmp_path / "e")
+    assert again.search("boot", k=2).item_ids == own.search("boot", k=2).item_ids == ["new", "s8"]
+    page = Host(again).answer({"questions": [{"text": "boot"}], "k": 2, "tenant": None})
+    assert [hit["id"] for hit in page["answers"][0]["hits"]] == ["new", "s8"]
+
+
+def test_it_is_a_lane_beside_others_and_a_method_to_compare(newest, tmp_path):
+    own = genrail.Engine.build(shop(10), lanes=["bm25", "newest"])
+    assert set(own.edition.finder.lanes) == {"bm25", "newest"}
+    own.save(tmp_path / "e")
+    assert genrail.load(tmp_path / "e").search("red boot", k=3).item_ids == own.search("red boot", k=3).item_ids
+    single = genrail.Engine.build(shop(10), "newest")
+    compared = genrail.compare(
+        [single, genrail.BM25(shop(10))], {"q1": "red boot", "q2": "blue sandal"}, {"q1": {"s0": 1}, "q2": {"s1": 1}}
+    )
+    assert set(compared.evaluations) == {"Newest", "BM25"}
+
+
+def test_a_scorer_from_outside_ranks_what_was_found(short_titles, tmp_path):
+    own = genrail.Engine.build(shop(30), "reranked", inner="bm25", scorer="short-titles", depth=10, weight=1.0)
+    ranking = own.search("red", k=5)
+    lengths = [len(hit.title) for hit in ranking]
+    assert lengths == sorted(lengths)
+    own.save(tmp_path / "e")
+    assert genrail.load(tmp_path / "e").search("red", k=5).item_ids == ranking.item_ids
+    assert len(own.search("red", k=30)) == 30
+
+
+class Broken:
+    kind = name = "broken"
+
+    def score(self, request, rows, catalog):
+        raise ValueError("no weights")
+
+    def save(self, folder):
+        return {}
+
+
+def test_a_scorer_that_fails_leaves_the_first_order_with_a_warning():
+    plain = genrail.Engine.build(shop(30), "bm25")
+    own = genrail.Engine.build(shop(30), "reranked", inner="bm25", scorer=Broken())
+    ranking = own.search_batch([Query("red boot")], 5)[0]
+    assert ranking.item_ids == plain.search("red boot", k=5).item_ids
+    assert "broken could not rank" in ranking.warnings[0]
+
+
+def test_a_name_that_is_taken_or_unknown_is_refused(newest):
+    with pytest.raises(SettingsError, match="newest"):
+        genrail.Engine.build(shop(3), "no-such-kind")
+    with pytest.raises(SettingsError, match="has no setting"):
+        genrail.Engine.build(shop(3), "newest", depth=3)
