@@ -59,8 +59,8 @@ def evaluate(
         beside: dict[str, list[Evaluation]] = {}
         with stage_progress(quiet=json) as progress:
             if interactions is not None:
-                roles = {"user": user, "item": item, "timestamp": timestamp, "rating": rating}
-                rated = {**reading, **roles, "min_rating": parse_min_rating(min_rating)}
+                roles: dict[str, Any] = {"user": user, "item": item, "timestamp": timestamp, "rating": rating}
+                rated: dict[str, Any] = {**reading, **roles, "min_rating": parse_min_rating(min_rating)}
                 events, account = read_events(interactions, loaded.catalog, **rated)
                 own["next_item"], beside["next_item"] = _next_item(loaded, events, users, lanes, seed, progress)
                 accounts["interactions"] = account.to_dict()
