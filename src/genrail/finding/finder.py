@@ -315,6 +315,9 @@ class Recipe(Protocol):
     learns: ClassVar[bool] = False
     """Whether building trains a model: a fused engine keeps its validation events from it."""
 
+    learns_queries: ClassVar[bool] = False
+    """Whether it is taught by judged queries, which then cannot tell how much it counts."""
+
     needs_interactions: ClassVar[bool] = False
     """Whether it is of no use without interactions."""
 
