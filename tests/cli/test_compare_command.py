@@ -298,5 +298,5 @@ def test_a_list_is_compared_as_it_is():
     catalog = genrail.Catalog.from_items(products())
     found = genrail.compare([genrail.Engine.build(catalog, "tfidf"), genrail.BM25(catalog)], QUERIES, QRELS)
     assert list(found.evaluations) == ["TF-IDF", "BM25"]
-    with pytest.raises(SettingsError, match="give both"):
+    with pytest.raises(SettingsError, match="give queries and qrels"):
         genrail.compare([genrail.BM25(catalog)])
