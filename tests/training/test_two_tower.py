@@ -70,12 +70,12 @@ def test_they_come_back_from_their_folder(trained, tmp_path):
     assert loaded.queries.fingerprint == towers.queries.fingerprint
     assert loaded.queries.encode(["find word3"]) == pytest.approx(towers.queries.encode(["find word3"]), abs=1e-6)
     made = Dense(SHOP, towers.items, query_encoder=towers.queries, name="Two towers")
-    made.save(tmp_path)
-    again = Dense.load(tmp_path, SHOP, loaded.items, loaded.queries)
+    details = made.save(tmp_path)
+    again = Dense.load(tmp_path, details, SHOP, loaded.items, loaded.queries)
     assert again.search("find word3", k=5) == made.search("find word3", k=5)
     if loaded.items is not loaded.queries:
         with pytest.raises(FingerprintError):
-            Dense.load(tmp_path, SHOP, loaded.items)
+            Dense.load(tmp_path, details, SHOP, loaded.items, loaded.items)
     with pytest.raises(DamagedError):
         load_towers(tmp_path)
 

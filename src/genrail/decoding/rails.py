@@ -272,8 +272,7 @@ class _Query:
         """Give a candidate as a beam."""
         if edge < 0:
             if self.full:
-                beam.log_probability += score - beam.score
-                beam.score = score
+                beam.score = beam.log_probability = score
             return beam
         assert beam.children is not None
         trie, depth = self.trie, beam.end
