@@ -44,7 +44,8 @@ class AttributeCodes:
         SettingsError: A setting below its range.
 
     Cost: one pass over the values.
-    Source: semantic indexing by categories, Hua et al. 2023, How to Index Item IDs for Recommendation Foundation Models.
+    Source: semantic indexing by categories, Hua et al. 2023, How to Index Item IDs for Recommendation
+    Foundation Models.
 
     >>> from genrail.catalog import Catalog
     >>> items = [{"id": str(n), "title": f"item {n}", "brand": "Ecco" if n < 4 else "Nike"} for n in range(10)]

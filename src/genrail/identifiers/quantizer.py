@@ -38,7 +38,7 @@ NAME = "codebooks"  # a folder holds one quantizer: codebooks.json and codebooks
 
 ENTRY_POINTS = "genrail.quantizers"  # group of an outside package's entry points: kind = "module:Class"
 
-# Name for people → kind on disk, and where the class lives; loaded on use, so that k-means does without torch and faiss.
+# Name for people → kind on disk, and where the class lives: loaded on use, so that k-means does without torch, faiss.
 BUILT_IN = {
     "kmeans": ("genrail.residual_kmeans", "genrail.identifiers.residual_kmeans:ResidualKMeans"),
     "rqvae": ("genrail.rqvae", "genrail.identifiers.rqvae:RQVAE"),
