@@ -17,6 +17,7 @@ from genrail.serving.host import Host
 
 ITEMS = 14
 COLOURS, KINDS = ("red", "blue", "green"), ("boot", "sandal", "clog", "slipper")
+NAMES = ("--id", "sku", "--title", "name")
 LEARNING = ("--set", "epochs=1")
 LANGUAGE_MODEL = ("--set", "pseudo_queries=1", "--set", "histories=6", "--levels", 2, *LEARNING)
 SMALL_T5 = ("--set", "width=16", "--set", "layers=1", "--set", "heads=1", "--set", "head_width=8", "--set", "beam=4")
@@ -43,7 +44,7 @@ WAYS = {
 
 
 def good(*words):
-    result = CliRunner().invoke(app, [str(word) for word in words])
+    result = CliRunner().invoke(app, [str(word) for word in words], env={"COLUMNS": "200"})
     assert result.exit_code == 0, f"{words}\n{result.output}\n{result.exception!r}"
     return result
 
@@ -90,7 +91,7 @@ def files(tmp_path_factory):
 def test_from_a_file_to_a_served_answer(way, files, tmp_path):
     folder, kind = tmp_path / "e", way.partition(" ")[0]
     options = [*WAYS[way], files / "lm"] if WAYS[way][-1:] == ("--model",) else WAYS[way]
-    good("build", files / "shop.csv", "--interactions", files / "events.csv", "--recipe", kind, "--encoder", "hashing",
+    good("build", files / "shop.csv", *NAMES, "--interactions", files / "events.csv", "--recipe", kind, "--encoder", "hashing",
          "--out", folder, *options)  # fmt: skip
     cheap = {f"s{number}" for number in range(6)}
     assert set(asked("search", folder, "red boot", "--where", "price < 16", "-k", 20)) == cheap
@@ -109,7 +110,7 @@ def test_from_a_file_to_a_served_answer(way, files, tmp_path):
 
 
 def test_rails_of_attribute_codes_are_words(files, tmp_path):
-    good("build", files / "shop.csv", "--recipe", "native", "--identifiers", "attributes", "--encoder", "hashing",
+    good("build", files / "shop.csv", *NAMES, "--recipe", "native", "--identifiers", "attributes", "--encoder", "hashing",
          "--out", tmp_path / "e", *LEARNING)  # fmt: skip
     drawn = good("search", tmp_path / "e", "red boot", "--explain").stdout
     assert "colour red" in drawn

@@ -245,7 +245,8 @@ class TIGER(Generative):
     def find(self, requests: Sequence[Request], k: int, options: FindOptions) -> list[Found]:
         """Decode the k most probable identifiers of each history; without one, answer by popularity."""
         options.step()
-        known = iter(super().find([one for one in requests if one.history.size], k, options))
+        asked = [one for one in requests if one.history.size]
+        known = iter(super().find(asked, k, options) if asked else ())
         return [next(known) if one.history.size else self._popular(one, k) for one in requests]
 
     def _popular(self, request: Request, k: int) -> Found:
