@@ -18,6 +18,7 @@ from genrail.serving.host import Host
 ITEMS = 14
 COLOURS, KINDS = ("red", "blue", "green"), ("boot", "sandal", "clog", "slipper")
 NAMES = ("--id", "sku", "--title", "name")
+HASHING = ("--encoder", "hashing")
 LEARNING = ("--set", "epochs=1")
 LANGUAGE_MODEL = ("--set", "pseudo_queries=1", "--set", "histories=6", "--levels", 2, *LEARNING)
 SMALL_T5 = ("--set", "width=16", "--set", "layers=1", "--set", "heads=1", "--set", "head_width=8", "--set", "beam=4")
@@ -91,8 +92,8 @@ def files(tmp_path_factory):
 def test_from_a_file_to_a_served_answer(way, files, tmp_path):
     folder, kind = tmp_path / "e", way.partition(" ")[0]
     options = [*WAYS[way], files / "lm"] if WAYS[way][-1:] == ("--model",) else WAYS[way]
-    good("build", files / "shop.csv", *NAMES, "--interactions", files / "events.csv", "--recipe", kind, "--encoder", "hashing",
-         "--out", folder, *options)  # fmt: skip
+    events = ("--interactions", files / "events.csv")
+    good("build", files / "shop.csv", *NAMES, *events, "--recipe", kind, *HASHING, "--out", folder, *options)
     cheap = {f"s{number}" for number in range(6)}
     assert set(asked("search", folder, "red boot", "--where", "price < 16", "-k", 20)) == cheap
     past = asked("recommend", folder, "--history", "s1,s2", "--where", "price < 16", "-k", 20)
@@ -110,8 +111,8 @@ def test_from_a_file_to_a_served_answer(way, files, tmp_path):
 
 
 def test_rails_of_attribute_codes_are_words(files, tmp_path):
-    good("build", files / "shop.csv", *NAMES, "--recipe", "native", "--identifiers", "attributes", "--encoder", "hashing",
-         "--out", tmp_path / "e", *LEARNING)  # fmt: skip
+    scheme = ("--recipe", "native", "--identifiers", "attributes")
+    good("build", files / "shop.csv", *NAMES, *scheme, *HASHING, *LEARNING, "--out", tmp_path / "e")
     drawn = good("search", tmp_path / "e", "red boot", "--explain").stdout
     assert "colour red" in drawn
     assert "colour red / category boot" in drawn
