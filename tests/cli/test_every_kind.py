@@ -83,7 +83,8 @@ def files(tmp_path_factory):
     ]
     write(folder / "events.csv", events)
     tokenizer = checkpoints.tokenizer()
-    checkpoints.model("qwen2", len(tokenizer), max_position_embeddings=512).save_pretrained(folder / "lm")
+    room = len(tokenizer) + 8  # the tokenizer that transformers opens for this family adds a token of its own
+    checkpoints.model("qwen2", room, max_position_embeddings=512).save_pretrained(folder / "lm")
     tokenizer.save_pretrained(folder / "lm")
     return folder
 
