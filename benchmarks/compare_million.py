@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report", type=Path, help="write the report here (HTML)")
     options = parser.parse_args()
-    packages = {name: version(name) for name in ("genrail", "torch", "numpy", "bm25s")}
+    packages = {name: version(name) for name in ("genrail", "torch", "numpy", "numba")}
     facts = {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version(), **packages}
     print(json.dumps({**facts, "seed": options.seed, "command": " ".join(sys.argv)}), flush=True)
     started = time.perf_counter()

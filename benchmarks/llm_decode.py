@@ -3,6 +3,8 @@
     python benchmarks/llm_decode.py --prompt 32 400 --beams 5 20 50
     python benchmarks/llm_decode.py --memory --prompt 400 --beams 50     peak memory, a process of its own for each
     python benchmarks/llm_decode.py --exact                              model calls of the exact search
+    python benchmarks/llm_decode.py --checkpoint SmolLM2-135M --catalog products.csv.gz --beams 20
+                                                     a real model and real titles: by branchings, and token by token
 
 A random Qwen2-like model (nothing about speed depends on the weights, but the order of titles does: a random model is
 the hard case, as it is sure of nothing) and seeded synthetic titles: Zipf-distributed words behind Zipf-distributed
@@ -27,9 +29,13 @@ import torch
 import transformers
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from genrail.catalog import Catalog
 from genrail.constraints import Trie
 from genrail.decoding import BeamSettings, ExactSettings, beam_search, exact_search
+from genrail.identifiers.titles import Titles
 from genrail.models.causal import CausalModel
+from genrail.models.checkpoints import load_checkpoint
+from genrail.models.prompts import Prompts
 from genrail.models.tiny_lm import NoiseModel
 from genrail.rng import generator
 
@@ -232,6 +238,45 @@ def peak_of(arguments: argparse.Namespace) -> int:
     return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))
 
 
+def measure_checkpoint(arguments: argparse.Namespace) -> None:
+    """Search by branchings and token by token with a real model, on queries made of a title's last words."""
+    model: Any = load_checkpoint(arguments.checkpoint)
+    catalog = Catalog.read(arguments.catalog)
+    table = Titles(model.tokenizer).assign(catalog.titles, catalog.item_ids)
+    index = Trie.from_flat(table.tokens, table.offsets, table.vocab_size, table.end_token)
+    prompts = Prompts(model.tokenizer)
+    model.remember_prefix(prompts.shared_prefix())
+    calls = [0]
+    model.body.register_forward_hook(lambda *_: calls.__setitem__(0, calls[0] + 1))
+    chosen = generator(arguments.seed, "benchmark", "queries").choice(len(catalog), arguments.turns + 1, replace=False)
+    requests = [prompts.render(" ".join(catalog.titles[row].split()[-3:])) for row in chosen.tolist()]
+    for width in arguments.beams:
+        for meaning in ("renormalised", "full_softmax"):
+            ways = {jump: BeamSettings(width=width, meaning=meaning, jump_tails=jump) for jump in (True, False)}
+            seconds, counted, difference, same = {True: [], False: []}, {True: [], False: []}, 0.0, 0
+            for number, request in enumerate(requests):
+                answers = {}
+                for jump, settings in ways.items():
+                    calls[0] = 0
+                    _, cpu, [answers[jump]] = clocked(lambda s=settings, r=request: beam_search(model, [r], index, s))
+                    if number:  # the first one warms up
+                        seconds[jump].append(cpu)
+                        counted[jump].append(calls[0])
+                same += answers[True].rows.tolist() == answers[False].rows.tolist()
+                both = answers[True].log_probabilities, answers[False].log_probabilities
+                difference = max(difference, float(np.abs(both[0] - both[1]).max()))
+            row = {
+                "beams": width,
+                "meaning": meaning,
+                "cpu_seconds": {jump: round(statistics.median(found), 3) for jump, found in seconds.items()},
+                "calls": {jump: statistics.median(found) for jump, found in counted.items()},
+                "ratio": round(statistics.median(np.divide(seconds[False], seconds[True]).tolist()), 1),
+                "same_items": f"{same} of {len(requests)}",
+                "largest_score_difference": difference,
+            }
+            print(json.dumps({**row, "keys": "true: by branchings"}), flush=True)
+
+
 class CountingModel(NoiseModel):
     """Count the calls of a seeded noise model, and the rows they read."""
 
@@ -291,6 +336,8 @@ def main() -> None:
     parser.add_argument("--memory", action="store_true", help="peak memory instead of time")
     parser.add_argument("--exact", action="store_true", help="model calls of exact search instead of time")
     parser.add_argument("--peak", choices=["loaded", "greedy", "genrail", "generate"], help=argparse.SUPPRESS)
+    parser.add_argument("--checkpoint", help="a real model instead of a random one: a name, folder or .gguf file")
+    parser.add_argument("--catalog", type=Path, help="with --checkpoint: whose titles are written")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.peak:
@@ -308,7 +355,9 @@ def main() -> None:
             }
         )
     )
-    if arguments.memory:
+    if arguments.checkpoint:
+        measure_checkpoint(arguments)
+    elif arguments.memory:
         measure_memory(arguments)
     elif arguments.exact:
         measure_exact(arguments)

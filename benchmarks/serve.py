@@ -110,7 +110,7 @@ def overload(engine: Path, bodies: list[Any], seconds: float = 20) -> dict[str, 
             async def look() -> None:
                 line = Connection(server.port)
                 while True:
-                    alive.append(await line.send(b"GET /livez HTTP/1.1\r\nHost: load\r\n\r\n"))
+                    alive.append(await line.send(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"))
                     await asyncio.sleep(0.2)
 
             looking = asyncio.create_task(look())

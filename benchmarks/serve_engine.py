@@ -78,7 +78,8 @@ def fuzzed(bodies: list[dict[str, Any]], catalog: Catalog, count: int, seed: int
         if chance.random() < 0.05:
             path, method = f"/v1/items/{chance.choice(['%2e%2e%2f', 'a%00b', '%ff', 'x' * 2000, '1', '..'])}", "GET"
         kind = "application/json" if chance.random() < 0.97 else "text/plain"
-        head = f"{method} {path} HTTP/1.1\r\nHost: load\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}\r\n\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+        head += f"Content-Length: {len(data)}\r\n\r\n"
         yield head.encode() + data
 
 

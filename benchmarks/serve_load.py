@@ -36,7 +36,8 @@ def post(path: str, page: Any, key: str | None = None) -> bytes:
     """Write a request once, so that sending it costs nothing."""
     body = json.dumps(page).encode()
     token = f"X-API-Key: {key}\r\n" if key else ""
-    head = f"POST {path} HTTP/1.1\r\nHost: load\r\n{token}Content-Type: application/json\r\nContent-Length: {len(body)}"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{token}Content-Type: application/json\r\n"
+    head += f"Content-Length: {len(body)}"
     return head.encode() + b"\r\n\r\n" + body
 
 

@@ -26,7 +26,7 @@ def slow(engine: Path, bodies: list[Any], clients: int = 200, seconds: float = 1
         before = await open_loop(port, maker(bodies), rate, seconds)
         idle = [Connection(port) for _ in range(clients)]
         for line in idle:
-            await line.send(b"GET /livez HTTP/1.1\r\nHost: load\r\n\r\n")
+            await line.send(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
         lives: list[float] = []
 
         async def dawdle(head: bytes) -> None:

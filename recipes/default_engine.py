@@ -5,13 +5,7 @@
     python recipes/default_engine.py ../shared/data/scifact --vectors vectors
     python recipes/default_engine.py any/folder --json figures.json
 
-What the folder may hold, each as CSV, TSV, JSONL or Parquet, also gzipped:
-
-- items, products or corpus: the catalogue; all text columns are read, or the title alone with ``--title-only``;
-- sequences or interactions: who took what. The last event of each user is the test; the engine never sees it;
-- queries and qrels (or labels): judged queries to test on; with ``_train`` and ``_test`` at the end of the names, those
-  of training are given to the engine, except words that the test asks too.
-
+What the folder may hold is told in `folders.py`; the last event of each user is the test, which the engine never sees.
 Items are renumbered in a seeded order, because the order of a file often tells what was taken first. All figures rank
 the whole catalogue. Intervals are paired bootstrap intervals over queries or users.
 """
@@ -20,86 +14,53 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import folders
 import numpy as np
+from folders import Words, machine, progress
 
-from genrail.catalog import Catalog, Interactions, read_qrels, read_queries
+from genrail.catalog import Catalog, Interactions
 from genrail.engine import Engine
+from genrail.engine.rivals import lanes_of
 from genrail.evaluation import Evaluation, evaluate, evaluate_next_item, leave_last_out
 from genrail.evaluation.significance import paired_test
 from genrail.evaluation.tables import text_table
 from genrail.finders.fused import Fused
 from genrail.models.text_encoder import TextEncoder
 from genrail.ranking.mixing import Mixture
-from genrail.types import Query, Ranking
+from genrail.types import Query, Retriever
 
-ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz", ".parquet")
 METRICS = ["R@5", "R@10", "R@100", "nDCG@10", "MRR"]
 
 
-def found(folder: Path, *names: str) -> Path | None:
-    """Find the first file of one of these names."""
-    return next((path for name in names for end in ENDINGS if (path := folder / f"{name}{end}").exists()), None)
+class Named:
+    """Show an engine under another name (a `Retriever`)."""
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self.catalog, self.search_batch, self.name = engine.catalog, engine.search_batch, name
 
 
-@dataclass(frozen=True)
-class Asked:
-    """Ask an engine with some of its lanes (a `Retriever`)."""
-
-    engine: Engine
-    name: str
-    lanes: tuple[str, ...] | None
-
-    @property
-    def catalog(self) -> Catalog:
-        """Give the items."""
-        return self.engine.catalog
-
-    def search_batch(self, queries: Sequence[Query], k: int = 10) -> list[Ranking]:
-        """Rank the k best items for each query."""
-        return self.engine.search_batch(queries, k, lanes=self.lanes)
+def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Take the settings of the training that were given."""
+    return {name: value for name in ("epochs", "max_seconds") if (value := getattr(arguments, name)) is not None}
 
 
-@dataclass(frozen=True)
-class Words:
-    """Hold judged queries."""
-
-    queries: Mapping[str, str]
-    qrels: Mapping[str, Mapping[str, float]]
-
-    @classmethod
-    def read(cls, folder: Path, ending: str) -> Words | None:
-        """Read queries and judgements whose names end so; None where there are none."""
-        queries = found(folder, f"queries{ending}")
-        qrels = found(folder, f"qrels{ending}", f"labels{ending}")
-        return None if queries is None or qrels is None else cls(read_queries(queries), read_qrels(qrels))
-
-    def without(self, other: Words) -> Words:
-        """Leave out the queries whose words another set asks too."""
-        asked = {text.strip().lower() for text in other.queries.values()}
-        return Words({key: text for key, text in self.queries.items() if text.strip().lower() not in asked}, self.qrels)
-
-
-def retrievers(engine: Engine, words: bool) -> list[Asked]:
+def retrievers(engine: Engine, words: bool) -> list[Retriever]:
     """List the engine, its lanes alone, and for words the plain fusion of BM25 and vectors."""
     finder = engine.edition.finder
     assert isinstance(finder, Fused)
-    lanes = [name for name, lane in finder.lanes.items() if (lane.reads_words if words else lane.reads_histories)]
-    listed = [Asked(engine, "genrail, default", None), *(Asked(engine, name, (name,)) for name in lanes)]
-    if words and {"bm25", "dense"} <= set(lanes):
+    lanes = lanes_of(engine, words)
+    listed: list[Retriever] = [Named(engine, "genrail, default"), *lanes.values()]
+    if words and {"bm25", "dense"} <= set(finder.lanes):
         plain = finder.replaced(mixtures=dict.fromkeys(finder.mixtures, Mixture.prior({"bm25": 1.0, "dense": 1.0})))
-        listed.append(Asked(Engine(type(engine.edition)(engine.catalog, plain)), "RRF(BM25, dense)", None))
+        listed.append(Named(Engine(type(engine.edition)(engine.catalog, plain)), "RRF(BM25, dense)"))
     return listed
 
 
@@ -114,6 +75,8 @@ def show(title: str, evaluations: Mapping[str, Evaluation], metrics: Sequence[st
     rows = [[name, *(f"{one.means[metric]:.4f}" for metric in metrics)] for name, one in evaluations.items()]
     print(f"\n{title}\n{text_table(['method', *metrics], rows)}")
     default, *others = evaluations.values()
+    if not others:
+        return
     best = max(others, key=lambda one: one.means["nDCG@10"])
     name = next(name for name, one in evaluations.items() if one is best)
     print(f"default over {name}, nDCG@10: {interval(default, best, 'nDCG@10')}", flush=True)
@@ -150,15 +113,8 @@ def latency(engine: Engine, queries: Sequence[Query]) -> dict[str, float]:
 
 def measure(folder: Path, arguments: argparse.Namespace, seed: int, vectors: Path) -> dict[str, Any]:
     """Build the default engine on a folder and measure it; give the figures."""
-    items = found(folder, "items", "products", "corpus")
-    if items is None:
-        raise SystemExit(f"{folder} holds no items; name the file items, products or corpus, such as items.csv")
-    catalog = Catalog.read(items, text=[] if arguments.title_only else None).shuffled(seed)
-    log = found(folder, "sequences", "interactions")
-    events = None if log is None else Interactions.read(log)
-    train, test = Words.read(folder, "_train"), Words.read(folder, "_test") or Words.read(folder, "")
-    if train is not None and test is not None:
-        train = train.without(test)
+    catalog, events = folders.items(folder, seed, arguments.title_only), folders.events(folder)
+    train, test = Words.both(folder)
     if arguments.no_train:
         train = None
     started = time.perf_counter()
@@ -170,6 +126,7 @@ def measure(folder: Path, arguments: argparse.Namespace, seed: int, vectors: Pat
         encoder=TextEncoder.load(max_tokens=arguments.max_tokens, cache=vectors),
         seed=seed,
         progress=progress,
+        **settings_of(arguments),
     )
     facts: dict[str, Any] = {
         "folder": folder.name,
@@ -194,9 +151,7 @@ def measure(folder: Path, arguments: argparse.Namespace, seed: int, vectors: Pat
     for name, table in tables.items():
         show(f"{folder.name}, seed {seed}, {name}", table, METRICS if name == "words" else METRICS[:4])
         facts[name] = {key: one.means for key, one in table.items()}
-    print(
-        json.dumps({name: facts[name] for name in ("words", "histories") if name in facts and "p50 ms" in facts[name]})
-    )
+    print(json.dumps({name: value for name, value in facts.items() if name.startswith("latency")}), flush=True)
     return facts
 
 
@@ -222,24 +177,6 @@ def _without_last(events: Interactions, catalog: Catalog) -> Interactions:
     )
 
 
-def progress(stage: str, done: int, total: int) -> None:
-    """Show how far the build has come, on a terminal."""
-    if sys.stderr.isatty():
-        print(f"\r{stage}: {done}/{total}   ", end="", file=sys.stderr, flush=True)
-
-
-def machine() -> dict[str, Any]:
-    """Tell what this ran on."""
-    names = ("genrail", "torch", "numpy", "numba", "transformers")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {
-        "processor": platform.processor() or platform.machine(),
-        "cores": cores,
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in names},
-    }
-
-
 def main() -> None:
     """Measure one folder, once for each seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -254,6 +191,8 @@ def main() -> None:
     )
     parser.add_argument("--users", type=int, help="test only so many users")
     parser.add_argument("--seeds", type=int, default=1, help="repeat with so many seeds")
+    parser.add_argument("--epochs", type=int, help="of the native model, at most")
+    parser.add_argument("--max-seconds", type=float, help="stop the training of the native model after this long")
     parser.add_argument("--vectors", type=Path, help="folder that keeps text vectors between runs")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from genrail.catalog import demo_interactions as demo_interactions
     from genrail.decoding import BeamSettings as BeamSettings
     from genrail.engine import Engine as Engine
+    from genrail.engine import compare as compare
     from genrail.engine import load as load
-    from genrail.evaluation import compare as compare
     from genrail.evaluation import evaluate as evaluate
     from genrail.finders import BM25 as BM25
     from genrail.finders import TFIDF as TFIDF
@@ -47,7 +47,7 @@ _HOME = {
     "Ranking": "genrail.types",
     "Retriever": "genrail.types",
     "TFIDF": "genrail.finders",
-    "compare": "genrail.evaluation",
+    "compare": "genrail.engine",
     "demo_catalog": "genrail.catalog",
     "demo_interactions": "genrail.catalog",
     "evaluate": "genrail.evaluation",

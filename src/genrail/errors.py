@@ -16,6 +16,7 @@
     │   ├── DamagedError         a file is missing, truncated or altered
     │   ├── FormatError          a folder that is not ours, or of a newer format
     │   ├── FingerprintError     parts that do not belong together (tokenizer, codebooks, encoder)
+    │   ├── DiskError            the disk is full, may not be written to, or failed
     │   └── LockedError          another process is writing
     ├── StateError               a beam state that this index did not produce
     ├── LogitsError              a model returned logits that cannot be ranked (+inf, wrong width)
@@ -29,6 +30,7 @@ __all__ = [
     "CatalogError",
     "ClosedWorldError",
     "DamagedError",
+    "DiskError",
     "FilterError",
     "FingerprintError",
     "FormatError",
@@ -105,6 +107,10 @@ class FormatError(StorageError):
 
 class FingerprintError(StorageError):
     """Refuse parts that do not belong together: tokenizer, codebooks, encoder."""
+
+
+class DiskError(StorageError):
+    """Say that the disk is full, may not be written to, or failed; what was published before is untouched."""
 
 
 class LockedError(StorageError):

@@ -98,6 +98,8 @@ def test_evaluate_measures_both_tasks(files):
     )  # fmt: skip
     assert {"R@5", "R@10", "R@100", "nDCG@5", "nDCG@10"} <= set(found["search"][0]["metrics"])
     assert [one["queries"] for one in found["next_item"]] == [20, 20]
+    assert {one["name"] for one in found["lanes"]["search"]} >= {"native", "BM25", "Dense"}
+    assert "Co-occurrence (seen items kept)" in {one["name"] for one in found["lanes"]["next_item"]}
 
 
 def test_compare_says_what_to_use_and_writes_a_page(files, tmp_path):
@@ -107,7 +109,7 @@ def test_compare_says_what_to_use_and_writes_a_page(files, tmp_path):
                  "--json")  # fmt: skip
     values = json.loads(found.stdout)
     assert values["recommendation"]
-    assert {"BM25", "TF-IDF", "Dense", "Popularity", "Hybrid"} <= set(values["methods"])
+    assert {"genrail", "native", "BM25", "TF-IDF", "Dense", "Popularity"} <= set(values["methods"])
     assert values["costs"]["BM25"]["index_bytes"] > 0
     assert {"Item-kNN", "Co-occurrence"} <= set(values["next item"]["methods"])
     assert "<html" in page.read_text()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pytest
 
+import genrail
 from genrail.catalog import read_qrels, read_queries
-from genrail.cli.rivals import split_queries
-from genrail.errors import QueryError
+from genrail.engine.comparing import split_queries
+from genrail.errors import QueryError, SettingsError
 from genrail.evaluation import Qrels, Run, measure
 from genrail.evaluation.evaluations import as_queries
 from tests.cli.test_commands import good, products, run, write_csv
@@ -70,14 +72,27 @@ def test_a_third_of_the_queries_is_chosen_on_and_the_others_are_the_figures(comp
     assert compared["choices"][0] == "Settings were chosen on 20 queries, the figures are of the other 40."
     assert compared["queries"] == 40
     assert all(found["queries"] == 40 for found in compared["methods"].values())
-    assert re.match(r"BM25 \(k1=.*\) was taken on validation queries: BM25 \(k1=1\.5", compared["choices"][1])
+    assert re.match(
+        r"BM25.* was taken on validation queries: BM25 .*, BM25 \(k1=0\.9, b=0\.4\)", compared["choices"][1]
+    )
 
 
-def test_every_method_is_there_and_the_hybrid_was_learnt(compared):
-    assert set(compared["methods"]) == {"native", "BM25", "TF-IDF", "Dense", "Popularity", "Hybrid"}
-    assert compared["choices"][2].startswith("The hybrid's weights were learnt on validation queries: native ")
-    assert {"Item-kNN", "Co-occurrence", "TF-IDF content", "Popularity"} <= set(compared["next item"]["methods"])
-    assert compared["failures"] == {} == compared["next item"]["failures"]
+def test_the_engine_its_lanes_and_every_classical_method_are_there(compared):
+    methods = {name.split(" (")[0] for name in compared["methods"]}
+    assert {"genrail", "native", "BM25", "Dense", "TF-IDF", "Popularity"} <= methods
+    pasts = compared["next item"]
+    assert {"genrail", "native", "Dense", "Co-occurrence", "Item-kNN", "TF-IDF", "Popularity"} <= set(pasts["methods"])
+    assert compared["failures"] == {} == pasts["failures"]
+    assert compared["lanes"]["native"] == "native" and pasts["lanes"]["Co-occurrence"] == "cooccurrence"
+
+
+def test_the_library_says_what_the_command_says(compared, shop):
+    engine = genrail.load(shop / "shop.genrail")
+    found = genrail.compare(engine, read_queries(shop / "queries.csv"), read_qrels(shop / "qrels.csv"))
+    means = {name: one.means for name, one in found.evaluations.items()}
+    means.pop("Popularity", None)
+    assert means == {name: one["metrics"] for name, one in compared["methods"].items() if name != "Popularity"}
+    assert found.next_item is None
 
 
 @pytest.mark.parametrize("task", ["search", "next item"])
@@ -90,7 +105,7 @@ def test_the_advice_is_two_sentences_whose_figures_are_those_of_the_table(compar
     best = found["best"]
     assert means[best] == max(means.values())
     assert best in advice and f"{means[best]:.4f}" in advice
-    named = [name for name in means if re.search(rf"(?:use|otherwise) {re.escape(name)}(?:[.,]| if)", advice)]
+    named = [name for name in means if re.search(rf"(?:use|otherwise) {re.escape(name)}(?:[.,]| if|$)", advice)]
     assert named, advice
     for name in named:
         if name != best:
@@ -208,7 +223,6 @@ def test_one_query_shows_no_difference(shop, tmp_path):
 def test_a_query_that_every_method_refuses_counts_zero(shop, tmp_path, monkeypatch):
     from genrail.engine import Engine
     from genrail.finders import BM25, TFIDF, Dense
-    from genrail.ranking.fusion import Fusion
 
     def refusing(answer):
         def search_batch(self, queries, k=10, **options):
@@ -218,7 +232,7 @@ def test_a_query_that_every_method_refuses_counts_zero(shop, tmp_path, monkeypat
 
         return search_batch
 
-    for kind in (BM25, TFIDF, Dense, Engine, Fusion):
+    for kind in (BM25, TFIDF, Dense, Engine):
         monkeypatch.setattr(kind, "search_batch", refusing(kind.search_batch))
     queries = [("q1", "red boot"), ("q2", "unanswerable")]
     values = values_of(compare_files(shop, tmp_path, queries, [("q1", "s0", 1), ("q2", "s1", 1)]))
@@ -233,7 +247,56 @@ def test_a_method_that_crashes_is_told_and_the_others_go_on(shop, tmp_path, monk
     def crash(*_, **__):
         raise ZeroDivisionError("deep inside")
 
-    monkeypatch.setattr(TFIDF, "search_batch", crash)
+    monkeypatch.setattr(TFIDF, "find", crash)
     values = values_of(compare_files(shop, tmp_path, [("q1", "red boot")], [("q1", "s0", 1)]))
     assert values["failures"] == {"TF-IDF": "ZeroDivisionError: deep inside"}
     assert {"BM25", "Dense"} <= set(values["methods"]) and "TF-IDF" not in values["methods"]
+
+
+def test_recommendations_alone_are_compared_without_queries(shop):
+    values = json.loads(good("compare", shop / "shop.genrail", "--interactions", shop / "events.csv", "--json").stdout)
+    assert values["task"] == "next item" and "Co-occurrence" in values["methods"]
+
+
+@pytest.mark.parametrize("options", [[], ["--queries"]], ids=["nothing", "queries without judgements"])
+def test_nothing_to_compare_on_is_one_sentence(shop, options):
+    result = run("compare", shop / "shop.genrail", *options, *([shop / "queries.csv"] if options else []))
+    assert result.exit_code == 2
+    assert "give --queries and --qrels, or --interactions" in " ".join(result.output.split())
+
+
+# --- what else can be compared ---------------------------------------------------------------------------------------
+
+
+class TellsTokens:
+    """Encode each word as its letters say, a text as the mean of its words; tells the vectors of words too."""
+
+    name, fingerprint, dimensions = "letters", "letters 1", 16
+
+    def encode_tokens(self, texts, progress=None):
+        for text in texts:
+            rows = [[word.lower().count(chr(ord("a") + place)) for place in range(16)] for word in text.split()]
+            yield np.array(rows, dtype=np.float32).reshape(-1, 16) + 0.01
+
+    def encode(self, texts, progress=None):
+        found = [vectors.mean(axis=0) if len(vectors) else np.ones(16) for vectors in self.encode_tokens(texts)]
+        return np.array(found, dtype=np.float32).reshape(-1, 16)
+
+
+QUERIES, QRELS = {"q1": "red boot", "q2": "clog"}, {"q1": {"s0": 1}, "q2": {"s3": 1}}
+
+
+def test_late_interaction_is_compared_for_a_loaded_engine(tmp_path):
+    encoder = TellsTokens()
+    genrail.Engine.build(genrail.Catalog.from_items(products()), "dense", encoder=encoder).save(tmp_path / "e")
+    found = genrail.compare(genrail.Engine.load(tmp_path / "e", encoder=encoder), QUERIES, QRELS)
+    assert {"Dense", "BM25", "TF-IDF", "Late interaction"} <= set(found.evaluations)
+    assert found.failures == {}
+
+
+def test_a_list_is_compared_as_it_is():
+    catalog = genrail.Catalog.from_items(products())
+    found = genrail.compare([genrail.Engine.build(catalog, "tfidf"), genrail.BM25(catalog)], QUERIES, QRELS)
+    assert list(found.evaluations) == ["TF-IDF", "BM25"]
+    with pytest.raises(SettingsError, match="give queries and qrels"):
+        genrail.compare([genrail.BM25(catalog)])

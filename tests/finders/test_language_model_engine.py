@@ -107,3 +107,64 @@ def test_what_is_no_language_model_is_refused():
 def test_it_is_not_trained_here(engine):
     with pytest.raises(SettingsError, match="does not learn"):
         engine.train(queries={"q": "boot"}, qrels={"q": {"t1": 1}})
+
+
+def test_a_calibrated_engine_takes_off_what_titles_have_anyway():
+    own = Engine.build(shop(), model=language_model(), calibration=1.0)
+    spelling, table = own.edition.finder.spelling, own.edition.finder.table
+    ranking = own.search("boot", k=30)
+    assert sorted(ranking.item_ids) == sorted(own.catalog.item_ids)
+    assert list(ranking.item_ids) != list(Engine.build(shop(), model=spelling.model).search("boot", k=30).item_ids)
+    rails = genrail.decoding.BeamSettings(width=100, meaning="renormalised", jump_tails=False)
+    plain = {}
+    for name, context in (("asked", spelling.prompts.render("boot", [])), ("empty", spelling.prompts.empty())):
+        [found] = genrail.decoding.beam_search(spelling.model, [context], own.edition.finder.index, rails, k=30)
+        plain[name] = dict(zip(found.rows.tolist(), found.log_probabilities.tolist(), strict=True))
+    rows = own.catalog.rows(ranking.item_ids).tolist()
+    differences = [plain["asked"][row] - plain["empty"][row] for row in rows]
+    assert differences == pytest.approx(sorted(differences, reverse=True), abs=1e-3)
+    assert [hit.log_probability for hit in ranking] == pytest.approx([plain["asked"][row] for row in rows], abs=1e-3)
+    assert len(table) == 30
+
+
+def test_what_titles_have_anyway_is_saved_and_read_again_only_for_new_ones(tmp_path, monkeypatch):
+    from genrail.decoding import empty_scores
+
+    own = Engine.build(shop(), model=language_model(), calibration=0.5)
+    own.save(tmp_path / "engine")
+    reads, original = [], empty_scores._read_branchings
+    monkeypatch.setattr(
+        empty_scores, "_read_branchings", lambda *given: reads.append(int(given[3].sum())) or original(*given)
+    )
+    again = genrail.load(tmp_path / "engine")
+    assert again.search("boot", k=5).item_ids == own.search("boot", k=5).item_ids
+    assert reads == []
+    again.add([{"id": "new", "title": "Nike Air Max purple", "price": 1}])
+    assert "new" in again.search("boot", k=31).item_ids
+    assert len(reads) == 1
+    assert 0 < reads[0] < 5
+
+
+def test_precision_and_attention_are_saved_and_restored(tmp_path):
+    tokenizer = checkpoints.tokenizer()
+    checkpoints.model("qwen2", len(tokenizer), max_position_embeddings=512).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    own = Engine.build(shop(8), model=str(tmp_path / "model"), dtype="bfloat16", attention="rows")
+    own.save(tmp_path / "engine")
+    again = genrail.load(tmp_path / "engine")
+    told = again.edition.finder.spelling.model.describe()
+    assert (told["dtype"], told["attention"]) == ("bfloat16", "rows")
+    assert again.search("boot", k=5).item_ids == own.search("boot", k=5).item_ids
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"calibration": 2.0}, "give 0 to 1"),
+        ({"calibration": 0.5, "combine": "sum"}, "give combine='best'"),
+        ({"dtype": "float8"}, "float8"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message, tmp_path):
+    with pytest.raises(SettingsError, match=message):
+        Engine.build(shop(3), model=str(tmp_path), **settings)

@@ -113,7 +113,7 @@ def test_known_words_are_plain_bm25(asked):
 @given(st.text())
 def test_any_text_can_be_indexed_and_asked_for(text):
     found = words(text)
-    assert all(len(word) > 1 for word in found)
+    assert all(found)
     index = WordIndex.of([text, "other words"], English(), np.ones(2, dtype=bool))
     for word in found:
         term = English().term(word.lower())

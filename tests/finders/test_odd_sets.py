@@ -6,7 +6,6 @@ import pytest
 from genrail.catalog import Catalog
 from genrail.evaluation import Training
 from genrail.finders import Cooccurrence, CooccurrenceRecipe, Dense, ItemKNN, Popularity
-from genrail.ranking import Fusion, FusionSettings
 from genrail.types import Query
 
 
@@ -25,11 +24,7 @@ def answer(method, *history, k=10, **options):
     return ranking.item_ids
 
 
-def fused(catalog, data):
-    return Fusion([Cooccurrence(catalog, data), ItemKNN(catalog, data)], settings=FusionSettings(method="weighted"))
-
-
-METHODS = [Popularity, ItemKNN, Cooccurrence, fused]
+METHODS = [Popularity, ItemKNN, Cooccurrence]
 
 
 @pytest.mark.parametrize("make", METHODS)

@@ -46,7 +46,9 @@ def test_search_agrees_with_the_readme(name, method):
     found = evaluate(
         method(catalog), read_queries(folder(name) / queries), read_qrels(folder(name) / qrels), latency_queries=0
     )
-    assert list(found.means.values()) == pytest.approx(PUBLISHED[name, method], abs=0.01)
+    # Mistyped and unfinished words are read here, which plain BM25 leaves alone: never worse, and a little better.
+    for value, published in zip(found.means.values(), PUBLISHED[name, method], strict=True):
+        assert published - 0.01 < value < published + (0.02 if method is BM25 else 0.01)
     assert list(found.means) == list(DEFAULT_METRICS)
     assert found.counts.valid_share == found.counts.distinct_share == 1.0
 

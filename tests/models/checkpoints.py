@@ -5,6 +5,12 @@ from __future__ import annotations
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -58,6 +64,8 @@ def tokenizer(texts=TITLES, vocab_size=400, chat=False):
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 
+WINDOWED = {"sliding_window": 6, "layer_types": ["sliding_attention", "full_attention"], "query_pre_attn_scalar": 8}
+
 
 def model(family, vocab_size, seed=0, sharpness=8.0, **settings):
     """Build a random model; its output layer is scaled, so that probabilities differ as those of a trained one do."""
@@ -68,6 +76,10 @@ def model(family, vocab_size, seed=0, sharpness=8.0, **settings):
         "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**grouped)),
         "llama": lambda: LlamaForCausalLM(LlamaConfig(**grouped)),
         "sliding": lambda: MistralForCausalLM(MistralConfig(**{**grouped, "sliding_window": 6})),
+        # some layers with a window of 6, some without; the second caps its logits behind the output layer
+        "gemma3": lambda: Gemma3ForCausalLM(Gemma3TextConfig(**{**grouped, **WINDOWED, "head_dim": 8})),
+        "gemma2": lambda: Gemma2ForCausalLM(Gemma2Config(**{**grouped, **WINDOWED, "head_dim": 8})),
+        "bloom": lambda: BloomForCausalLM(BloomConfig(hidden_size=32, n_layer=2, n_head=4, **common)),
         "gpt2": lambda: GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=256, **common)),
         "t5": lambda: T5ForConditionalGeneration(
             T5Config(d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, decoder_start_token_id=0, **common)

@@ -13,11 +13,12 @@ from genrail.models.causal import CausalModel
 from genrail.models.checkpoint_model import tail_log_probabilities
 from genrail.models.checkpoints import load_checkpoint, wrap
 from genrail.models.log_softmax import log_softmax
+from genrail.models.output_layer import WholeLogits
 from tests.contracts.dict_index import DictIndex
 from tests.contracts.language_model import LanguageModelContract
 from tests.models import checkpoints
 
-CAUSAL = ["qwen2", "llama", "gpt2", "sliding"]
+CAUSAL = ["qwen2", "llama", "gpt2", "sliding", "gemma3", "gemma2"]
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +68,46 @@ class TestCausalModel(LanguageModelContract):
 
 
 def test_attention_is_shared_where_it_can_be(built, tokenizer):
-    kinds = {family: CausalModel(built[family], tokenizer).attention for family in CAUSAL}
-    assert kinds == {"qwen2": "shared", "llama": "shared", "gpt2": "shared", "sliding": "rows"}
+    assert {CausalModel(built[family], tokenizer).attention for family in CAUSAL} == {"shared"}
+    assert CausalModel(checkpoints.model("bloom", len(tokenizer)), tokenizer).attention == "rows"
 
 
-def test_sharing_what_cannot_be_shared_is_refused(built, tokenizer):
+def test_sharing_what_cannot_be_shared_is_refused(tokenizer):
     with pytest.raises(SettingsError, match="attention='rows'"):
-        CausalModel(built["sliding"], tokenizer, attention="shared")
+        CausalModel(checkpoints.model("bloom", len(tokenizer)), tokenizer, attention="shared")
+
+
+@pytest.mark.parametrize("family", ["sliding", "gemma3", "gemma2"])
+@pytest.mark.parametrize("length", [1, 3, 4, 5, 6, 7, 30])
+def test_sharing_is_exact_inside_and_beyond_a_window_of_six(built, tokenizer, family, length):
+    """Three tokens follow: so all fits the window, fills it, or goes beyond it while prompt or answer is written."""
+    context = [(7 * place) % 50 + 5 for place in range(length)]
+    sequences = np.random.default_rng(length).integers(5, 60, size=(8, 3)).tolist()
+    shared, rows = (CausalModel(built[family], tokenizer, attention=kind) for kind in ("shared", "rows"))
+    expected = [plain_log_probability(shared, context, sequence) for sequence in sequences]
+    for model in (shared, rows):
+        np.testing.assert_allclose(score_sequences(model, context, sequences), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", CAUSAL)
+def test_single_logits_and_sums_are_those_of_whole_rows(built, tokenizer, contexts, family):
+    model = CausalModel(built[family], tokenizer)
+    assert isinstance(model.output, WholeLogits) == (family == "gemma2")  # it caps logits behind the output layer
+    _, logits = model.prefill(contexts)
+    state, hidden = model.open_runs(contexts)
+    pairs = np.array([[0, 5], [0, 7], [2, 0], [3, model.vocab_size - 1]])
+    np.testing.assert_allclose(model.logits_of(hidden, *pairs.T), logits[tuple(pairs.T)], atol=1e-4)
+    whole = np.log(np.exp(logits.astype(np.float64)).sum(axis=1))
+    np.testing.assert_allclose(model.log_sums(hidden, np.array([2, 0])), whole[[2, 0]], atol=1e-4)
+    runs = [np.array([5, 6]), np.zeros(0, dtype=np.int64), np.array([9])]
+    after, hidden = model.read_runs(state, np.array([1, 1, 2]), runs)
+    ends = [([*contexts[1], 5], 0), ([*contexts[1], 5, 6], 1), ([*contexts[2], 9], 2)]
+    for context, row in ends:
+        expected = model.prefill([context])[1][0]
+        found = model.logits_of(hidden, np.full(20, row), np.arange(20))
+        np.testing.assert_allclose(found, expected[:20], atol=1e-4)
+    [again] = model.step(after, np.array([1]), np.array([8]))[1]  # an empty run stands where it stood
+    np.testing.assert_allclose(again, model.prefill([[*contexts[1], 8]])[1][0], atol=1e-4)
 
 
 def test_an_unknown_attention_is_refused(built, tokenizer):
@@ -131,6 +165,7 @@ def test_tails_larger_than_the_memory_bound_are_scored_in_portions(built, tokeni
         whole = beam_search(model, contexts, index, BeamSettings(jump_tokens=10**6), k=20)
         with monkeypatch.context() as patched:
             patched.setattr(causal, "TAIL_LOGITS_BYTES", 5 * 4 * model.vocab_size)
+            patched.setattr(causal, "MOST_TOKENS", 5)
             portions = beam_search(model, contexts, index, BeamSettings(jump_tokens=10**6), k=20)
         for left, right in zip(whole, portions, strict=True):
             assert left.rows.tolist() == right.rows.tolist()

@@ -1,76 +1,66 @@
-"""Weights for next items: measured like the evaluation does, never worse than a single retriever."""
+"""Learnt weights are measured as the evaluation measures, and are never worse than equal ones or a single source."""
 
 import numpy as np
 import pytest
 
-from genrail.errors import QueryError, ShapeError
-from genrail.evaluation import evaluate
-from genrail.ranking import Fusion, FusionSettings
-from genrail.ranking.weights import Shares, ascend
-from genrail.types import Query
-from tests.evaluation.doubles import Scripted
+from genrail.evaluation import Qrels, Run, measure
+from genrail.ranking.weights import GradedShares, ascend
+
+ITEMS, QUESTIONS, CUTOFF = 12, 40, 5
 
 
-def test_shares_lie_side_by_side():
-    shares = Shares.of([[{"a": 1.0, "b": 0.5}, {}], [{"b": 0.25}, {"c": 1.0}]], ["b", "x"])
-    assert shares.values.tolist() == [[1.0, 0.0], [0.5, 0.25], [0.0, 1.0]]
-    assert shares.query.tolist() == [0, 0, 1]
-    assert shares.target.tolist() == [1, -1]
+def shares_of(values, gains, counts=None):
+    """Lay out what sources add, (queries, items, sources), and what each item is worth."""
+    gains = np.asarray(gains, dtype=np.float32)
+    discounts = np.log2(np.arange(CUTOFF) + 2.0)
+    ideal = (np.sort(gains, axis=1)[:, ::-1][:, :CUTOFF] / discounts).sum(axis=1)
+    counts = np.ones(len(gains)) if counts is None else counts
+    real = np.ones(gains.shape, dtype=np.bool_)
+    return GradedShares(np.asarray(values, dtype=np.float32), gains, real, ideal, counts, CUTOFF)
+
+
+@pytest.fixture
+def noisy():
+    """One source that is mostly right, one that is so half of the time, one that guesses; grades from 0 to 2."""
+    random = np.random.default_rng(0)
+    gains = np.zeros((QUESTIONS, ITEMS))
+    gains[:, 3], gains[:, 7] = 2.0, 1.0
+    noise = random.normal(size=(QUESTIONS, ITEMS, 3))
+    return shares_of(noise + gains[:, :, None] * np.array([1.0, 0.6, 0.0]), gains)
+
+
+def test_what_is_climbed_is_what_the_evaluation_measures(noisy):
+    weights = np.array([0.5, 0.3, 0.2])
+    sums = noisy.values @ weights.astype(np.float32)
+    run = Run(
+        {f"q{query}": {f"i{item}": float(sums[query, item]) for item in range(ITEMS)} for query in range(QUESTIONS)}
+    )
+    grades = {f"q{query}": {"i3": 2.0, "i7": 1.0} for query in range(QUESTIONS)}
+    by_query = measure(run, Qrels(grades), [f"nDCG@{CUTOFF}"]).by_query(f"nDCG@{CUTOFF}")
+    assert noisy.by_query(weights).tolist() == pytest.approx([by_query[f"q{query}"] for query in range(QUESTIONS)])
 
 
 def test_ndcg_by_hand():
-    """Rank 2 of one query, not found in the other; between equal sums the target comes last."""
-    shares = Shares.of([[{"a": 1.0, "b": 0.5}, {}]], ["b", "x"])
-    assert shares.ndcg(np.array([1.0])) == pytest.approx(0.5 / np.log2(3))
-    assert shares.ndcg(np.array([0.0])) == pytest.approx(0.5 / np.log2(3))
-    assert shares.ndcg(np.array([1.0]), cutoff=1) == 0.0
+    """The right item second of three; places that hold no item never count."""
+    shares = shares_of([[[3.0], [2.0], [1.0], [9.0], [9.0]]], [[0, 1, 0, 0, 0]])
+    real = np.array([[True, True, True, False, False]])
+    hidden = GradedShares(shares.values, shares.gains, real, shares.ideal, shares.counts, CUTOFF)
+    assert hidden.ndcg(np.ones(1)) == pytest.approx(1.0 / np.log2(3))
 
 
-def noisy(name, strength, seed, queries=60):
-    """Put the right item ahead of nine others with a probability that grows with `strength`."""
-    random = np.random.default_rng(seed)
-    answers = {}
-    for number in range(queries):
-        scores = random.normal(size=10) + np.eye(10)[0] * strength
-        answers[f"words {number}"] = [f"i{place + 1}" for place in np.argsort(-scores)]
-    return Scripted(answers, name=name)
+def test_questions_count_as_often_as_they_are_told_to():
+    values, gains = np.zeros((2, CUTOFF, 1)), np.zeros((2, CUTOFF))
+    values[0, 0], gains[0, 0] = 1.0, 1.0  # right at once
+    values[1, 0], gains[1, 1] = 1.0, 1.0  # another item first
+    by_query = shares_of(values, gains).by_query(np.ones(1))
+    assert shares_of(values, gains, np.array([3.0, 1.0])).ndcg(np.ones(1)) == pytest.approx(by_query @ [0.75, 0.25])
 
 
-QUERIES = [Query(f"words {number}") for number in range(60)]
-ASKED = {f"q{number}": query for number, query in enumerate(QUERIES)}
-QRELS = {query_id: {"i1": 1} for query_id in ASKED}
-
-
-def measured(fusion):
-    return evaluate(fusion, ASKED, QRELS, metrics=["nDCG@10"], latency_queries=0).means["nDCG@10"]
-
-
-@pytest.mark.parametrize("method", ["reciprocal rank", "weighted"])
-def test_learnt_weights_are_no_worse_than_equal_or_single_ones(method):
-    sources = [noisy("strong", 2.0, seed=1), noisy("other", 1.5, seed=2), noisy("weak", 0.0, seed=3)]
-    settings = FusionSettings(method=method)
-    learnt, _ = Fusion(sources, settings=settings).learnt_next_item(QUERIES, ["i1"] * 60, batch_size=7)
-    assert sum(learnt.weights) == pytest.approx(1.0)
-    for weights in ([1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]):
-        assert measured(learnt) >= measured(Fusion(sources, weights, settings)) - 1e-9
-
-
-def test_what_is_climbed_to_is_what_the_evaluation_measures():
-    sources = [noisy("strong", 2.0, seed=1), noisy("other", 1.5, seed=2)]
-    fusion, found = Fusion(sources, settings=FusionSettings(method="weighted")).learnt_next_item(QUERIES, ["i1"] * 60)
-    (first, second) = ([one.search_batch([query], 100)[0] for query in QUERIES] for one in sources)
-    scaled = [[{hit.item_id: (10 - hit.rank) / 9 for hit in ranking} for ranking in part] for part in (first, second)]
-    shares = Shares.of(scaled, ["i1"] * 60)
-    _, best = ascend(shares)
-    assert best == pytest.approx(shares.ndcg(np.array(fusion.weights)))
-    assert best == pytest.approx(found) == pytest.approx(measured(fusion), abs=1e-6)
-
-
-def test_targets_must_fit_and_be_found():
-    sources = [noisy("a", 1.0, 1), noisy("b", 1.0, 2)]
-    with pytest.raises(ShapeError, match="one for each"):
-        Fusion(sources).learnt_next_item(QUERIES, ["i1"])
-    with pytest.raises(QueryError, match="nothing to learn"):
-        Fusion(sources).learnt_next_item(QUERIES, ["not there"] * 60)
-    with pytest.raises(QueryError, match="nothing to learn"):
-        Fusion(sources).learnt_next_item([], [])
+def test_weights_climbed_to_are_no_worse_than_equal_single_or_given_ones(noisy):
+    given = np.array([0.7, 0.3, 0.0])
+    weights, found = ascend(noisy, given)
+    assert weights.sum() == pytest.approx(1.0) and (weights >= 0.0).all()
+    assert found == pytest.approx(noisy.ndcg(weights))
+    for others in (np.ones(3) / 3, *np.eye(3), given):
+        assert found >= noisy.ndcg(others)
+    assert weights[0] > weights[2]

@@ -9,7 +9,8 @@ from genrail.serving import Limits, ServeSettings, Service, create_application
 from genrail.serving.keys import Key, Keys, create_key, read_keys
 from tests.shops import engine
 
-QUICK = ServeSettings(check_seconds=0, limits=Limits())
+# No test is about the standard deadline, and a busy machine may take longer.
+QUICK = ServeSettings(check_seconds=0, deadline_seconds=120, limits=Limits())
 
 
 def own_engine():
@@ -18,11 +19,11 @@ def own_engine():
 
 
 @contextmanager
-def client(served=None, settings=QUICK, keys=None, **more):
+def client(served=None, settings=QUICK, keys=None, base_url="http://testserver", **more):
     """Serve an engine inside the test, and talk to it."""
     service = Service.of(served or own_engine(), settings)
     app = create_application(service, settings, keys, **more)
-    with TestClient(app, raise_server_exceptions=False) as http:
+    with TestClient(app, base_url, raise_server_exceptions=False) as http:
         yield http
 
 

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 import httpx
 
-STARTING_SECONDS = 60
+STARTING_SECONDS = 300  # how long a condition is waited for is no promise: a busy machine may take minutes
+WAIT_SECONDS = 120
 RUN = "from genrail.cli.main import run; run()"
 
 
@@ -18,7 +19,7 @@ class Server:
 
     def __init__(self, folder, *words):
         self.process = subprocess.Popen(
-            [sys.executable, "-c", RUN, "serve", str(folder), "--port", "0", *words],
+            [sys.executable, "-c", RUN, "serve", str(folder), "--port", "0", "--deadline", "120", *words],
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -52,7 +53,7 @@ class Server:
     def stop(self, signal=None):
         if self.process.poll() is None:
             (self.process.terminate if signal is None else lambda: self.process.send_signal(signal))()
-        return self.process.wait(30)
+        return self.process.wait(WAIT_SECONDS)
 
 
 @contextmanager
@@ -61,7 +62,7 @@ def server(folder, *words):
     running = Server(folder, *words)
     try:
         running.wait()
-        with httpx.Client(base_url=running.url, timeout=30) as http:
+        with httpx.Client(base_url=running.url, timeout=WAIT_SECONDS) as http:
             yield running, http
     finally:
         running.stop()
@@ -69,7 +70,7 @@ def server(folder, *words):
             running.process.kill()
 
 
-def until(condition, seconds=20):
+def until(condition, seconds=WAIT_SECONDS):
     ends = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < ends, "it has not come true in time"

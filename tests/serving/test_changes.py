@@ -73,7 +73,7 @@ def test_a_refused_change_changes_nothing(folder, verb, body, status):
 def test_publish_and_rollback(folder):
     with served(folder) as http:
         http.post("/v1/index/add", json={"items": [CLOG]})
-        assert http.post("/v1/index/publish").json()["index_version"] == "2.0"
+        assert http.post("/v1/index/publish", json={}).json()["index_version"] == "2.0"
         http.post("/v1/index/remove", json={"ids": ["s1"]})
         back = http.post("/v1/index/rollback", json={}).json()
         assert (back["index_version"], back["items"]) == ("1.1", 41)
@@ -90,7 +90,7 @@ def test_another_model_goes_live_by_reload(folder):
         before = http.post("/v1/search", json={"query": "red boot"}).json()
         Engine.load(folder).save(folder)
         assert_problem(http.post("/v1/index/remove", json={"ids": ["s1"]}), 409, "went live")
-        assert http.post("/v1/index/reload").json()["index_version"] == "2.0"
+        assert http.post("/v1/index/reload", json={}).json()["index_version"] == "2.0"
         after = http.post("/v1/search", json={"query": "red boot"}).json()
         assert after["index_version"] == "2.0"
         assert [hit["id"] for hit in after["hits"]] == [hit["id"] for hit in before["hits"]]
@@ -104,7 +104,7 @@ def test_a_damaged_version_is_refused_and_the_old_one_serves_on(folder):
         Engine.load(folder).save(folder)
         broken = sorted((folder / "versions" / "000002" / "model").iterdir())[0]
         broken.write_bytes(broken.read_bytes()[:-1])
-        page = assert_problem(http.post("/v1/index/reload"), 409, broken.name)
+        page = assert_problem(http.post("/v1/index/reload", json={}), 409, broken.name)
         assert "bytes instead of" in page["detail"]
         assert http.post("/v1/search", json={"query": "red boot"}).json()["hits"] == before
         http.portal.call(service.check)
@@ -121,7 +121,7 @@ def test_two_servers_on_one_folder_do_not_lose_each_others_changes(folder):
         assert one.post("/v1/index/remove", json={"ids": ["s1"]}).status_code == 200
         assert_problem(two.post("/v1/index/remove", json={"ids": ["s2"]}), 409, "another process changed")
         assert two.get("/v1/items/s2").status_code == 200
-        two.post("/v1/index/reload")
+        two.post("/v1/index/reload", json={})
         assert two.get("/v1/items/s1").status_code == 404
         assert two.post("/v1/index/remove", json={"ids": ["s2"]}).status_code == 200
     assert len(load(folder)) == 38
@@ -132,7 +132,7 @@ def test_no_answer_mixes_versions_and_none_fails_during_swaps(folder):
     own = Engine.load(folder, live=True, merging=NEVER)
     answers, failures, stop = [], [], threading.Event()
     with client(own) as http:
-        http.post("/v1/index/publish")
+        http.post("/v1/index/publish", json={})
         dear = [{"sku": f"s{n}", "price": 5000 + n} for n in range(40)]
         http.post("/v1/index/update", json={"items": dear})
 

@@ -201,7 +201,7 @@ def test_changes_of_others_leave_every_byte_of_a_tenant_s_answer(tmp_path):
         gone = [f"b{n}" for n in range(100)] + ["s1", "s2", "s3"]
         assert http.post("/v1/index/remove", json={"ids": gone}, headers=admin).status_code == 200
         assert answers(http) == before
-        assert http.post("/v1/index/publish", headers=admin).status_code == 200
+        assert http.post("/v1/index/publish", json={}, headers=admin).status_code == 200
         assert answers(http) == before
 
 
@@ -233,7 +233,7 @@ def test_hostile_filters_widen_nothing(shop):
 def test_a_key_with_a_filter_that_the_engine_cannot_evaluate_sees_nothing(tmp_path):
     keys, tokens = keys_in(tmp_path, Key("odd", where="owner = 'me'"))
     with client(own_engine(), keys=keys) as http:
-        assert_problem(http.post("/v1/search", json={"query": "boot"}, headers=bearer(tokens["odd"])), 422, "owner")
+        assert_problem(http.post("/v1/search", json={"query": "boot"}, headers=bearer(tokens["odd"])), 403)
 
 
 def test_without_the_mask_the_last_gate_catches_everything(monkeypatch):

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import threading
-import time
 
 import pytest
 
@@ -12,10 +11,12 @@ from genrail.serving import Limits, ServeSettings
 from genrail.serving.keys import Key
 from genrail.serving.limits import Rates
 from tests.serving.clients import QUICK, assert_problem, bearer, client, keys_in, own_engine
+from tests.serving.processes import until
 
 SMALL = Limits(
     body_bytes=5_000, change_body_bytes=20_000, query_characters=50, history=5, k=20, batch=4, batch_hits=30,
-    filter_characters=200, filter_values=6, title_characters=40, item_bytes=500, items=3, documents=4,
+    filter_characters=200, filter_values=6, filter_conditions=5, filter_patterns=2,
+    title_characters=40, item_bytes=500, items=3, documents=4,
     document_characters=30,
 )  # fmt: skip
 
@@ -42,6 +43,8 @@ CASES = {
     "batch hits": (30, lambda n: ("/v1/multi-search", {"requests": [{"query": "a", "k": k} for k in (15, n - 15)]})),
     "filter characters": (200, lambda n: ("/v1/search", {"query": "boot", "where": "price > 1" + " " * (n - 9)})),
     "filter values": (6, lambda n: ("/v1/search", {"query": "boot", "where": f"price IN ({','.join('1234567'[:n])})"})),
+    "filter conditions": (5, lambda n: ("/v1/search", {"query": "boot", "where": " AND ".join(["price>1"] * n)})),
+    "filter patterns": (2, lambda n: ("/v1/search", {"query": "a", "where": " OR ".join(["name ILIKE 'b%'"] * n)})),
     "documents": (4, lambda n: ("/rerank", {"query": "boot", "documents": ["x"] * n})),
     "document": (30, lambda n: ("/rerank", {"query": "boot", "documents": ["x" * n]})),
     "rerank query": (50, lambda n: ("/rerank", {"query": "b" * n, "documents": ["x"]})),
@@ -108,7 +111,7 @@ def test_the_rate_of_a_key_is_its_own(tmp_path):
     with client(own_engine(), QUICK, keys) as http:
         slow = [http.get("/version", headers=bearer(tokens["slow"])) for _ in range(4)]
         assert [answer.status_code for answer in slow[:2]] == [200, 200]
-        assert_problem(slow[3], 429, "1 requests per second")
+        assert_problem(slow[3], 429, "1 questions per second")
         assert int(slow[3].headers["retry-after"]) >= 1
         assert all(http.get("/version", headers=bearer(tokens["quick"])).status_code == 200 for _ in range(20))
 
@@ -158,7 +161,7 @@ class Held:
 
         def slow_prefill(model, contexts):
             self.batches.append(len(contexts))
-            self.go.wait(10)
+            self.go.wait(120)
             return prefill(model, contexts)
 
         def counted(model, *values):
@@ -179,13 +182,6 @@ def together(http, count, body=None):
     threads = [threading.Thread(target=send) for _ in range(count)]
     [thread.start() for thread in threads]
     return answers, threads
-
-
-def until(condition):
-    ends = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < ends, "it has not come true in time"
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("beside", [-1, 0, 1])

@@ -124,3 +124,35 @@ def test_the_command_talks_over_standard_input_and_output(tmp_path):
     server = StdioServerParameters(command=sys.executable, args=["-c", program, "mcp", str(tmp_path / "shop.genrail")])
     item_id = engine().catalog.item_ids[0]
     assert page(server, "get_item", item_id=item_id)["id"] == item_id
+
+
+ABUSE = {
+    "a filter of many patterns": ("search_catalog", {"query": "b", "where": " OR ".join(["name ILIKE '%b'"] * 999)}),
+    "a filter that is nested without end": ("search_catalog", {"query": "boot", "where": "(" * 10_000}),
+    "a filter that names nothing": ("search_catalog", {"query": "boot", "where": "nothing = 1"}),
+    "a filter that joins another": ("search_catalog", {"query": "boot", "where": "colour = 'red') OR (price = 1"}),
+    "no words": ("search_catalog", {"query": ""}),
+    "words without end": ("search_catalog", {"query": "b" * 100_000}),
+    "hits without end": ("search_catalog", {"query": "boot", "k": 10**9}),
+    "fewer hits than none": ("search_catalog", {"query": "boot", "k": -1}),
+    "a number for words": ("search_catalog", {"query": {"a": 1}}),
+    "a past of strangers": ("recommend_items", {"history": ["nobody"] * 1000}),
+    "a past without end": ("recommend_items", {"history": ["s1"] * 100_000}),
+    "an id without end": ("recommend_items", {"history": ["s" * 10_000_000]}),
+    "an item that is a path": ("get_item", {"item_id": "../../etc/passwd"}),
+    "an explanation of nothing": ("explain_result", {"item_id": "nobody"}),
+    "an unknown field": ("get_item", {"item": "s1"}),
+    "an unknown tool": ("remove_items", {"ids": ["s1"]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ABUSE)
+def test_abuse_is_an_error_and_the_tools_live_on(server, name):
+    tool, arguments = ABUSE[name]
+    try:
+        answer = call(server, tool, **arguments)
+        assert answer.is_error and "Traceback" not in answer.content[0].text
+    except Exception as error:  # what the protocol itself refuses, the library raises at the client
+        assert "Unknown tool" in str(error) or type(error).__module__.startswith(("mcp", "builtins")), error
+    assert page(server, "search_catalog", query="boot", k=1)["hits"]
+    assert len(engine()) == 40

@@ -212,7 +212,7 @@ def test_a_really_full_disk_is_named_and_the_old_version_stays(folder, act, said
     command = [sys.executable, "-c", textwrap.dedent(LIMITED), str(folder), act]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert result.stderr.startswith(f"StorageError: the disk is full while {said}")
+    assert result.stderr.startswith(f"DiskError: the disk is full while {said}")
     assert str(folder) in result.stderr and "MiB free" in result.stderr
     assert tree(folder) == before
     assert state(folder) == BEFORE

@@ -14,6 +14,7 @@ from genrail.cli.doctor import doctor
 from genrail.cli.evaluate import evaluate
 from genrail.cli.inspect import inspect
 from genrail.cli.mcp import mcp
+from genrail.cli.models import models
 from genrail.cli.search import recommend, search
 from genrail.cli.serve import keys, serve
 from genrail.cli.shard import shard
@@ -61,6 +62,7 @@ for verb in (
     rollback,
     serve,
     mcp,
+    models,
     snapshot,
     restore,
     evaluate,

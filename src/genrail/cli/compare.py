@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,8 +20,10 @@ __all__ = ["compare"]
 
 def compare(
     engine: EngineFolder,
-    queries: Annotated[Path, typer.Option("--queries", help="Queries: id and text; or irds:ID.")],
-    qrels: Annotated[Path, typer.Option("--qrels", help="Which items are right for which query; or irds:ID.")],
+    queries: Annotated[Path | None, typer.Option("--queries", help="Queries: id and text; or irds:ID.")] = None,
+    qrels: Annotated[
+        Path | None, typer.Option("--qrels", help="Which items are right for which query; or irds:ID.")
+    ] = None,
     interactions: Annotated[
         Path | None, typer.Option("--interactions", help="Who took what, in order: compares recommendations too.")
     ] = None,
@@ -29,7 +32,9 @@ def compare(
     ] = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write a page with tables and pictures here.")] = None,
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown here.")] = None,
-    metric: Annotated[str, typer.Option("--metric", help="The metric that decides.")] = "nDCG@10",
+    metric: Annotated[
+        str, typer.Option("--metric", help="The metric that decides between search methods.")
+    ] = "nDCG@10",
     seed: Annotated[int, typer.Option("--seed", help="Of resampling and of the queries to choose on.")] = 0,
     user: User = None,
     item: Item = None,
@@ -41,26 +46,28 @@ def compare(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Compare an engine with every classical method its catalogue allows, and say which to use."""
+    """Compare an engine with its lanes and every classical method its catalogue allows, and say which to use."""
     with errors_as_sentences(debug):
         from genrail.catalog import read_qrels, read_queries
-        from genrail.cli.rivals import compare_next_items, compare_search
         from genrail.engine import Engine
+        from genrail.engine import compare as compare_engine
+        from genrail.errors import SettingsError
 
-        asked = read_queries(queries, format=format_for(queries, format), encoding=encoding)
-        judged = read_qrels(qrels, format=format_for(qrels, format), encoding=encoding)
-        trained = None
-        if trained_on is not None:
-            trained = read_queries(trained_on, format=format_for(trained_on, format), encoding=encoding)
+        if (queries is None) != (qrels is None) or (queries is None and interactions is None):
+            raise SettingsError("nothing to compare on: give --queries and --qrels, or --interactions, or all of them")
+
+        def read(path: Path | None, reader: Callable[..., Any]) -> Any:
+            return None if path is None else reader(path, format=format_for(path, format), encoding=encoding)
+
+        asked, judged, trained = read(queries, read_queries), read(qrels, read_qrels), read(trained_on, read_queries)
         loaded = Engine.load(engine)
         events, account = None, None
         if interactions is not None:
             roles: dict[str, Any] = {"user": user, "item": item, "timestamp": timestamp, "rating": rating}
             roles["min_rating"] = parse_min_rating(min_rating)
             events, account = read_events(interactions, loaded.catalog, format=format, encoding=encoding, **roles)
-        found = {}
         with stage_progress(quiet=json) as progress:
-            found["search"] = compare_search(
+            found = compare_engine(
                 loaded,
                 asked,
                 judged,
@@ -70,15 +77,13 @@ def compare(
                 trained=trained,
                 progress=progress,
             )
-        if events is not None:
-            with stage_progress(quiet=json) as progress:
-                found["next item"] = compare_next_items(loaded, events, seed=seed, progress=progress)
-        _write(found, report, markdown)
+        both = {found.task: found} | ({} if found.next_item is None else {found.next_item.task: found.next_item})
+        _write(both, report, markdown)
         if json:
-            values = {**found.pop("search").to_dict(), **{name: one.to_dict() for name, one in found.items()}}
+            values = found.to_dict()
             print_json(values if account is None else {**values, "account": {"interactions": account.to_dict()}})
             return
-        for name, one in found.items():
+        for name, one in both.items():
             columns, rows = one.rows()
             print_table(f"{name}: {len(one.queries)} queries", columns, rows)
             for sentence in (*one.remarks(), one.recommendation):
@@ -87,9 +92,10 @@ def compare(
 
 def _write(found: dict[str, Comparison], report: Path | None, markdown: Path | None) -> None:
     """Write a page and a Markdown file; the recommendations' ones beside those of search."""
+    first = next(iter(found))
     for name, one in found.items():
         for path, write in ((report, one.write_html), (markdown, one.write_markdown)):
             if path is not None:
-                own = path if name == "search" else path.with_name(f"{path.stem}-{name.replace(' ', '-')}{path.suffix}")
+                own = path if name == first else path.with_name(f"{path.stem}-{name.replace(' ', '-')}{path.suffix}")
                 write(own)
                 note(f"wrote {own}")

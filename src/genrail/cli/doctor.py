@@ -23,7 +23,6 @@ PACKAGES = [
     ("numba", "numba", "", "the constraint step"),
     ("polars", "polars", "", "catalogues and filters"),
     ("pyarrow", "pyarrow", "", "Parquet"),
-    ("bm25s", "bm25s", "", "BM25"),
     ("ir_measures", "ir_measures", "", "metrics"),
     ("torch", "torch", "torch", "the native model and language models"),
     ("transformers", "transformers", "torch", "Hugging Face language models"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +13,10 @@ from genrail.cli.reading import Item, MinRating, Rating, Timestamp, User, format
 from genrail.cli.search import Debug, Encoding, EngineFolder, Format, Json
 
 if TYPE_CHECKING:
-    from genrail.catalog import Report
+    from genrail.catalog import Interactions
+    from genrail.engine import Engine
     from genrail.evaluation import Evaluation
+    from genrail.types import Progress
 
 __all__ = ["evaluate"]
 
@@ -29,6 +31,9 @@ def evaluate(
         Path | None, typer.Option("--qrels", help="Which items are right for which query; or irds:ID.")
     ] = None,
     users: Annotated[int | None, typer.Option("--users", help="Only so many users, drawn with the seed.")] = None,
+    lanes: Annotated[
+        bool, typer.Option("--lanes/--no-lanes", help="Show each lane by itself, or BM25 and Dense, beside the engine.")
+    ] = True,
     seed: Annotated[int, typer.Option("--seed", help="For the draw of users.")] = 0,
     user: User = None,
     item: Item = None,
@@ -42,87 +47,82 @@ def evaluate(
 ) -> None:
     """Measure Recall, nDCG and MRR over the full catalogue."""
     with errors_as_sentences(debug):
+        from genrail.engine import Engine
         from genrail.errors import SettingsError
 
         if interactions is None and (queries is None or qrels is None):
             raise SettingsError("nothing to evaluate on: give --interactions, or --queries and --qrels")
+        loaded = Engine.load(engine)
         reading = {"format": format, "encoding": encoding}
         accounts: dict[str, Any] = {}
-        results: dict[str, list[Evaluation]] = {}
+        own: dict[str, list[Evaluation]] = {}
+        beside: dict[str, list[Evaluation]] = {}
         with stage_progress(quiet=json) as progress:
             if interactions is not None:
-                roles = {"user": user, "item": item, "timestamp": timestamp, "rating": rating}
-                rated = {**reading, **roles, "min_rating": parse_min_rating(min_rating)}
-                results["next_item"], account = _next_item(engine, interactions, rated, users, seed, progress)
+                roles: dict[str, Any] = {"user": user, "item": item, "timestamp": timestamp, "rating": rating}
+                rated: dict[str, Any] = {**reading, **roles, "min_rating": parse_min_rating(min_rating)}
+                events, account = read_events(interactions, loaded.catalog, **rated)
+                own["next_item"], beside["next_item"] = _next_item(loaded, events, users, lanes, seed, progress)
                 accounts["interactions"] = account.to_dict()
             if queries is not None and qrels is not None:
-                results["search"] = _search(engine, queries, qrels, reading, progress)
+                own["search"], beside["search"] = _search(loaded, queries, qrels, reading, lanes, progress)
         if json:
-            found = {task: [found.to_dict() for found in group] for task, group in results.items()}
-            print_json({**found, "account": accounts} if accounts else found)
+            plain = [{task: [one.to_dict() for one in group] for task, group in part.items()} for part in (own, beside)]
+            told = {**plain[0], **({"lanes": plain[1]} if lanes else {})}
+            print_json({**told, "account": accounts} if accounts else told)
         else:
-            _show(results)
+            _show([*own.values(), *beside.values()])
 
 
 def _next_item(
-    folder: Path,
-    interactions: Path,
-    reading: dict[str, Any],
-    users: int | None,
-    seed: int,
-    progress: Callable[[str, int, int], None],
-) -> tuple[list[Evaluation], Report]:
-    """Measure leave-last-out, with the items of the history excluded and kept."""
-    from genrail.engine import Engine
+    engine: Engine, events: Interactions, users: int | None, lanes: bool, seed: int, progress: Progress
+) -> tuple[list[Evaluation], list[Evaluation]]:
+    """Measure leave-last-out, with the items of the history excluded and kept: the engine, and what is beside it."""
+    from genrail.engine.rivals import beside
     from genrail.evaluation import evaluate_next_item, leave_last_out
 
-    engine = Engine.load(folder)
-    events, account = read_events(interactions, engine.catalog, **reading)
     split = leave_last_out(events.sequences(engine.catalog))
     for sentence in split.traps.sentences():
         note(f"note: {sentence}")
     if engine.trained_on_everything:
         note("warning: this engine was trained on every event (--holdout none); these figures flatter it")
     held_out = split.test if users is None else split.test.sample(users, seed)
-    found = []
-    for exclude_seen in (True, False):
-        stage = f"seen items {'excluded' if exclude_seen else 'kept'}"
-        found.append(
-            evaluate_next_item(
-                engine,
-                held_out,
-                engine.catalog,
-                exclude_seen=exclude_seen,
-                progress=lambda done, total, stage=stage: progress(stage, done, total),  # type: ignore[misc]
-            )
+    found = [
+        evaluate_next_item(
+            method,
+            held_out,
+            engine.catalog,
+            exclude_seen=exclude_seen,
+            progress=partial(progress, f"{method.name}, seen items {'excluded' if exclude_seen else 'kept'}"),
         )
-    return found, account
+        for method in [engine, *(beside(engine, words=False) if lanes else [])]
+        for exclude_seen in (True, False)
+    ]
+    return found[:2], found[2:]
 
 
 def _search(
-    folder: Path, queries: Path, qrels: Path, reading: dict[str, Any], progress: Callable[[str, int, int], None]
-) -> list[Evaluation]:
-    """Measure search on judged queries."""
+    engine: Engine, queries: Path, qrels: Path, reading: dict[str, Any], lanes: bool, progress: Progress
+) -> tuple[list[Evaluation], list[Evaluation]]:
+    """Measure search on judged queries: the engine, and what is beside it."""
     from genrail.catalog import read_qrels, read_queries
-    from genrail.engine import Engine
+    from genrail.engine.rivals import beside
     from genrail.evaluation import evaluate as measure
 
-    return [
-        measure(
-            Engine.load(folder),
-            read_queries(queries, **_for(queries, reading)),
-            read_qrels(qrels, **_for(qrels, reading)),
-            progress=lambda done, total: progress("queries", done, total),
-        )
+    asked, judged = read_queries(queries, **_for(queries, reading)), read_qrels(qrels, **_for(qrels, reading))
+    found = [
+        measure(method, asked, judged, progress=partial(progress, f"{method.name}, queries"))
+        for method in [engine, *(beside(engine, words=True) if lanes else [])]
     ]
+    return found[:1], found[1:]
 
 
 def _for(path: Path, reading: dict[str, Any]) -> dict[str, Any]:
     return {**reading, "format": format_for(path, reading["format"])}
 
 
-def _show(results: dict[str, list[Evaluation]]) -> None:
-    evaluations = [evaluation for group in results.values() for evaluation in group]
+def _show(groups: list[list[Evaluation]]) -> None:
+    evaluations = [evaluation for group in groups for evaluation in group]
     names = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.means))
     print_table(
         "full catalogue",
@@ -134,6 +134,5 @@ def _show(results: dict[str, list[Evaluation]]) -> None:
             for evaluation in evaluations
         ],
     )
-    for evaluation in evaluations:
-        for sentence in evaluation.notes:
-            note(f"note: {sentence}")
+    for sentence in dict.fromkeys(sentence for evaluation in evaluations for sentence in evaluation.notes):
+        note(f"note: {sentence}")

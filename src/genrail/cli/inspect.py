@@ -27,6 +27,7 @@ def inspect(
         from genrail import storage
         from genrail.engine import Engine
         from genrail.engine.inspection import measure_identifiers
+        from genrail.finders.generative import generative_part
 
         problems = storage.verify(path)
         for problem in problems:
@@ -42,7 +43,8 @@ def inspect(
             "bytes": sum(file.stat().st_size for file in version.path.rglob("*") if file.is_file()),
             **engine.describe(),
         }
-        report = measure_identifiers(engine.edition) if identifiers else None
+        writes = generative_part(engine.edition.finder) is not None
+        report = measure_identifiers(engine.edition) if identifiers or (writes and not json) else None
         if json:
             print_json({**facts, **({"identifiers": report.to_dict()} if report else {})})
             return

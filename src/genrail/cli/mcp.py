@@ -15,5 +15,7 @@ def mcp(engine: EngineFolder, where: Where = None, debug: Debug = False) -> None
         try:
             from genrail.serving.mcp import run_mcp_server
         except ImportError as error:
+            if (error.name or "").partition(".")[0] not in ("mcp", "pydantic"):
+                raise  # a fault of ours, which no package would mend
             raise SettingsError(f'{error.name} is not installed; pip install "genrail[mcp]"') from error
         run_mcp_server(engine, where)

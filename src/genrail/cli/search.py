@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from json import loads as json_of
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -159,10 +159,9 @@ def show_ranking(title: str, ranking: Ranking, explained_by: Engine | None = Non
     explain = explained_by is not None
     for warning in ranking.warnings:
         note(f"warning: {warning}")
-    columns = ["rank", "item", "title", "log-probability"] + (["identifier"] if explain else [])
+    columns = ["rank", "item", "title", "score"] + (["found by", "identifier"] if explain else [])
     rows = [
-        [hit.rank, hit.item_id, hit.title, hit.log_probability]
-        + ([" ".join(map(str, (hit.explanation or {}).get("identifier", ())))] if explain else [])
+        [hit.rank, hit.item_id, hit.title, round(hit.score, 3)] + (_why(hit.explanation or {}) if explain else [])
         for hit in ranking
     ]
     print_table(title, columns, rows)
@@ -172,3 +171,9 @@ def show_ranking(title: str, ranking: Ranking, explained_by: Engine | None = Non
         from genrail.cli.rails import draw_rails
 
         draw_rails(ranking.trace, f"the rails of {title}")
+
+
+def _why(explanation: Mapping[str, Any]) -> list[str]:
+    """Name the lanes that found an item, each with its rank there, and the item's identifier."""
+    lanes = [f"{name} {found['rank']}" for name, found in dict(explanation.get("lanes") or {}).items()]
+    return [", ".join(lanes), " ".join(map(str, explanation.get("identifier", ())))]

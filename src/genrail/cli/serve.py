@@ -34,12 +34,23 @@ def serve(
     queue: Annotated[int, typer.Option("--queue", help="Requests that may wait; more are refused.")] = 64,
     batch: Annotated[int, typer.Option("--batch", help="Requests that are decoded together at most.")] = 32,
     rate: Annotated[float, typer.Option("--rate", help="Requests per second and key; 0 for no limit.")] = 0.0,
+    change_wait: Annotated[
+        float, typer.Option("--change-wait", help="Seconds a change is waited for; then 202, and it goes on by itself.")
+    ] = 30.0,
     beam_width: Annotated[int | None, typer.Option("--beam-width", help="Beams; more find more, slower.")] = None,
     beside: Annotated[
         Path | None, typer.Option("--beside", help="A second engine, to compare the answers in the page.")
     ] = None,
     log_queries: Annotated[bool, typer.Option("--log-queries", help="Write the words of queries to the log.")] = False,
     traces: Annotated[bool, typer.Option("--traces", help="Write OpenTelemetry spans; see docs/serving.md.")] = False,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option("--origin", help="Web page of another server that may ask, as https://shop.example; repeatable."),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option("--allow-host", help="Name, beside localhost, that a server without keys answers to; repeatable."),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Serve an engine over HTTP until it is told to stop (Ctrl-C or SIGTERM)."""
@@ -58,6 +69,9 @@ def serve(
             log_queries=log_queries,
             name=engine.name,
             traces=traces,
+            change_wait_seconds=change_wait,
+            origins=tuple(origin or ()),
+            hosts=tuple(allow_host or ()),
         )
         code = run_server(
             engine,

@@ -9,8 +9,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from genrail.constraints.compressed import compressed
 from genrail.constraints.index import Candidates, ConstraintIndex, RowSequences, ScoreMeaning, Subset
+from genrail.constraints.segments import LiveTrie
+from genrail.constraints.trie import Trie
 from genrail.decoding.answers import Decoded, Pool
+from genrail.decoding.rails import Prior, rails_search, reads_runs
 from genrail.decoding.tails import Tail, TailIndex, TailModel, empty_candidates, merge_tails
 from genrail.decoding.trace import DecodeTrace
 from genrail.errors import LogitsError, SettingsError, ShapeError
@@ -31,12 +35,13 @@ class BeamSettings:
             the log-probability. For identifiers of equal length it changes nothing. Titles of different length: 0.6 to
             1 are usual (Wu et al. 2016, Google's Neural Machine Translation System, section 7, with another formula).
         meaning: `full_softmax` (default): probabilities of the model's whole vocabulary, the constraint only forbids.
-            `renormalised`: at each step shared out among the allowed tokens of the index.
+            `renormalised`: at each step shared out among the allowed tokens of the index. With a language model the
+            second costs a fraction: what must follow is certain and hardly read, see `rails_search`.
         finish: `any`: a complete candidate counts wherever it stands among a step's 2 * width candidates. `width`: only
             among the best `width`, as in the beam search of Hugging Face transformers.
-        jump_tails: Score the rest of an identifier in one model call as soon as no other is left below the beam, if
-            model and index can. The answer stays the same; only between beams of equal score may a rounding decide
-            otherwise.
+        jump_tails: Read what must follow in one model call, from branching to branching (`rails_search`) or from where
+            no other identifier is left below the beam, if model and index can. The answer stays the same; only between
+            beams of equal score may a rounding decide otherwise.
         jump_tokens: Tails are read, best beams first, until the call holds so many tokens of a query; the other beams
             go on step by step. What is read ahead for a beam that dies is wasted, so more is not always faster.
         trace: Keep what happened at each step (`Decoded.trace`). Costs one pass over the children of each beam.
@@ -71,6 +76,7 @@ def beam_search(
     subsets: Sequence[Subset | None] | None = None,
     k: int = 10,
     before_step: Callable[[], None] | None = None,
+    prior: Prior | None = None,
 ) -> list[Decoded]:
     """Find the k most probable items of each query, writing identifiers token by token inside the index.
 
@@ -88,6 +94,7 @@ def beam_search(
         subsets: Items allowed to each query, None for all; a query whose subset is empty costs no model call.
         k: Items wanted for each query, 1 or more.
         before_step: Called before each step; what it raises ends the search, so that nobody works for callers who left.
+        prior: See `rails_search`; only where `on_compressed_rails`.
 
     Returns:
         One answer per query, in order.
@@ -127,13 +134,21 @@ def beam_search(
     most = index.most_sequences if isinstance(index, RowSequences) else 1
     width = max(settings.width, min(k, max(allowed, default=0)))
     while asked:
-        together = max(1, settings.logits_bytes // (4 * width * model.vocab_size))
-        for first in range(0, len(asked), together):
-            chunk = asked[first : first + together]
-            search = _Search(model, index, replace(settings, width=width), [subsets[query] for query in chunk], k, most)
-            found = search.run([contexts[query] for query in chunk], before_step or _go_on)
-            for query, answer in zip(chunk, found, strict=True):
+        chosen = replace(settings, width=width)
+        if isinstance(index, Trie | LiveTrie) and on_compressed_rails(model, index, settings):
+            rows = [None if (one := subsets[query]) is None else index.items(_root(index), one) for query in asked]
+            reading = [contexts[query] for query in asked]
+            found = rails_search(model, reading, compressed(index), chosen, rows, k, prior, before_step, most > 1)
+            for query, answer in zip(asked, found, strict=True):
                 answers[query] = replace(answer, exhausted=allowed[query] < k)
+        else:
+            together = max(1, settings.logits_bytes // (4 * width * model.vocab_size))
+            for first in range(0, len(asked), together):
+                chunk = asked[first : first + together]
+                search = _Search(model, index, chosen, [subsets[query] for query in chunk], k, most)
+                found = search.run([contexts[query] for query in chunk], before_step or _go_on)
+                for query, answer in zip(chunk, found, strict=True):
+                    answers[query] = replace(answer, exhausted=allowed[query] < k)
         asked = [query for query in asked if len(answers[query]) < min(k, allowed[query])]
         if width >= k * most:  # so many identifiers name k items
             break
@@ -143,6 +158,16 @@ def beam_search(
 
 def _go_on() -> None:
     pass
+
+
+def on_compressed_rails(model: Any, index: Any, settings: BeamSettings) -> bool:
+    """Tell whether model and index allow the search by branchings; the steps that a trace shows need the other one."""
+    return settings.jump_tails and not settings.trace and reads_runs(model) and isinstance(index, Trie | LiveTrie)
+
+
+def _root(index: Any) -> Int:
+    state: Int = index.start(1).states[0, 0]
+    return state
 
 
 class _Search:
@@ -165,7 +190,7 @@ class _Search:
         self.pools = [Pool(k, several=most > 1) for _ in range(queries)]
         self.bounds = np.full(queries, -np.inf)
         self.traces = [DecodeTrace(index, subset, settings.meaning) for subset in subsets] if settings.trace else None
-        # A renormalised forced token has probability 1 (or none at all, where its logit is -inf): nothing to save.
+        # A renormalised forced token has probability 1: nothing to score. `rails_search` does not even read it.
         plain = settings.trace or settings.meaning == "renormalised" or not settings.jump_tails
         self.jumps = not plain and isinstance(index, TailIndex) and isinstance(model, TailModel)
         self.each = np.arange(queries)[:, None]  # takes along the second axis, in a quarter of numpy's own time

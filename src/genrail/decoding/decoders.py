@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from genrail.constraints.compressed import CompressedTrie, compressed
 from genrail.constraints.index import Subset
 from genrail.decoding.answers import Decoded
-from genrail.decoding.beam_search import BeamSettings, beam_search
+from genrail.decoding.beam_search import BeamSettings, beam_search, on_compressed_rails
 from genrail.decoding.calibration import calibrate
 from genrail.decoding.diversity import Likeness, diversify
+from genrail.decoding.empty_scores import EmptyScores
 from genrail.decoding.exact import ExactSettings, exact_search
 from genrail.decoding.sampling import SampleSettings, sample_search
 from genrail.decoding.summing import Combine, sum_sequences
@@ -44,17 +46,23 @@ class Asked(Protocol):
         """Give the context of a request that says nothing; None where there is no such thing."""
         ...
 
+    def empty_scores(self, trie: CompressedTrie) -> EmptyScores | None:
+        """Give what identifiers have under that context; None where it is not kept."""
+        ...
+
 
 @dataclass(frozen=True)
 class Calibrated:
     """Rank by how much the request raises an item's probability over what it has anyway.
 
-    For models with a prompt (language models); see `genrail.decoding.calibrate`.
+    For models with a prompt (language models). A beam search with ``meaning="renormalised"`` takes off what an item has
+    anyway at each branching, so that beams live which would be lost behind what is always probable; any other decoder
+    finds items that are ranked again, see `genrail.decoding.calibrate`.
 
     Args:
-        decoder: Finds the items that are ranked again.
+        decoder: Finds the items.
         weight: 1 is the full correction, 0 none.
-        pool: Items found for each one wanted.
+        pool: Items found for each one wanted, where they are ranked again.
     """
 
     decoder: BeamSettings | ExactSettings = field(default_factory=BeamSettings)
@@ -126,6 +134,9 @@ def decode(
             raise SettingsError(f"Calibrated needs a model with prompts; {asked.name} has none")
         if asked.combine == "sum":
             raise SettingsError("Calibrated compares one identifier of each item; build with combine='best'")
+        along = _calibrated_along(decoder, asked, contexts, index, subsets, k, before_step)
+        if along is not None:
+            return along
         most = min(MOST, k * decoder.pool)
         found = decode(decoder.decoder, asked, contexts, index, subsets, most, before_step=before_step)
         return calibrate(asked.model, found, empty, k, decoder.weight)
@@ -139,6 +150,29 @@ def decode(
     found = search(contexts, index, subsets, min(MOST, 2 * k))
     pairs = zip(contexts, found, strict=True)
     return [sum_sequences(asked.model, context, answer, index, k) for context, answer in pairs]
+
+
+def _calibrated_along(
+    decoder: Calibrated,
+    asked: Asked,
+    contexts: Sequence[Any],
+    index: Any,
+    subsets: Sequence[Subset | None],
+    k: int,
+    before_step: Callable[[], None] | None,
+) -> list[Decoded] | None:
+    """Take off what items have anyway while searching, where decoder, model and index allow it; else None."""
+    beam = decoder.decoder
+    if not isinstance(beam, BeamSettings) or not on_compressed_rails(asked.model, index, beam):
+        return None
+    if beam.meaning != "renormalised" or not len(index):
+        return None
+    trie = compressed(index)
+    empty = asked.empty_scores(trie)
+    if empty is None:
+        return None
+    prior = empty.prior(trie, decoder.weight)
+    return beam_search(asked.model, contexts, index, beam, subsets, k, before_step, prior)
 
 
 def _search(

@@ -88,8 +88,9 @@ class Engine(LiveEdition):
             raise CatalogError("the catalogue has no items; read one with at least one row")
         chosen = _recipe(recipe, model, settings)
         data = Data(catalog, interactions, queries, qrels, encoder, hold_out, seed)
-        finder = chosen.build(data, progress or silent)
-        return cls(Edition(catalog, finder))
+        engine = cls(Edition(catalog, chosen.build(data, progress or silent)))
+        engine._held_out = hold_out or interactions is None
+        return engine
 
     def train(
         self,
@@ -126,6 +127,7 @@ class Engine(LiveEdition):
             recipe = replace(recipe, **_known(recipe, settings)) if settings else recipe  # type: ignore[type-var]
             after = recipe.train(before.finder, data, progress or silent)
             self._edition = Edition(before.catalog, after)
+            self._held_out = self._held_out and (hold_out or interactions is None)
             self._line += 1  # a merge that runs meanwhile is of no use to it
         return after.report
 
@@ -183,7 +185,7 @@ class Engine(LiveEdition):
     @property
     def trained_on_everything(self) -> bool:
         """Tell whether training saw every event, so that evaluating on them would flatter."""
-        return not self._edition.finder.held_out
+        return not (self._held_out and self._edition.finder.held_out)
 
     @property
     def edition(self) -> Edition:
@@ -285,6 +287,7 @@ class Engine(LiveEdition):
 
         edition, journal = load(Path(folder), encoder)
         engine = cls(edition, merging)
+        engine._held_out = bool(journal.version.details.get("held_out", True))
         engine._journal, engine._encoder = (journal if live else None), encoder
         return engine
 

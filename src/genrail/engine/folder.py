@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from genrail import storage
 from genrail.catalog import Catalog
 from genrail.engine.replaying import replayed
-from genrail.errors import FingerprintError, FormatError, StorageError
+from genrail.errors import DamagedError, FingerprintError, FormatError, GenrailError, StorageError
 from genrail.finding import Edition, open_finder, save_finder
+from genrail.storage.files import naming
 
 __all__ = ["KIND", "earlier_version", "follow", "load", "read_version", "refreshed", "roll_back", "save"]
 
 KIND = "engine"
 
 
-def save(edition: Edition, folder: Path, journal: storage.Journal | None, keep: int = 2) -> storage.Version | None:
+def save(
+    edition: Edition, folder: Path, journal: storage.Journal | None, keep: int = 2, held_out: bool = True
+) -> storage.Version | None:
     """Publish an edition as the next version of a folder.
 
     Args:
@@ -26,11 +30,12 @@ def save(edition: Edition, folder: Path, journal: storage.Journal | None, keep: 
         journal: The log that the edition has followed, if it is live in this very folder: changes that other processes
             logged meanwhile are carried over.
         keep: How many versions stay.
+        held_out: Whether each user's last event was kept out of what was learnt.
 
     Returns:
         The new version if the edition is to `follow` it: it followed an earlier one of this folder.
     """
-    details: dict[str, Any] = {"catalog": edition.catalog.fingerprint, "items": len(edition)}
+    details: dict[str, Any] = {"catalog": edition.catalog.fingerprint, "items": len(edition), "held_out": held_out}
 
     def write(path: Path) -> None:
         (path / "catalog").mkdir()
@@ -88,7 +93,35 @@ def roll_back(folder: Path, number: int | None, encoder: Any = None) -> tuple[Ed
 
 
 def read_version(version: storage.Version, encoder: Any) -> tuple[Edition, storage.Journal]:
-    """Put the parts of a checked version together."""
+    """Put the parts of a checked version together.
+
+    Raises:
+        DamagedError: Whoever sealed it sealed what is no engine: unknown details, arrays whose headers lie.
+    """
+    with _naming_the_folder(version):
+        return _parts(version, encoder)
+
+
+@contextmanager
+def _naming_the_folder(version: storage.Version) -> Iterator[None]:
+    try:
+        with naming(version.path, "reading"):
+            yield
+    except ImportError:
+        raise  # a package is missing, and the folder is well
+    except GenrailError as error:
+        if str(version.folder) in str(error):
+            raise
+        kind = type(error) if isinstance(error, StorageError) else DamagedError
+        raise kind(f"{version.path} cannot be read: {error}") from error
+    except Exception as error:
+        raise DamagedError(
+            f"{version.path} is whole and yet no engine that can be read ({type(error).__name__}: {error}); "
+            "restore a snapshot, roll back to an earlier version or build again"
+        ) from error
+
+
+def _parts(version: storage.Version, encoder: Any) -> tuple[Edition, storage.Journal]:
     details, path = version.details, version.path
     catalog = Catalog.load(path / "catalog")
     if details["catalog"] != catalog.fingerprint:

@@ -72,6 +72,7 @@ class LiveEdition:
         self._merge_lock = Lock()  # one merge at a time, so that memory holds at most two indexes
         self._merger: Thread | None = None
         self._since: list[tuple[Catalog, Change]] = []  # changes that a running merge does not know yet
+        self._held_out = True  # was each user's last event kept out of what was learnt
         self._line = 0  # rises when an edition goes live that did not come from the one before
         self._journal: Journal | None = None
         self._published: Version | None = None  # by this engine, which has not read its log yet
@@ -228,7 +229,7 @@ class LiveEdition:
         from genrail.engine.folder import save
 
         self._follow()
-        self._published = save(self._edition, folder, self._journal, keep)
+        self._published = save(self._edition, folder, self._journal, keep, self._held_out)
         self._follow()
 
     def _follow(self) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genrail.types import Retriever
+from genrail.types import Progress, Retriever
 
 __all__ = ["BuildCost", "Built", "Candidate", "build_all", "folder_bytes", "resident_bytes"]
 
@@ -62,7 +62,7 @@ class Built:
     failures: Mapping[str, str]
 
 
-def build_all(candidates: Sequence[Candidate], progress: Callable[[str, int, int], None] | None = None) -> Built:
+def build_all(candidates: Sequence[Candidate], progress: Progress | None = None) -> Built:
     """Make each method in turn, timing it; one that crashes is reported and the others go on.
 
     Args:

@@ -3,86 +3,100 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from statistics import NormalDist
 
 import numpy as np
 
+from genrail.evaluation.differences import Differences, is_bm25
 from genrail.evaluation.significance import NO_DIFFERENCE, PairedTest
 
-if TYPE_CHECKING:
-    from genrail.evaluation.comparison import Comparison
-
-__all__ = ["FEW_QUERIES", "recommend"]
+__all__ = ["FEW_QUERIES", "queries_needed", "recommend"]
 
 FEW_QUERIES = 50  # with fewer, a true difference of 0.05 is mostly missed (differences usually spread by 0.2 or more)
-MATTERS = 0.1  # of the best one's figure: a loss that nobody gives away unseen
-FEWEST = 6  # queries: with fewer not even a difference in all of them is significant (2/2^n > 0.05)
-_POWER = (1.96 + 0.84) ** 2
+BEARABLE = 0.05  # share of the best figure that may be lost for a quicker method; less is seldom noticed
+POWER = 0.8  # the usual chance to show a difference that is there
 
 
-def recommend(comparison: Comparison) -> str:
+def recommend(found: Differences) -> str:
     """Say what was found and what to use, in two sentences with the figures behind them.
 
-    The quickest method of which no difference to the best was shown is recommended. That is a decision under
-    uncertainty, not a proof that they are equal; the interval says how much could be lost. A method that lost a tenth
-    or more of the best one's figure is never recommended because there were too few queries to show it: the best one is
-    named then, and the matter is called undecided.
+    The best method is recommended, or a noticeably quicker one that loses so little that it is bearable even at the
+    low end of the interval. Between methods of the same cost the better one is, and BM25 where none is better. Where
+    the queries are too few to tell the best from another one, the advice says so.
     """
-    best = comparison.best
-    unshown = {name: test for name, test in comparison.against_best.items() if test.verdict == NO_DIFFERENCE}
-    rivals = {name: test for name, test in unshown.items() if not _matters(comparison, test)}
-    open_ones = [name for name in unshown if name not in rivals]
-    choice = min([best, *rivals], key=lambda name: (comparison.cost(name), name != best))
-    if len(comparison.evaluations) == 1:
-        return _alone(comparison, best)
-    if choice == best and open_ones:
-        return f"{_winner(comparison, best, rivals)} {_undecided(comparison, best, open_ones)}"
-    if choice == best:
-        return f"{_winner(comparison, best, rivals)} {_use_best(comparison, best)}"
-    return f"{_draw(comparison, best, choice)} {_use_cheaper(comparison, best, choice)}"
+    best, choice = found.best, _choice(found)
+    if len(found.evaluations) == 1:
+        return _alone(found, best)
+    if choice != best:
+        return f"{_draw(found, best, choice)} {_use_cheaper(found, best, choice)}"
+    rivals = {name: test for name, test in found.against_best.items() if test.verdict == NO_DIFFERENCE}
+    undecided = [name for name in rivals if not _bearable(found, name)]
+    return f"{_winner(found, best, rivals)} {_undecided(found, undecided) if undecided else _use_best(found, best)}"
 
 
-def _matters(comparison: Comparison, test: PairedTest) -> bool:
-    """Tell whether a difference is too large to be passed over for lack of queries."""
-    return -test.difference.mean >= MATTERS * comparison.evaluations[comparison.best].means[comparison.metric] > 0
+def queries_needed(found: Differences, name: str) -> int | None:
+    """Count the queries by which the difference of a method to the best would mostly be shown.
+
+    Returns:
+        None where there is no difference, or a single query to judge its spread by.
+
+    Source: the sample size of a paired comparison of means, at the level of Bonferroni and a power of 0.8.
+    """
+    best, other = (found.evaluations[one].measured.values[found.metric] for one in (found.best, name))
+    differences = np.asarray(best) - np.asarray(other)
+    mean = float(differences.mean())
+    if mean == 0.0 or len(differences) < 2:
+        return None
+    deviations = NormalDist().inv_cdf(1 - _level(found, name) / 2) + NormalDist().inv_cdf(POWER)
+    by_spread = math.ceil((deviations * float(differences.std(ddof=1)) / mean) ** 2)
+    return max(by_spread, _fewest(found, name))
 
 
-def _undecided(comparison: Comparison, best: str, names: list[str]) -> str:
-    """Say how many queries could show the differences that these could not."""
-    nearest = max(names, key=lambda name: comparison.evaluations[name].means[comparison.metric])
-    loss = -comparison.against_best[nearest].difference.mean
-    others = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return (
-        f"It is undecided whether {nearest}{others} is worse: a difference of {loss:.4f} takes about "
-        f"{_needed(comparison, best, nearest):,} queries to show; until then use {best}."
+def _level(found: Differences, name: str) -> float:
+    """Give the error rate that is left for one of several comparisons."""
+    return found.against_best[name].alpha / len(found.against_best)
+
+
+def _fewest(found: Differences, name: str) -> int:
+    """Count the queries below which there are too few sign patterns to show any difference, however large."""
+    return math.ceil(1 + math.log2(1 / _level(found, name)))
+
+
+def _choice(found: Differences) -> str:
+    best = found.best
+    quicker = [name for name in found.against_best if _bearable(found, name) and found.saves_time(name, best)]
+    if not quicker:
+        return best
+    quickest = min(quicker, key=found.cost)
+    chosen = max(
+        (name for name in quicker if not found.saves_time(quickest, name)), key=lambda name: _mean(found, name)
     )
+    as_good = [name for name, test in found.against_best.items() if test.verdict == NO_DIFFERENCE]
+    as_quick = [name for name in as_good if not found.saves_time(chosen, name)]
+    return max(as_quick, key=lambda name: (_mean(found, name), is_bm25(name), -found.cost(name)))
 
 
-def _needed(comparison: Comparison, best: str, name: str) -> int:
-    """Give the queries that show the difference seen in four of five samples (paired, two-sided 5 %; Cohen 1988)."""
-    values = [comparison.evaluations[one].measured.values[comparison.metric] for one in (best, name)]
-    difference = np.asarray(values[0]) - np.asarray(values[1])
-    spread = float(difference.std(ddof=1)) if len(difference) > 1 else abs(float(difference.mean()))
-    mean = abs(float(difference.mean()))
-    # Few queries say little about the spread: never fewer than would be significant if all differed alike.
-    return max(len(difference) + 1, FEWEST, math.ceil(_POWER * (spread / mean) ** 2))
+def _bearable(found: Differences, name: str) -> bool:
+    """Tell whether a method is not shown to be worse, and would lose little even at the low end of the interval."""
+    test = found.against_best[name]
+    if test.verdict != NO_DIFFERENCE or test.difference.low is None or _counted(found) < _fewest(found, name):
+        return False
+    return -test.difference.low <= BEARABLE * _mean(found, found.best)
 
 
-def _alone(comparison: Comparison, name: str) -> str:
-    mean = comparison.evaluations[name].means[comparison.metric]
+def _alone(found: Differences, name: str) -> str:
     return (
-        f"Only {name} could be measured: {comparison.metric} {mean:.4f} on {_queries(comparison)}. "
+        f"Only {name} could be measured: {found.metric} {_mean(found, name):.4f} on {_queries(found)}. "
         "There is nothing to compare it with: add BM25 before deciding."
     )
 
 
-def _winner(comparison: Comparison, best: str, rivals: dict[str, PairedTest]) -> str:
-    mean = comparison.evaluations[best].means[comparison.metric]
-    head = f"{best} has the highest {comparison.metric} ({mean:.4f} on {_queries(comparison)})"
-    beaten = [name for name, test in comparison.against_best.items() if test.verdict == "worse"]
+def _winner(found: Differences, best: str, rivals: dict[str, PairedTest]) -> str:
+    head = f"{best} has the highest {found.metric} ({_mean(found, best):.4f} on {_queries(found)})"
+    beaten = [name for name, test in found.against_best.items() if test.verdict == "worse"]
     if beaten:
-        second = max(beaten, key=lambda name: comparison.evaluations[name].means[comparison.metric])
-        test = comparison.against_best[second]
+        second = max(beaten, key=lambda name: _mean(found, name))
+        test = found.against_best[second]
         gain = -test.difference.mean
         head += f", {gain:.4f} above {second} (p {_p(test)})"
     if rivals:
@@ -91,46 +105,79 @@ def _winner(comparison: Comparison, best: str, rivals: dict[str, PairedTest]) ->
     return head + "."
 
 
-def _use_best(comparison: Comparison, best: str) -> str:
-    cheapest = comparison.cheapest
+def _use_best(found: Differences, best: str) -> str:
+    cheapest = found.cheapest
     if cheapest == best:
-        return f"It is also the quickest ({_milliseconds(comparison, best)}): use {best}."
-    test = comparison.against_best[cheapest]
+        return f"It is also the quickest ({_milliseconds(found, best)}): {_use(found, best)}."
+    if not found.saves_time(cheapest, best):
+        return f"None is noticeably quicker ({_milliseconds(found, best)}): {_use(found, best)}."
+    test = found.against_best[cheapest]
     return (
-        f"{cheapest} is {_times(comparison, best, cheapest)} quicker ({_milliseconds(comparison, cheapest)} against "
-        f"{_milliseconds(comparison, best)}) but loses {-test.difference.mean:.4f}: use {best} if that matters, "
+        f"{cheapest} is {_times(found, best, cheapest)} quicker ({_milliseconds(found, cheapest)} against "
+        f"{_milliseconds(found, best)}) but loses {-test.difference.mean:.4f}: {_use(found, best)} if that matters, "
         f"otherwise {cheapest}."
     )
 
 
-def _draw(comparison: Comparison, best: str, choice: str) -> str:
-    test = comparison.against_best[choice]
-    values = ", ".join(f"{comparison.evaluations[name].means[comparison.metric]:.4f}" for name in (best, choice))
+def _undecided(found: Differences, rivals: list[str]) -> str:
+    """Say that the queries do not decide between the best and the nearest of its rivals."""
+    best, nearest = found.best, max(rivals, key=lambda name: _mean(found, name))
+    gap = _mean(found, best) - _mean(found, nearest)
+    needed, counted = queries_needed(found, nearest), _counted(found)
+    if gap == 0.0:
+        return f"It is undecided whether {nearest}, with the same figure, is worse: {_use(found, best)}."
+    many = "more" if needed is None or needed <= counted else f"about {needed}"
     return (
-        f"{best} and {choice}: {NO_DIFFERENCE} on {comparison.metric} ({values}; {choice} minus {best} "
-        f"{test.difference}, p {_p(test)}, {_queries(comparison)})."
+        f"It is undecided whether {nearest} is worse: its {gap:.4f} less take {many} queries to show; until then "
+        f"{_use(found, best)}."
     )
 
 
-def _use_cheaper(comparison: Comparison, best: str, choice: str) -> str:
+def _draw(found: Differences, best: str, choice: str) -> str:
+    test = found.against_best[choice]
+    values = ", ".join(f"{_mean(found, name):.4f}" for name in (best, choice))
     return (
-        f"{choice} is {_times(comparison, best, choice)} quicker ({_milliseconds(comparison, choice)} against "
-        f"{_milliseconds(comparison, best)}): use {choice}, unless a gain within that interval is worth the difference."
+        f"{best} and {choice}: {NO_DIFFERENCE} on {found.metric} ({values}; {choice} minus {best} "
+        f"{test.difference}, p {_p(test)}, {_queries(found)})."
     )
 
 
-def _queries(comparison: Comparison) -> str:
-    counted = len(comparison.evaluations[comparison.best].measured.query_ids)
+def _use_cheaper(found: Differences, best: str, choice: str) -> str:
+    return (
+        f"{choice} is {_times(found, best, choice)} quicker ({_milliseconds(found, choice)} against "
+        f"{_milliseconds(found, best)}): {_use(found, choice)}, unless a gain within that interval is worth the "
+        "difference."
+    )
+
+
+def _use(found: Differences, name: str) -> str:
+    """Say what to use; of a method that is a lane of an engine, how the engine is asked for it."""
+    if name not in found.lanes:
+        return f"use {name}"
+    engine, lane = found.lanes[name]
+    return f'use {name}, the lane "{lane}" of {engine}'
+
+
+def _mean(found: Differences, name: str) -> float:
+    return found.evaluations[name].means[found.metric]
+
+
+def _counted(found: Differences) -> int:
+    return len(found.evaluations[found.best].measured.query_ids)
+
+
+def _queries(found: Differences) -> str:
+    counted = _counted(found)
     few = ", too few to show small differences" if counted < FEW_QUERIES else ""
     return f"{counted} {'query' if counted == 1 else 'queries'}{few}"
 
 
-def _milliseconds(comparison: Comparison, name: str) -> str:
-    return f"{comparison.cost(name):.2g} ms"
+def _milliseconds(found: Differences, name: str) -> str:
+    return f"{found.cost(name):.2g} ms"
 
 
-def _times(comparison: Comparison, slow: str, quick: str) -> str:
-    return f"{comparison.cost(slow) / max(comparison.cost(quick), 1e-6):.1f} x"
+def _times(found: Differences, slow: str, quick: str) -> str:
+    return f"{found.cost(slow) / max(found.cost(quick), 1e-6):.1f} x"
 
 
 def _p(test: PairedTest) -> str:

@@ -8,10 +8,10 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from genrail.evaluation.calibration import calibration
-from genrail.evaluation.comparison import INTERVALS
+from genrail.evaluation.differences import INTERVALS, Differences
+from genrail.evaluation.recommendation import recommend
 
 if TYPE_CHECKING:
-    from genrail.evaluation.comparison import Comparison
     from genrail.types import Query
 
 __all__ = ["html_report"]
@@ -36,7 +36,7 @@ svg { max-width: 100%; height: auto; }
 """
 
 
-def html_report(comparison: Comparison) -> str:
+def html_report(comparison: Differences) -> str:
     """Lay a comparison out as an HTML page.
 
     Every id, title, query and message is escaped: they are data of others.
@@ -48,7 +48,7 @@ def html_report(comparison: Comparison) -> str:
         "\u201cNo difference shown\u201d is not \u201cequal\u201d: the interval says how large a difference may be."
     )
     parts = [
-        f'<p class="answer">{escape(comparison.recommendation)}</p>',
+        f'<p class="answer">{escape(recommend(comparison))}</p>',
         f'<p class="note">{explanation}</p>',
         f'<div class="scroll">{_table(header, rows)}</div>',
         _list("Traps in this data", comparison.traps),
@@ -78,7 +78,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _bars(comparison: Comparison) -> str:
+def _bars(comparison: Differences) -> str:
     """Draw one bar per method with its interval, best first."""
     names = sorted(comparison.intervals, key=lambda name: -comparison.intervals[name].mean)
     tops = [interval.high if interval.high is not None else interval.mean for interval in comparison.intervals.values()]
@@ -104,7 +104,7 @@ def _bars(comparison: Comparison) -> str:
     return _svg(left + width + 90, len(names) * step + 12, shapes, f"{comparison.metric} of each method")
 
 
-def _trade_offs(comparison: Comparison) -> list[str]:
+def _trade_offs(comparison: Differences) -> list[str]:
     """Draw the deciding metric and recall against time, and recall against memory where it is known."""
     times = {name: comparison.cost(name) for name in comparison.evaluations}
     parts = [f"<h2>Quality against time per query</h2>{_scatter(comparison, comparison.metric, times, 'ms')}"]
@@ -122,7 +122,7 @@ def _trade_offs(comparison: Comparison) -> list[str]:
     return parts
 
 
-def _scatter(comparison: Comparison, metric: str, costs: Mapping[str, float], unit: str) -> str:
+def _scatter(comparison: Differences, metric: str, costs: Mapping[str, float], unit: str) -> str:
     """Draw a metric against a cost on a logarithmic axis, for the methods whose cost is known."""
     names = list(costs)
     places = {name: math.log10(max(costs[name], 1e-4)) for name in names}
@@ -156,14 +156,14 @@ def _scatter(comparison: Comparison, metric: str, costs: Mapping[str, float], un
     return _svg(left + width + 20, top + height + 30, shapes, f"{metric} against {unit}")
 
 
-def _slices(comparison: Comparison) -> str:
+def _slices(comparison: Differences) -> str:
     header, rows = comparison.slice_rows()
     if not rows:
         return ""
     return f'<h2>Parts of the queries</h2><div class="scroll">{_table(header, rows)}</div>'
 
 
-def _calibration(comparison: Comparison) -> str:
+def _calibration(comparison: Differences) -> str:
     """Show how often hits are right, from the lowest to the highest scores of each method."""
     rows = []
     for name, evaluation in comparison.evaluations.items():
@@ -189,7 +189,7 @@ def _svg(width: float, height: float, shapes: Sequence[str], label: str) -> str:
     )
 
 
-def _answers(comparison: Comparison) -> str:
+def _answers(comparison: Differences) -> str:
     rows = []
     for name, evaluation in comparison.evaluations.items():
         counts = evaluation.counts
@@ -208,12 +208,12 @@ def _answers(comparison: Comparison) -> str:
     return _table(header, rows)
 
 
-def _overlap(comparison: Comparison) -> str:
+def _overlap(comparison: Differences) -> str:
     shares = comparison.overlap()
     return _table(["", *shares], [[name, *[_share(value) for value in row.values()]] for name, row in shares.items()])
 
 
-def _changes(comparison: Comparison, name: str) -> str:
+def _changes(comparison: Differences, name: str) -> str:
     """Show the queries where the best method wins most over another, and loses most."""
     wins, losses = comparison.changes(comparison.best, name, most=SHOWN_QUERIES)
     test = comparison.against_best[name]
@@ -230,7 +230,7 @@ def _changes(comparison: Comparison, name: str) -> str:
     return title + summary + "".join(blocks)
 
 
-def _query_table(comparison: Comparison, other: str, query_ids: Sequence[str]) -> str:
+def _query_table(comparison: Differences, other: str, query_ids: Sequence[str]) -> str:
     values = {
         name: comparison.evaluations[name].measured.by_query(comparison.metric) for name in (comparison.best, other)
     }
@@ -248,7 +248,7 @@ def _query_table(comparison: Comparison, other: str, query_ids: Sequence[str]) -
     )
 
 
-def _first_hits(comparison: Comparison, name: str, query_id: str) -> str:
+def _first_hits(comparison: Differences, name: str, query_id: str) -> str:
     """List the first hits; the relevant ones are bold."""
     run = comparison.evaluations[name].run
     relevant = set(comparison.qrels.relevant(query_id))
@@ -261,7 +261,7 @@ def _first_hits(comparison: Comparison, name: str, query_id: str) -> str:
     return "".join(lines)
 
 
-def _notes(comparison: Comparison) -> list[str]:
+def _notes(comparison: Differences) -> list[str]:
     notes = dict.fromkeys(note for evaluation in comparison.evaluations.values() for note in evaluation.notes)
     return [*notes, *[f"{name} failed: {message}" for name, message in comparison.failures.items()]]
 
@@ -277,7 +277,7 @@ def _words(query: Query) -> str:
     return f"{query.text or ''}{past}".strip()
 
 
-def _colour(comparison: Comparison, name: str) -> str:
+def _colour(comparison: Differences, name: str) -> str:
     return COLOURS[list(comparison.evaluations).index(name) % len(COLOURS)]
 
 

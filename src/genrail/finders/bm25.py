@@ -167,8 +167,12 @@ class BM25(ContentScoring):
         return rows[np.array(holds, dtype=np.bool_)]
 
     def warnings(self, request: Request) -> tuple[str, ...]:
-        """Say which words were read as others."""
-        return read_words(request.text, self.index).warnings if request.text else ()
+        """Say which words were read as others, and when no item holds any of them."""
+        if not request.text:
+            return ()
+        asked = read_words(request.text, self.index)
+        unknown = not asked.words and any(ENGLISH.term(word.lower()) for word in words(request.text))
+        return (*asked.warnings, *(("no item holds a word of this query",) if unknown else ()))
 
     def explanations(self, request: Request, rows: Integers) -> list[dict[str, Json]] | None:
         """Give the words of each item's text that the query asks for, as they stand there."""

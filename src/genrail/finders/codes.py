@@ -185,6 +185,7 @@ class CodesRecipe(Recipe):
     kind: ClassVar[str] = "codes"
     finder: ClassVar[type[Finder]] = CodeWriter
     learns: ClassVar[bool] = True
+    learns_queries: ClassVar[bool] = True
     takes_language_model: ClassVar[bool] = True
 
     model: Any = None

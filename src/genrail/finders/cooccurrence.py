@@ -80,7 +80,7 @@ class Cooccurrence(Neighbours):
 class CooccurrenceRecipe(Recipe):
     """Say how pairs are counted and how a history is read.
 
-    The defaults were chosen on the validation part of Amazon Beauty (see `recipes/next_item_baselines.py`).
+    The defaults were chosen on the validation part of Amazon Beauty; `choices` tries others on your own.
 
     Args:
         window: Pairs this far apart in a user's sequence count, in positions.

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["FusedRecipe", "Lanes", "built_lanes", "mixtures", "taught_lanes"]
 
 CUTOFF = 10
-DEFAULT = ("native", "bm25", "dense", "lookup", "cooccurrence")
+DEFAULT = ("native", "bm25", "dense", "two-tower", "lookup", "cooccurrence")
+ENOUGH = 100  # judged queries that a tower is taught by in a fusion; it shifts all questions, so a handful is too few
 # Beside vectors, which know what a text is about, a lexical lane does best that looks at titles and at words in a row;
 # on five sets the fusion gains .009 nDCG@10 by these, BM25 alone next to nothing (docs/results.md).
 BESIDE_VECTORS: dict[str, Any] = {"k1": 0.9, "b": 0.4, "title_weight": 3, "pairs": 0.2}
@@ -44,7 +45,8 @@ class FusedRecipe(Recipe):
     """Say which lanes an engine has.
 
     Args:
-        lanes: Kinds of finders, by name. Those that need interactions are left out where there are none.
+        lanes: Kinds of finders, by name. Those that need interactions, or judged queries in some number, are left out
+            where there are none.
         settings: Of each lane, by its name.
         words_share: Of the score for words and a history together, what the words decide.
         negations: Read "without X" in a query as what is not wanted.
@@ -144,6 +146,8 @@ def built_lanes(
     for name, recipe in recipes.items():
         if recipe.needs_interactions and data.sequences is None:
             continue
+        if recipe.learns_queries and len(recipes) > 1 and len(data.judged) < ENOUGH:
+            continue
         if given and name in given:
             final[name] = blind[name] = given[name]
         elif recipe.learns:
@@ -198,6 +202,8 @@ def taught_lanes(lanes: Mapping[str, Finder], data: Data, progress: Progress) ->
         if recipe.learns:
             final[name] = blind[name] = recipe.train(lane, before, progress)
             report = final[name].report or report
+        elif recipe.learns_queries and data.judged:
+            final[name] = blind[name] = recipe.build(before, progress)
         elif recipe.needs_interactions and data.sequences is not None:
             final[name], blind[name] = recipe.build(data, progress), recipe.build(before, progress)
         else:
@@ -224,7 +230,8 @@ def mixtures(
     priors = {WORDS: _prior(lanes.final, words, earned=True), HISTORY: _prior(lanes.final, pasts, earned=False)}
     priors[HISTORY_SEEN] = priors[HISTORY]
     found = {**priors, **(before or {})}
-    if data.judged and len(words) > 1:
+    taught = any(lanes.final[name].recipe.learns_queries for name in words)
+    if data.judged and len(words) > 1 and not taught:
         queries = [Query((data.queries or {})[query_id]) for query_id in data.judged]
         grades = [
             dict(zip(data.catalog.rows(list(each)).tolist(), each.values(), strict=True))
@@ -247,7 +254,10 @@ def _prior(lanes: Mapping[str, Finder], names: Sequence[str], earned: bool) -> M
     to lexical and dense lanes (docs/results.md), until judged queries show the contrary.
     """
     plain = [name for name in names if not hasattr(lanes[name], "decoder")]
-    return Mixture.prior({name: 1.0 if name in plain or not plain or not earned else 0.0 for name in names})
+    weights = {name: 1.0 if name in plain or not plain or not earned else 0.0 for name in names}
+    if earned and {"dense", "two-tower"} <= set(names):
+        weights["dense"] = 0.0  # the taught tower reads the same vectors: together they would count twice
+    return Mixture.prior(weights)
 
 
 def _histories(data: Data, held_out: HeldOut, exclude_seen: bool) -> list[Query]:

@@ -12,11 +12,13 @@ import numpy.typing as npt
 
 from genrail.catalog import Catalog
 from genrail.constraints import warm_up
+from genrail.constraints.compressed import CompressedTrie
 from genrail.constraints.index import Subset
 from genrail.constraints.segments import LiveTrie
 from genrail.constraints.trie import Trie
 from genrail.decoding import BeamSettings, Decoded
 from genrail.decoding.decoders import Decoder, decode
+from genrail.decoding.empty_scores import EmptyScores
 from genrail.decoding.summing import Combine
 from genrail.decoding.trace import DecodeTrace, TracedStep
 from genrail.errors import FingerprintError
@@ -85,6 +87,10 @@ class Spelling(Protocol):
 
     def empty_context(self) -> Any:
         """Give the context of a request that says nothing, for `Calibrated`; None where there is no such thing."""
+        return None
+
+    def empty_scores(self, trie: CompressedTrie) -> EmptyScores | None:
+        """Give what identifiers have under the empty context, for `Calibrated`; None where that is not kept."""
         return None
 
     @property

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from threading import Lock
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from genrail.catalog import Catalog
 from genrail.catalog.values import written
+from genrail.constraints.compressed import CompressedTrie, compressed
+from genrail.constraints.segments import LiveTrie
 from genrail.decoding import BeamSettings
+from genrail.decoding.decoders import Calibrated, Decoder
+from genrail.decoding.empty_scores import EmptyScores
+from genrail.decoding.rails import reads_runs
 from genrail.decoding.summing import Combine
 from genrail.errors import CatalogError, FingerprintError, SettingsError
 from genrail.finders.generative import Generative, Spelling, live_index
-from genrail.finding import Change, Data, Finder, Json, Progress, Recipe, Request
+from genrail.finding import Change, Data, Finder, FindOptions, Json, Progress, Recipe, Request
 from genrail.finding.finder import unknown
 from genrail.identifiers import IdentifierTable
 from genrail.identifiers.several import SeveralIdentifiers
 from genrail.identifiers.table import Identifiers
+from genrail.models.at_hand import Precision, present_device
 from genrail.models.encoders import require_torch
 from genrail.models.identifier_writer import WriterSettings, write_identifiers
 from genrail.models.prompts import Example, Prompts, PromptTemplate
@@ -31,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LanguageModelSettings", "TitleSpelling", "TitleWriter", "TitlesRecipe", "catalog_facts"]
 
+EMPTY = "empty_scores.npz"  # what titles have anyway, inside a saved engine
 COPY = "checkpoint"  # folder of the copied weights inside a saved engine
 MOST_VALUES = 12  # values named of each column of catalogue facts
 
@@ -49,6 +58,13 @@ class LanguageModelSettings:
         aliases: A column of further identifiers of each item, separated by ``|``, besides its title.
         writer: Let the model itself write further identifiers of each item, see `WriterSettings`; None for titles.
         combine: How an item with several identifiers is scored: by its `best` one, or by their `sum`.
+        calibration: Rank by how much the request raises a title's probability over what it has anyway, with this
+            weight, 0 to 1; the search then runs on the rails (`renormalised`), a fraction of the cost. 0 leaves
+            log p(title | request) over the whole vocabulary. Untrained models need it: see docs/language-models.md.
+            What titles have anyway is computed once, when the finder is built, and kept.
+        dtype: Precision of the weights, of a model given by name or folder.
+        device: Where it computes, such as `cpu` or `cuda`.
+        attention: See `CausalModel`.
     """
 
     template: PromptTemplate | None = None
@@ -60,10 +76,18 @@ class LanguageModelSettings:
     aliases: str | None = None
     writer: WriterSettings | None = None
     combine: Combine = "best"
+    calibration: float = 0.0
+    dtype: Precision = "float32"
+    device: str = "cpu"
+    attention: Literal["auto", "shared", "rows"] = "auto"
 
     def __post_init__(self) -> None:
         if self.combine not in ("best", "sum"):
             raise SettingsError(f"combine is {self.combine!r}; give 'best' or 'sum'")
+        if not 0 <= self.calibration <= 1:
+            raise SettingsError(f"calibration is {self.calibration}; give 0 to 1")
+        if self.calibration and self.combine == "sum":
+            raise SettingsError("calibration compares one identifier of each item; give combine='best'")
 
     @property
     def several(self) -> bool:
@@ -134,6 +158,7 @@ class TitleSpelling(Spelling):
     name: str = field(default="", init=False)
     prompts: Any = field(init=False, repr=False)
     titles: Any = field(init=False, repr=False)
+    empty: EmptyKept = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         from genrail.identifiers.titles import Titles
@@ -152,6 +177,7 @@ class TitleSpelling(Spelling):
         object.__setattr__(self, "prompts", prompts)
         object.__setattr__(self, "name", self.source or self.model.name)
         object.__setattr__(self, "titles", Titles(tokenizer))
+        object.__setattr__(self, "empty", EmptyKept())
         if isinstance(self.model, CausalModel):  # what every prompt begins with is read once, not with every request
             self.model.remember_prefix(self.prompts.shared_prefix())
 
@@ -174,6 +200,13 @@ class TitleSpelling(Spelling):
     def empty_context(self) -> Any:
         """Render the prompt of a request that says nothing."""
         return self.prompts.empty()
+
+    def empty_scores(self, trie: CompressedTrie, progress: Progress | None = None) -> EmptyScores | None:
+        """Give what titles have anyway; what is not known yet is read now, and kept."""
+        if not reads_runs(self.model):
+            return None
+        tell = None if progress is None else partial(progress, "titles without a request")
+        return self.empty.extended(self.model, self.empty_context(), trie, tell)
 
     def warnings(self, request: Request) -> tuple[str, ...]:
         """Tell when only the end of a history is read."""
@@ -252,7 +285,14 @@ class TitleSpelling(Spelling):
             "tokenizer_class": type(self.model.tokenizer).__name__,
             "settings": self.settings.to_dict(),
             "facts": self.facts,
+            "loaded": self._loaded(),
+            "empty": self.empty.save(folder, self.empty_context()),
         }
+
+    def _loaded(self) -> dict[str, str]:
+        """Tell precision, device and attention of the model as it is, so that it can be loaded the same."""
+        told = self.model.describe()
+        return {name: str(told[name]) for name in ("dtype", "device", "attention") if name in told}
 
     @classmethod
     def load(cls, folder: Path, details: Mapping[str, Any], catalog: Catalog, encoder: Encoder | None) -> Self:
@@ -264,14 +304,20 @@ class TitleSpelling(Spelling):
         from genrail.models.checkpoints import load_checkpoint
 
         source = details["checkpoint"]
-        model = load_checkpoint(source or folder / COPY, tokenizer_class=details["tokenizer_class"])
+        how = dict(details.get("loaded", {}))  # saved by earlier versions: none, and float32 on a CPU
+        if "device" in how:
+            how["device"] = present_device(how["device"])
+        model = load_checkpoint(source or folder / COPY, tokenizer_class=details["tokenizer_class"], **how)
         if model.fingerprint != details["model"]:
             raise FingerprintError(
                 f"the language model found as {source or folder / COPY} is not the one the engine was built with "
                 "(weights, configuration or tokenizer differ); build the engine again with this one"
             )
         settings = LanguageModelSettings.from_dict(details["settings"]) if "settings" in details else None
-        return cls(model, source, settings or LanguageModelSettings(), details.get("facts", ""))
+        made = cls(model, source, settings or LanguageModelSettings(), details.get("facts", ""))
+        if details.get("empty") is not None:
+            made.empty.load(folder, details["empty"], made.empty_context())
+        return made
 
     def describe(self) -> dict[str, Any]:
         """Tell which checkpoint this is."""
@@ -279,10 +325,47 @@ class TitleSpelling(Spelling):
         return {"identifiers": kind, **{f"model {key}": value for key, value in self.model.describe().items()}}
 
 
+class EmptyKept:
+    """Keep the empty scores of a model; finders that were grown from one another share them."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._scores = EmptyScores()
+
+    def extended(
+        self, model: Any, context: list[int], trie: CompressedTrie, progress: Callable[[int, int], None] | None
+    ) -> EmptyScores:
+        """Read what is missing, and give all."""
+        with self._lock:
+            self._scores = self._scores.extended(model, context, trie, progress)
+            return self._scores
+
+    def save(self, folder: Path, context: list[int]) -> Json:
+        """Write them, if there are any; give the prompt that they belong to."""
+        if not len(self._scores):
+            return None
+        self._scores.save(folder / EMPTY)
+        return list(context)
+
+    def load(self, folder: Path, saved: Sequence[int], context: Sequence[int]) -> None:
+        """Read them, if they belong to this prompt: another version may ask in other words."""
+        if list(saved) == list(context):
+            self._scores = EmptyScores.load(folder / EMPTY)
+
+
 class TitleWriter(Generative):
     """Let a language model write titles, or other identifiers in words."""
 
     spelling: TitleSpelling
+
+    def decoder(self, options: FindOptions) -> Decoder:
+        """Give the decoder of a request: calibrated where the settings say so, but for one that shows its steps."""
+        chosen = super().decoder(options)
+        weight = self.spelling.settings.calibration
+        if not weight or options.decoder is not None or options.explain or not isinstance(chosen, BeamSettings):
+            return chosen
+        along = reads_runs(self.spelling.model) and isinstance(self.index, LiveTrie)
+        return Calibrated(replace(chosen, meaning="renormalised") if along else chosen, weight)
 
     @classmethod
     def load(cls, folder: Path, details: Mapping[str, Any], catalog: Catalog, encoder: Encoder | None = None) -> Self:
@@ -316,13 +399,16 @@ class TitlesRecipe(Recipe):
         catalog = data.catalog
         if not catalog.live.any():
             raise CatalogError("the catalogue has no items; read one with at least one row")
-        spelling = self._spelling(catalog)
+        spelling = self._spelling(catalog, progress)
         progress("titles", 0, len(catalog))
         table = spelling.identify(catalog, progress)
         progress("titles", len(catalog), len(catalog))
-        return TitleWriter(catalog, spelling, table, live_index(catalog, table, progress), self, self.beam)
+        index = live_index(catalog, table, progress)
+        if self.settings.calibration and isinstance(index, LiveTrie):
+            spelling.empty_scores(compressed(index), progress)
+        return TitleWriter(catalog, spelling, table, index, self, self.beam)
 
-    def _spelling(self, catalog: Catalog) -> TitleSpelling:
+    def _spelling(self, catalog: Catalog, progress: Progress) -> TitleSpelling:
         from genrail.models.checkpoints import load_checkpoint
 
         model, facts = self.model, catalog_facts(catalog, self.settings.catalog_facts)
@@ -332,7 +418,11 @@ class TitlesRecipe(Recipe):
                     f"{model!r} is no language model; give a name, a folder, or what load_checkpoint returns"
                 )
             return TitleSpelling(model, None, self.settings, facts)
-        return TitleSpelling(load_checkpoint(model), None if Path(model).exists() else str(model), self.settings, facts)
+        settings = self.settings
+        loaded = load_checkpoint(
+            model, settings.device, settings.dtype, progress=progress, attention=settings.attention
+        )
+        return TitleSpelling(loaded, None if Path(model).exists() else str(model), settings, facts)
 
     def to_dict(self) -> dict[str, Json]:
         """Turn the settings into plain values; a model that has no name is saved by itself."""

@@ -318,6 +318,9 @@ class Recipe(Protocol):
     takes_language_model: ClassVar[bool] = False
     """Whether its setting `model` is a language model: a name, a folder or a loaded one."""
 
+    learns_queries: ClassVar[bool] = False
+    """Whether it is taught by judged queries, which then cannot tell how much it counts."""
+
     needs_interactions: ClassVar[bool] = False
     """Whether it is of no use without interactions."""
 

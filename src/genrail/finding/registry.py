@@ -48,7 +48,12 @@ BUILT_IN = {
     "reranked": "genrail.finders.reranked:RerankedRecipe",
 }
 
-SCORERS: dict[str, str] = {}
+SCORERS = {
+    "cross-encoder": "genrail.finders.scorers:CrossEncoder",
+    "query-likelihood": "genrail.finders.scorers:QueryLikelihood",
+    "relevance": "genrail.finders.scorers:Relevance",
+    "title-likelihood": "genrail.finders.scorers:TitleLikelihood",
+}
 
 _REGISTERED: dict[str, type[Recipe]] = {}
 _REGISTERED_SCORERS: dict[str, type[Scorer]] = {}
@@ -149,7 +154,10 @@ def scorer_named(kind: str, settings: Mapping[str, Any] | None = None) -> Scorer
         found = _scorer_type(kind)
     except FormatError as error:
         raise SettingsError(str(error)) from None
-    return found(**(settings or {}))
+    try:
+        return found(**(settings or {}))
+    except TypeError as error:
+        raise SettingsError(f"the scorer {kind} cannot be made so: {error}") from None
 
 
 def open_scorer(folder: Path, details: Mapping[str, Any]) -> Scorer:

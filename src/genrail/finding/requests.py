@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import and_, or_
@@ -81,8 +81,12 @@ class FilterCache:
         """Count the bytes of all masks that are kept."""
         return self._masks.nbytes
 
-    def get(self, expression: str) -> tuple[str, Mask]:
+    def get(self, expression: str, before_part: Callable[[], None] | None = None) -> tuple[str, Mask]:
         """Evaluate an expression, or take it from the cache.
+
+        Args:
+            expression: The filter.
+            before_part: Called before each condition; what it raises ends the evaluation.
 
         Returns:
             A name for the condition, the same for every way to write it, and the mask over catalogue rows.
@@ -96,22 +100,26 @@ class FilterCache:
             return condition, mask
         node = parse(expression)
         condition = repr(node)
-        mask = self._get(node, shared=_parts(node) <= MAX_SHARED_PARTS)
+        mask = self._get(node, _parts(node) <= MAX_SHARED_PARTS, before_part)
         self._conditions.keep(expression, condition)
         return condition, mask
 
-    def _get(self, node: Node, shared: bool) -> Mask:
+    def _get(self, node: Node, shared: bool, before_part: Callable[[], None] | None) -> Mask:
         key = repr(node)
         found = self._masks.find(key)
-        return self._masks.keep(key, self._evaluate(node, shared)) if found is None else found
+        return self._masks.keep(key, self._evaluate(node, shared, before_part)) if found is None else found
 
-    def _evaluate(self, node: Node, shared: bool) -> Mask:
-        if shared and isinstance(node, Not):
-            return ~self._get(node.part, shared) & self._catalog.live
-        if shared and isinstance(node, Junction):
+    def _evaluate(self, node: Node, shared: bool, before_part: Callable[[], None] | None) -> Mask:
+        """Mark the live rows that a condition allows, in steps between which it can be stopped."""
+        inner = self._get if shared else self._evaluate
+        if isinstance(node, Not):
+            return ~inner(node.part, shared, before_part) & self._catalog.live
+        if isinstance(node, Junction):
             join = and_ if node.word == "AND" else or_
-            mask: Mask = reduce(join, (self._get(part, shared) for part in node.parts))
+            mask: Mask = reduce(join, (inner(part, shared, before_part) for part in node.parts))
             return mask
+        if before_part is not None:
+            before_part()
         return self._catalog.where(node)
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from genrail.errors import MissingPackageError, SettingsError
+from genrail.models.at_hand import Precision, find_named
+from genrail.models.gguf import Report, converted, converted_named, quiet_transformers
 
 if TYPE_CHECKING:
     from genrail.models.causal import CausalModel
     from genrail.models.seq2seq import Seq2SeqModel
 
 __all__ = ["Precision", "load_checkpoint"]
-
-Precision = Literal["float32", "bfloat16", "float16"]
 
 
 def load_checkpoint(
@@ -22,23 +22,28 @@ def load_checkpoint(
     dtype: Precision = "float32",
     local_files_only: bool = False,
     tokenizer_class: str | None = None,
+    progress: Report | None = None,
     **settings: Any,
 ) -> CausalModel | Seq2SeqModel:
     """Load a language model with its own tokenizer; its configuration says of which family it is.
 
     Args:
-        name_or_folder: A folder written by ``save_pretrained``, or a name on the hub such as ``Qwen/Qwen3-0.6B``.
+        name_or_folder: A folder written by ``save_pretrained``, a ``.gguf`` file, the name of a model that is installed
+            as a package (``SmolLM2-135M``; ``genrail models`` lists them), or a name on the hub such as
+            ``Qwen/Qwen3-0.6B``.
         device: Such as ``cpu``, ``cuda`` or ``mps``.
         dtype: Precision of the weights. Scores are summed in float64 whatever it is.
         local_files_only: Do not ask the network, take what was downloaded before.
         tokenizer_class: Class of transformers to load the tokenizer with. By default the checkpoint's model type
             decides, and for some types (Qwen2) that replaces the saved pre-tokenizer by another one.
+        progress: Called with (stage, done, total) while a GGUF file is converted, once for each file.
         settings: Handed to `CausalModel`, such as ``attention``.
 
     Raises:
+        DamagedError: A package's file is not the one that its name stands for.
         MissingPackageError: transformers is not installed.
         SettingsError: Nothing loadable there: no such folder or name, weights that are not safetensors, a configuration
-            that needs code of its own, or a model that does not write text.
+            that needs code of its own, a device that is not here, or a model that does not write text.
     """
     try:
         import torch
@@ -47,20 +52,34 @@ def load_checkpoint(
         raise MissingPackageError(error.name or "transformers", "torch", "A language model") from error
     if dtype not in ("float32", "bfloat16", "float16"):
         raise SettingsError(f"dtype is {dtype!r}; give 'float32', 'bfloat16' or 'float16'")
-    name = str(name_or_folder)
+    name, title = _located(str(name_or_folder), progress)
     common = {"trust_remote_code": False, "local_files_only": local_files_only}
     try:
         config = transformers.AutoConfig.from_pretrained(name, **common)
         tokenizer = _tokenizer_loader(tokenizer_class).from_pretrained(name, **common)
         kind = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
-        model = kind.from_pretrained(name, config=config, dtype=getattr(torch, dtype), use_safetensors=True, **common)
-    except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
+        with quiet_transformers():
+            model = kind.from_pretrained(
+                name, config=config, dtype=getattr(torch, dtype), use_safetensors=True, **common
+            )
+        model = model.to(device)
+    except (OSError, ValueError, KeyError, ImportError, AttributeError, RuntimeError, AssertionError) as error:
         reason = str(error).strip().split("\n")[0]
         raise SettingsError(
             f"cannot load a language model from {name!r}: {reason} "
-            "(give a folder or hub name with a config, a tokenizer and safetensors weights)"
+            "(give a .gguf file, or a folder or hub name with a config, a tokenizer and safetensors weights)"
         ) from error
-    return wrap(model.to(device), tokenizer, Path(name).name, **settings)
+    return wrap(model, tokenizer, title, **settings)
+
+
+def _located(name: str, progress: Report | None) -> tuple[str, str]:
+    """Give the folder or hub name to load from, and what to call the model."""
+    named = None if Path(name).exists() else find_named(name)
+    if named is not None:
+        return str(converted_named(named, progress=progress)), named.name
+    if name.lower().endswith(".gguf"):
+        return str(converted(name, progress=progress)), Path(name).stem
+    return name, Path(name).name
 
 
 def _tokenizer_loader(name: str | None) -> Any:

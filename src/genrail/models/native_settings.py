@@ -14,7 +14,7 @@ __all__ = ["NativeSettings"]
 class NativeSettings:
     """Say how large the native model is and how it is regularised.
 
-    The defaults are those that `recipes/recommend_beauty.py` measures (12,101 items, 22,363 users). Sizes were not
+    The defaults are those that were measured on Amazon Beauty (12,101 items, 22,363 users). Sizes were not
     searched; of dropout and learning rate a few values were tried on its validation items.
 
     Args:

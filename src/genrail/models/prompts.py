@@ -11,7 +11,7 @@ from typing import Any
 from genrail.errors import QueryError, SettingsError
 from genrail.models.plain_text import plain_tokens
 
-__all__ = ["Example", "PromptTemplate", "Prompts"]
+__all__ = ["Example", "PromptTemplate", "Prompts", "frame"]
 
 _SLOT = re.compile(r"slot([0-9a-f]{16})x(\d+)end")
 
@@ -111,8 +111,8 @@ class Prompts:
         self._facts = facts.strip()
         self.chat = has_template if chat is None else chat
         self._chat_settings = {"enable_thinking": False} if chat_settings is None else chat_settings
-        before, behind = _frame(tokenizer)
-        self._before = [] if self.chat else before  # a chat template writes its own first token
+        before, behind = frame(tokenizer)
+        self._before = before
         self._behind = behind if seq2seq and not self.chat else []
         self._examples = [(self._request(one.query, one.history), one.title) for one in examples]
 
@@ -155,7 +155,9 @@ class Prompts:
         turns = [(slots.fill(*shown), slots.mark(title)) for shown, title in self._examples]
         asked = slots.fill(*request)
         text = self._chat_text(slots, turns, asked) if self.chat else self._plain_layout(slots, turns, asked)
-        return [*self._before, *self._encode(text, slots), *self._behind]
+        ids = self._encode(text, slots)
+        begun = self.chat and ids[: len(self._before)] == self._before  # most chat templates write the first token
+        return [*([] if begun else self._before), *ids, *self._behind]
 
     def _system(self, slots: _Slots) -> str:
         facts = slots.mark(self._facts) if self._facts else ""
@@ -234,7 +236,7 @@ class _Slots:
         return [match for match in _SLOT.finditer(text) if match[1] == self._key]
 
 
-def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:
+def frame(tokenizer: Any) -> tuple[list[int], list[int]]:
     """Find what the tokenizer sets before and behind a text by itself."""
     bare = list(tokenizer("a", add_special_tokens=False)["input_ids"])
     framed = list(tokenizer("a", add_special_tokens=True)["input_ids"])

@@ -90,6 +90,44 @@ class UniformModel:
         is_open = [place for place, tail in enumerate(tails) if not len(tail)]
         return Prefixes(tuple(after.rows[place] for place in is_open)), logits[is_open], scores
 
+    @property
+    def reads_runs(self) -> bool:
+        """Tell that the model is a `RunModel`."""
+        return True
+
+    def open_runs(self, contexts: Sequence[Sequence[int]]) -> tuple[Prefixes, Prefixes]:
+        """Read each context; what was written stands for a hidden state."""
+        state, _ = self.prefill(contexts)
+        return state, state
+
+    def read_runs(
+        self, state: Prefixes, parents: npt.NDArray[np.int64], runs: Sequence[npt.NDArray[np.int64]]
+    ) -> tuple[Prefixes, Prefixes]:
+        """Append several tokens to each row."""
+        before = [state.rows[parent] for parent in parents.tolist()]
+        after = Prefixes(tuple((*row, *run.tolist()) for row, run in zip(before, runs, strict=True)))
+        each = (
+            (*row, *run[: end + 1].tolist()) for row, run in zip(before, runs, strict=True) for end in range(len(run))
+        )
+        return after, Prefixes(tuple(each))
+
+    def logits_of(
+        self, hidden: Prefixes, rows: npt.NDArray[np.int64], tokens: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float32]:
+        """Give the logit of each token behind what its row has written."""
+        known, place = np.unique(rows, return_inverse=True)
+        return self._logits(Prefixes(tuple(hidden.rows[row] for row in known)))[place, tokens]
+
+    def log_sums(self, hidden: Prefixes, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Give the log-sum-exp behind what some rows have written."""
+        logits = self._logits(Prefixes(tuple(hidden.rows[row] for row in rows))).astype(np.float64)
+        values = np.where(np.isnan(logits), -np.inf, logits)
+        top = values.max(axis=1)
+        safe = np.where(np.isfinite(top), top, 0.0)
+        with np.errstate(divide="ignore", over="ignore"):
+            sums: npt.NDArray[np.float64] = safe + np.log(np.exp(values - safe[:, None]).sum(axis=1))
+        return sums
+
     def _tail(
         self, row: tuple[int, ...], logits: npt.NDArray[np.float32], tail: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float64]:

@@ -16,12 +16,40 @@ import numpy.typing as npt
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
-__all__ = ["TokenTree"]
+__all__ = ["EVERYTHING", "SLIDING", "Attention", "TokenTree"]
 
 Int = npt.NDArray[np.int64]
 
 FIRST_CAPACITY = 64  # tokens of the tree that fit before the buffer is doubled
 SPARE_NODES = 64  # unneeded tokens that are cheaper to mask than to leave out
+
+FULL, SLIDING = "full_attention", "sliding_attention"  # as transformers calls them in `layer_types`
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Say what the layers of a model see.
+
+    Args:
+        kinds: `full_attention`: all tokens before; `sliding_attention`: the last `window`, the own one included.
+        window: Of the sliding layers; None without any.
+    """
+
+    kinds: tuple[str, ...] = (FULL,)
+    window: int | None = None
+
+    @classmethod
+    def of(cls, config: Any) -> Attention | None:
+        """Read a configuration; None where a mask cannot say it: a recurrence, chunks, ALiBi."""
+        window = getattr(config, "sliding_window", None)
+        layers = getattr(config, "layer_types", None)
+        kinds = {FULL if window is None else SLIDING} if layers is None else set(layers)
+        if getattr(config, "alibi", False) or not kinds <= {FULL, SLIDING} or (SLIDING in kinds and window is None):
+            return None
+        return cls(tuple(sorted(kinds)), window if SLIDING in kinds else None)
+
+
+EVERYTHING = Attention()
 
 
 class _BufferLayer(DynamicLayer):
@@ -82,16 +110,23 @@ class TokenTree:
     """Grow the answers to a few prompts in one shared cache.
 
     Args:
-        model: A transformers causal model with full attention in every layer.
+        model: A transformers causal model, or its body alone.
         prompts: Keys and values of each prompt: for each layer a pair of tensors (1, heads, tokens, size).
+        attention: What its layers see: everything before, a window, or some layers the one and some the other.
 
     Nodes are numbered in the order in which they are written, by prompt; -1 is the end of the prompt. A node's slot in
     the cache is the same for all prompts: shorter prompts and absent nodes leave gaps that nobody attends to. Nodes are
     only ever added, so a number stays valid.
     """
 
-    def __init__(self, model: Any, prompts: Sequence[Sequence[tuple[torch.Tensor, torch.Tensor]]]) -> None:
+    def __init__(
+        self,
+        model: Any,
+        prompts: Sequence[Sequence[tuple[torch.Tensor, torch.Tensor]]],
+        attention: Attention = EVERYTHING,
+    ) -> None:
         self._model = model
+        self._attention = attention
         self.lengths = np.array([prompt[0][0].shape[2] for prompt in prompts])
         self._longest = int(self.lengths.max())
         self._layers = []
@@ -130,21 +165,27 @@ class TokenTree:
                 forgotten.
 
         Returns:
-            The logits behind each new token, (prompts, most new tokens, V).
+            What the model gives first, behind each new token: logits (prompts, most new tokens, V), or the hidden
+            states of a body.
         """
         first = self.size
         plan = self._plan(nodes, tokens)
         reach = self._reach(plan)  # (prompts, new, first + new)
         needed = np.flatnonzero(reach[:, :, :first].any(axis=(0, 1)))
+        depths = self._depths
         if 2 * len(needed) + SPARE_NODES < first:
             reach = np.concatenate([reach[:, :, needed], reach[:, :, first:]], axis=2)
+            depths = depths[:, needed]
             layers = self._without_the_rest(needed, plan.ids.shape[1])
         else:
             layers = self._layers
+        positions = plan.depths + self.lengths[:, None]
+        before = np.broadcast_to(np.arange(self._longest), (len(self.lengths), self._longest))
+        slots = np.concatenate([before, depths + self.lengths[:, None], positions], axis=1)
         output = self._model(
             input_ids=torch.from_numpy(plan.ids).to(self._model.device),
-            attention_mask=self._mask(reach),
-            position_ids=torch.from_numpy(plan.depths + self.lengths[:, None]).to(self._model.device),
+            attention_mask=self._masks(reach, positions[:, :, None] - slots[:, None, :]),
+            position_ids=torch.from_numpy(positions).to(self._model.device),
             past_key_values=Cache(layers=list(layers)),
             use_cache=True,
         )
@@ -155,8 +196,8 @@ class TokenTree:
                 own.append_from(used, self._longest + len(needed), keep)
         self._parents = np.concatenate([self._parents, plan.parents[:, :keep]], axis=1)
         self._depths = np.concatenate([self._depths, plan.depths[:, :keep]], axis=1)
-        logits: torch.Tensor = output.logits
-        return logits
+        given: torch.Tensor = output[0]
+        return given
 
     def _plan(self, nodes: Sequence[Sequence[int]], tokens: Sequence[Sequence[int]]) -> _Plan:
         prompts, first = self._depths.shape
@@ -188,15 +229,26 @@ class TokenTree:
             prompt, row, at = prompt[going], row[going], at[going]
         return reach
 
-    def _mask(self, reach: npt.NDArray[np.bool_]) -> torch.Tensor:
-        """Make the attention mask (prompts, 1, new, slots): 0 where a token looks, the lowest number elsewhere."""
-        prompts, new, slots = reach.shape
-        seen = np.empty((prompts, 1, new, self._longest + slots), dtype=np.bool_)
-        seen[:, 0, :, : self._longest] = (np.arange(self._longest) < self.lengths[:, None])[:, None, :]
-        seen[:, 0, :, self._longest :] = reach
+    def _masks(self, reach: npt.NDArray[np.bool_], distance: Int) -> Any:
+        """Make the attention mask of each kind of layer: one tensor, or a dictionary where there are two kinds.
+
+        Args:
+            reach: Nodes on the path of each new token, (prompts, new, nodes).
+            distance: Positions between each new token and each slot, (prompts, new, slots).
+        """
+        seen = np.empty(distance.shape, dtype=np.bool_)
+        seen[:, :, : self._longest] = (np.arange(self._longest) < self.lengths[:, None])[:, None, :]
+        seen[:, :, self._longest :] = reach
+        window = self._attention.window
+        near = seen if window is None else seen & (distance < window)
+        masks = {kind: self._mask(near if kind == SLIDING else seen) for kind in self._attention.kinds}
+        return masks if len(masks) > 1 else next(iter(masks.values()))
+
+    def _mask(self, seen: npt.NDArray[np.bool_]) -> torch.Tensor:
+        """Write 0 where a token looks, the lowest number elsewhere: (prompts, 1, new, slots)."""
         device, dtype = self._model.device, self._model.dtype
         mask = torch.zeros(seen.shape, dtype=dtype, device=device)
-        return mask.masked_fill_(torch.from_numpy(~seen).to(device), torch.finfo(dtype).min)
+        return mask.masked_fill_(torch.from_numpy(~seen).to(device), torch.finfo(dtype).min)[:, None]
 
     def _without_the_rest(self, needed: Int, room: int) -> list[_BufferLayer]:
         slots = np.concatenate([np.arange(self._longest), self._longest + needed])

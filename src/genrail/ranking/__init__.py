@@ -1,5 +1,1 @@
-"""Look again at what retrievers found: fusion of several answers."""
-
-from genrail.ranking.fusion import Fusion, FusionSettings
-
-__all__ = ["Fusion", "FusionSettings"]
+"""Put together what several finders found: weights of a fusion, learnt from judged questions."""

@@ -19,8 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import ShapeError
-from genrail.ranking.learning import GradedShares
-from genrail.ranking.weights import ascend
+from genrail.ranking.weights import GradedShares, ascend
 from genrail.rng import generator
 
 __all__ = ["CONSTANT", "Answers", "Mixture", "features", "learn_mixture", "logistic", "squashed", "standardise"]
@@ -214,7 +213,7 @@ def learn_mixture(
     held_out = np.zeros(len(questions))
     folds = generator(seed, "mixture", "folds").permutation(len(questions)) % FOLDS
     for fold in range(FOLDS):
-        learnt = _climbed(_part(shares, folds != fold), start, cutoff)
+        learnt = _climbed(_part(shares, folds != fold), start)
         held_out[folds == fold] = _part(shares, folds == fold).by_query(_between(start, learnt, shrunk))
     figures = {"prior": shares.ndcg(start), "mixture": float(held_out.mean())}
     alone = {name: np.eye(len(start))[number] for number, name in enumerate(prior.lanes)}
@@ -225,7 +224,7 @@ def learn_mixture(
     elif figures["prior"] >= figures["mixture"]:
         weights = start
     else:
-        weights = _between(start, _climbed(shares, start, cutoff), shrunk)
+        weights = _between(start, _climbed(shares, start), shrunk)
     slope, offset = _calibrated(shares, weights)
     standing, score, place = (tuple(part.tolist()) for part in np.split(weights, 3))
     scale = tuple(typical.tolist())
@@ -277,8 +276,8 @@ def _between(start: Float, learnt: Float, share: float) -> Float:
     return mixed
 
 
-def _climbed(shares: GradedShares, start: Float, cutoff: int) -> Float:
-    weights, _ = ascend(shares, cutoff, start)
+def _climbed(shares: GradedShares, start: Float) -> Float:
+    weights, _ = ascend(shares, start)
     return weights
 
 

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 import genrail
 from genrail.errors import GenrailError
+from genrail.serving.browsers import Cors
 from genrail.serving.changes import change_routes
 from genrail.serving.door import Door, caller
 from genrail.serving.errors import Refusal, problem
@@ -65,6 +66,8 @@ def create_application(
         other = _application(beside, beside.settings, None)
         other.add_middleware(Door, service=beside, keys=given)
         app.add_middleware(_Fork, other=other)
+    if settings.origins:  # before the door: a preflight carries no key
+        app.add_middleware(Cors, origins=settings.origins)
     return app
 
 
@@ -111,6 +114,7 @@ def _application(service: Service, settings: ServeSettings, beside: Service | No
         lifespan=lifespan,
         docs_url=None,  # FastAPI's pages load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # it would send clients to whatever Host they were made to name
         telemetry={
             "tracing": False,
             "metrics": False,

@@ -10,17 +10,20 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, Protocol
 
 from genrail.serving.errors import Refusal, refusal_of
 from genrail.serving.metrics import Metrics
 from genrail.serving.settings import ServeSettings
 from genrail.serving.tracing import Tracing
+from genrail.serving.turns import share
 
 __all__ = ["Backend", "Batch", "Batcher", "Kind"]
 
 Page = dict[str, Any]
 _log = logging.getLogger("genrail.serving")
+WEIGHT_CHARACTERS = 512  # of a question, that cost as much as another short question
 SETTLING_SECONDS = 2.0  # after a change: what went is freed, what came is asked for the first time
 
 
@@ -38,9 +41,16 @@ class Waiting:
     """Hold a question and the place for its answer."""
 
     question: Page
+    kind: Kind
+    key: str
     answer: asyncio.Future[Page]
     context: Any = None  # of the trace
     since: int = 0
+
+    @property
+    def weight(self) -> int:
+        """Say for how many short questions it counts: long words take the text encoder longer."""
+        return 1 + len(self.question.get("text") or "") // WEIGHT_CHARACTERS
 
 
 @dataclass(eq=False)
@@ -120,7 +130,8 @@ class Batcher:
     """Queue questions and hand them to a backend, as many at once as wait for it.
 
     There is no waiting for company: while one batch is decoded the next gathers, so a lone question loses no time and a
-    crowd is decoded together.
+    crowd is decoded together. Keys take turns: each batch begins with the oldest question of the key whose turn it is,
+    and is filled with one question of each key at a time. A full queue belongs in equal parts to all keys that wait.
 
     Args:
         backend: Answers batches.
@@ -136,7 +147,7 @@ class Batcher:
         self._backend = backend
         self._settings = settings
         self._metrics = metrics
-        self._queues: OrderedDict[Kind, deque[Waiting]] = OrderedDict()
+        self._queues: OrderedDict[str, deque[Waiting]] = OrderedDict()  # by key, the one whose turn it is first
         self._depth = 0
         self._arrived = asyncio.Event()
         self._crowded = asyncio.Event()  # a whole batch waits
@@ -173,19 +184,34 @@ class Batcher:
         """Count the questions that wait."""
         return self._depth
 
-    @property
-    def full(self) -> Refusal | None:
-        """Give the refusal that the next question would get because of the queue, or None."""
-        if self._depth < self._settings.queue:
+    def full(self, key: str = "") -> Refusal | None:
+        """Give the refusal that the next question of a key would get because of the queue, or None."""
+        most = self._settings.queue
+        if self._depth < most:
             self._roomy = self._changing or asyncio.get_running_loop().time() < self._settled
             return None
-        if self._roomy and self._depth < max(self._settings.queue, self._settings.change_queue):
-            return None
+        if self._roomy:
+            most = max(most, self._settings.change_queue)
+            if self._depth < most:
+                return None
+        if len(self._queues.get(key, ())) < share(most, self._queues, key):
+            return None  # somebody with more than a fair share gives way
+        return self._no_room()
+
+    def _no_room(self) -> Refusal:
         batches = self._depth / self._settings.batch / max(1, self._backend.parallel)
         wait = max(1, math.ceil(batches * self._batch_seconds))
         return Refusal(
             503, f"{self._depth} questions are waiting, as many as may; ask again in {wait} s", "queue", wait
         )
+
+    def _give_way(self) -> None:
+        """Refuse the youngest question of the key that has the most, if the queue is full."""
+        most = max(self._settings.queue, self._settings.change_queue) if self._roomy else self._settings.queue
+        if self._depth >= most:
+            youngest, refusal = max(self._queues.values(), key=len)[-1], self._no_room()
+            self._forget(youngest)
+            self._refuse(youngest, refusal)
 
     def change(self, going_on: bool) -> None:
         """Hear that the engine is being changed, or no longer: until that is digested more may wait."""
@@ -193,13 +219,15 @@ class Batcher:
         self._settled = asyncio.get_running_loop().time() + SETTLING_SECONDS
         self._roomy = self._roomy or going_on
 
-    async def ask(self, question: Page, kind: Kind, seconds: float) -> Page:
+    async def ask(self, question: Page, kind: Kind, seconds: float, key: str = "", ends: float | None = None) -> Page:
         """Answer one question.
 
         Args:
             question: See `genrail.serving.host`.
             kind: What it can be decoded with.
             seconds: Deadline.
+            key: Who asks; keys take turns.
+            ends: When the deadline is over by the clock of the loop, if it began before.
 
         Raises:
             Refusal: The queue is full, the deadline is over, the worker died, or the engine refuses the question.
@@ -207,18 +235,20 @@ class Batcher:
         When the caller is cancelled, the question leaves the queue, or its decode is stopped at the next step if all
         others of the batch have left too.
         """
-        if (full := self.full) is not None:
+        if (full := self.full(key)) is not None:
             raise full
         if self._backend.trouble is not None:
             raise Refusal(503, f"{self._backend.trouble}; ask again in a moment", "unavailable", 1)
-        waiting = Waiting(question, asyncio.get_running_loop().create_future(), *self._tracing.here())
-        self._queues.setdefault(kind, deque()).append(waiting)
+        self._give_way()
+        place = asyncio.get_running_loop().create_future()
+        waiting = Waiting(question, kind, key, place, *self._tracing.here())
+        self._queues.setdefault(key, deque()).append(waiting)
         self._moved(+1)
         self._arrived.set()
         if self._depth >= self._settings.batch:
             self._crowded.set()
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(asyncio.get_running_loop().time() + seconds if ends is None else ends):
                 answer = await waiting.answer
         except TimeoutError:
             raise Refusal(
@@ -226,7 +256,7 @@ class Batcher:
             ) from None
         finally:
             waiting.answer.cancel()
-            self._forget(kind, waiting)
+            self._forget(waiting)
         if "error" in answer:
             raise refusal_of(answer["error"])
         return answer
@@ -235,13 +265,13 @@ class Batcher:
         self._depth += by
         self._metrics.queue_depth.set(self._depth)
 
-    def _forget(self, kind: Kind, waiting: Waiting) -> None:
-        queue = self._queues.get(kind)
+    def _forget(self, waiting: Waiting) -> None:
+        queue = self._queues.get(waiting.key)
         if queue is not None and waiting in queue:
             queue.remove(waiting)
             self._moved(-1)
             if not queue:
-                del self._queues[kind]
+                del self._queues[waiting.key]
 
     async def _run(self, whole: bool = False) -> None:
         arrived = self._crowded if whole else self._arrived
@@ -258,14 +288,24 @@ class Batcher:
                 self._busy -= 1
 
     def _take(self) -> Batch | None:
-        """Take the kind whose turn it is; what is left of it goes to the end, so that no kind starves."""
+        """Take the oldest question of the key whose turn it is, and those of its kind that fit, one of each key a time.
+
+        The key then goes to the end, so that nobody starves, however many questions or kinds of them others have.
+        """
         while self._queues:
-            kind, queue = self._queues.popitem(last=False)
-            most = max(1, min(self._settings.batch, self._settings.limits.batch_hits // kind.k))
-            taken = [queue.popleft() for _ in range(min(most, len(queue)))]
-            if queue:
-                self._queues[kind] = queue
-            self._moved(-len(taken))
+            first = next(iter(self._queues))
+            kind = self._queues[first][0].kind
+            room = max(1, min(self._settings.batch, self._settings.limits.batch_hits // kind.k))
+            taken: list[Waiting] = []
+            alike = [[one for one in queue if one.kind == kind] for queue in self._queues.values()]
+            for one in (one for round_ in zip_longest(*alike) for one in round_ if one is not None):
+                if not taken or one.weight <= room:
+                    taken.append(one)
+                    room -= one.weight
+            for one in taken:
+                self._forget(one)
+            if first in self._queues:
+                self._queues.move_to_end(first)
             wanted = [one for one in taken if not one.answer.done()]
             if wanted:
                 return Batch(kind, wanted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import Any
+from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -21,14 +21,16 @@ def guarded(settings: ServeSettings) -> type[asyncio.Protocol]:
 
     A connection is closed when the headers of a request are not whole after `slow_seconds`, counted from the
     connection or the first byte, or are larger than 64 KiB; when the rest of a body that nobody reads any more takes
-    longer than that; or when there are `connections` others. Who is cut off is told why. Bodies that are read are
-    watched by `genrail.serving.door`.
+    longer than that; or when there are `connections` others, all of which are in the middle of something: one that is
+    idle gives way, the longest idle one first, so that nobody keeps others out by doing nothing. Who is cut off is told
+    why. Bodies that are read are watched by `genrail.serving.door`.
     """
-    return type("Guarded", (_Guarded,), {"_settings": settings})
+    return type("Guarded", (_Guarded,), {"_settings": settings, "_idle": {}})
 
 
 class _Guarded(HttpToolsProtocol):
     _settings = ServeSettings()
+    _idle: ClassVar[dict[_Guarded, None]] = {}  # of one server, the longest idle first
     _timer: asyncio.TimerHandle | None = None
     _in_headers = True
     _in_message = False
@@ -36,11 +38,22 @@ class _Guarded(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        if len(self.connections) > self._settings.connections:
+        if len(self.connections) > self._settings.connections and not self._make_room():
             limit = f"{self._settings.connections} clients are connected, as many as may; come again in 1 s"
             self._cut(Refusal(503, limit, "connections", 1))
         else:
+            self._idle[self] = None
             self._watch()
+
+    def _make_room(self) -> bool:
+        """Close the connection that has been idle for the longest; False when all are in use."""
+        idle = next(iter(self._idle), None)
+        if idle is None:
+            return False
+        del self._idle[idle]
+        idle.connections.discard(idle)
+        idle.transport.close()
+        return True
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -53,6 +66,7 @@ class _Guarded(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_message = True
+        self._idle.pop(self, None)
         self._watch()
 
     def on_headers_complete(self) -> None:
@@ -69,8 +83,11 @@ class _Guarded(HttpToolsProtocol):
         super().on_response_complete()
         if self._in_message:  # answered before the body was whole: the rest may not take for ever
             self._watch()
+        elif self.cycle is None or self.cycle.response_complete:  # and no other request was sent meanwhile
+            self._idle[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._idle.pop(self, None)
         self._unwatch()
         super().connection_lost(exc)
 

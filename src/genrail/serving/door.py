@@ -13,12 +13,14 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from genrail.serving.browsers import foreign, no_json
 from genrail.serving.errors import Refusal, problem
 from genrail.serving.keys import Key, Keys
 from genrail.serving.limits import Rates
@@ -29,6 +31,7 @@ __all__ = ["ADMIN_PATHS", "Caller", "Door", "caller"]
 _log = logging.getLogger("genrail.access")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 OPEN_PATHS = frozenset({"/livez", "/readyz"})  # alive and ready, without details
+MOST_DIGITS = 19  # of a length: more would not fit into 64 bits
 ADMIN_PATHS = ("/v1/index", "/metrics")
 QUESTION_PATHS = ("/v1/search", "/v1/recommend", "/v1/similar", "/v1/explain", "/v1/multi-search")
 EVERYBODY = Key("everybody", "admin")  # of a server without keys, which listens on loopback only
@@ -42,11 +45,18 @@ class Caller:
         request_id: Of the client, or made here.
         key: Whose it is; None on open paths without a key.
         page: Further values for the log line.
+        spend: Counts further questions against the key's rate; gives the refusal when there were too many.
     """
 
     request_id: str
     key: Key | None
     page: dict[str, Any] = field(default_factory=dict)
+    spend: Callable[..., Refusal | None] = lambda count=1: None  # noqa: E731
+
+    @property
+    def name(self) -> str:
+        """Name the key, for turns between keys."""
+        return "" if self.key is None else self.key.name
 
     @property
     def tenant(self) -> str | None:
@@ -88,6 +98,8 @@ class Door:
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
+            elif scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008, "reason": "there are no WebSockets here"})
             return
         headers = dict(scope["headers"])
         visit = _Visit(scope, headers, send)
@@ -115,16 +127,24 @@ class Door:
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes], who: Caller) -> Refusal | None:
         keys, path = self._keys(), scope["path"]
         who.key = _key(keys, headers) if len(keys) else EVERYBODY
+        if not len(keys):
+            settings = self._service.settings
+            refusal = foreign(scope, settings.hosts, settings.origins, self._open)
+            if refusal is not None:
+                return refusal
         if path in self._open:
             return None
         if who.key is None:
             return Refusal(401, "give a key: Authorization: Bearer KEY, or X-API-Key: KEY", "key")
         if _is_admin(path) and who.key.role != "admin":
             return Refusal(403, f"the key {who.key.name!r} asks only; this needs an admin key", "role")
-        rate = who.key.rate_per_second
-        refusal = self._rates.take(who.key.name, self._service.settings.rate_per_second if rate is None else rate)
+        if (refusal := no_json(scope)) is not None:
+            return refusal
+        rate = self._service.settings.rate_per_second if who.key.rate_per_second is None else who.key.rate_per_second
+        who.spend = partial(self._rates.take, who.key.name, rate)
+        refusal = who.spend()
         if refusal is None and path in QUESTION_PATHS:
-            refusal = self._service.full
+            refusal = self._service.full(who.name)
         return refusal
 
     def _write(self, scope: Scope, visit: _Visit) -> None:
@@ -195,7 +215,8 @@ class _Body:
 
     def check_length(self, length: bytes | None) -> None:
         """Refuse by what the client says, before a byte is read."""
-        if length is not None and (not length.isdigit() or int(length) > self._most):
+        # The number of digits is looked at first: Python refuses to read very long numbers.
+        if length is not None and (not length.isdigit() or len(length) > MOST_DIGITS or int(length) > self._most):
             raise self._too_large()
 
     def _too_large(self) -> Refusal:

@@ -23,6 +23,7 @@ TITLES = {
     409: "The engine has moved on",
     413: "The request is too large",
     415: "The body is not JSON",
+    421: "This server is not asked by that name",
     422: "The request cannot be answered",
     431: "The headers are too large",
     429: "Too many requests",
@@ -35,6 +36,7 @@ TITLES = {
 # By the name of the error, since errors come from another process as text.
 STATUS = {
     "ItemUnknown": 404,
+    "TenantClosed": 403,
     "QueryError": 422,
     "FilterError": 422,
     "CatalogError": 422,

@@ -46,7 +46,10 @@ class Line:
 
     def send(self, page: Page) -> None:
         """Write one frame."""
-        data = pack(page)
+        self.write(pack(page))
+
+    def write(self, data: bytes) -> None:
+        """Write what `pack` made."""
         with self._lock:
             self._connection.sendall(data)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import logging
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -22,9 +23,9 @@ from typing import Any
 from genrail import storage
 from genrail.engine.engine import Engine
 from genrail.engine.revising import only
-from genrail.errors import GenrailError, QueryError, StorageError
-from genrail.finding import Edition, FindOptions, answer_each
-from genrail.serving.explaining import explain
+from genrail.errors import FilterError, GenrailError, QueryError, StorageError
+from genrail.finding import Edition, FindOptions, Progress, answer_each
+from genrail.serving.explaining import TwinNumbers, explain
 from genrail.serving.overview import branches, facets, sample_titles
 from genrail.serving.reranking import rerank
 from genrail.types import Hit, Query, Ranking
@@ -33,10 +34,15 @@ __all__ = ["Host", "ItemUnknown", "Standing", "error_of", "plain_value"]
 
 VIEWS_KEPT = 64  # tenants whose view of an edition is remembered; a view costs a copy of the index's bitmap
 Page = dict[str, Any]
+_log = logging.getLogger("genrail.serving")
 
 
 class ItemUnknown(QueryError):
     """Say that there is no such item, or not for this caller: the two look alike."""
+
+
+class TenantClosed(QueryError):
+    """Say that a key's own filter cannot be evaluated, so that its holder sees nothing; no column is named."""
 
 
 @dataclass
@@ -94,6 +100,7 @@ class Host:
         self.engine = engine
         self._width = beam_width
         self._changes = 0
+        self.progress: Page = {"stage": None, "done": 0, "total": 0}  # of the change that is being made
         self._lock = Lock()
         self.standing = self._stand()
 
@@ -134,7 +141,7 @@ class Host:
             `answers`, each with hits or an `error`, and the versions.
         """
         standing = self.standing
-        edition = standing.view(batch["tenant"])
+        edition = _seen(standing, batch["tenant"])
         # A tenant's scores are shares of what the tenant may see, so that nobody else's items can move them.
         options = FindOptions(
             explain=batch.get("explain") is not None,
@@ -147,10 +154,13 @@ class Host:
         answers = iter(self._answer(edition, queries, batch["k"], options))
         found = [next(answers) if isinstance(one, Query) else one for one in asked]
         pages = [_page(answer, options.explain) for answer in found]
+        tenant = batch["tenant"] is not None
         if batch.get("explain") is not None:
             for question, answer, page in zip(batch["questions"], found, pages, strict=True):
                 if isinstance(answer, Ranking):
-                    page.update(explain(edition, answer, question, batch["explain"]))
+                    page.update(explain(edition, answer, question, batch["explain"], tenant, before_step))
+            if tenant:
+                _number_among_own(edition, pages)
         return {"answers": pages, **standing.names}
 
     def _answer(
@@ -168,7 +178,7 @@ class Host:
     def item(self, page: Page) -> Page:
         """Give one item: `item_id`, `tenant`."""
         standing = self.standing
-        edition = standing.view(page["tenant"])
+        edition = _seen(standing, page["tenant"])
         row = _row(edition, page["item_id"])
         return {
             "id": edition.catalog.item_ids[row],
@@ -180,7 +190,7 @@ class Host:
     def about(self, page: Page) -> Page:
         """Tell what `tenant` can filter by: attributes with their values, and some titles as examples."""
         standing = self.standing
-        name, catalog = page["tenant"] or "", standing.view(page["tenant"]).catalog
+        name, catalog = page["tenant"] or "", _seen(standing, page["tenant"]).catalog
         found = standing.overviews.get(name)
         if found is None:
             found = {
@@ -196,8 +206,21 @@ class Host:
     def branches(self, page: Page) -> Page:
         """List what can follow a prefix: `prefix`, `where`, `most`, `titles`, `tenant`."""
         standing = self.standing
-        edition = standing.view(page["tenant"])
-        return branches(edition, page["prefix"], page["where"] or None, page["most"], page["titles"]) | standing.names
+        edition = _seen(standing, page["tenant"])
+        where, tenant = page["where"] or None, page["tenant"] is not None
+        return branches(edition, page["prefix"], where, page["most"], page["titles"], tenant) | standing.names
+
+    def prepare(self, page: Page, before_step: Callable[[], None]) -> Page:
+        """Evaluate a filter, `where` of `tenant`, so that the question that comes with it finds it evaluated.
+
+        Called beside the decodes: a filter that costs much delays the one who asks it, and nobody else. It stops
+        between two conditions when `before_step` raises.
+
+        Raises:
+            FilterError: It cannot be evaluated.
+        """
+        _seen(self.standing, page["tenant"]).filters.get(page["where"], before_step)
+        return {}
 
     def rerank(self, page: Page) -> Page:
         """Score texts for a query: `query`, `documents`."""
@@ -214,14 +237,18 @@ class Host:
         """
         with self._lock:
             try:
-                changed = _VERBS[page["verb"]](self.engine, page)
+                changed = _VERBS[page["verb"]](self.engine, page, self._tell)
             finally:
+                self.progress = {"stage": None, "done": 0, "total": 0}
                 # A change that failed halfway was still logged or not; what is live is asked, not guessed.
                 self._changes += 1
                 self.standing = self._stand()
             if page["verb"] in _SWAPS:
                 _give_back_memory()
             return self.state() | {"changed": changed}
+
+    def _tell(self, stage: str, done: int, total: int) -> None:
+        self.progress = {"stage": stage, "done": int(done), "total": int(total)}
 
     def settle(self) -> None:
         """Take over what the engine did by itself, such as a merge."""
@@ -268,37 +295,37 @@ class Host:
         return "ok"
 
 
-def _add(engine: Engine, page: Page) -> int:
-    engine.add(page["items"])
+def _add(engine: Engine, page: Page, tell: Progress) -> int:
+    engine.add(page["items"], progress=tell)
     return len(page["items"])
 
 
-def _update(engine: Engine, page: Page) -> int:
-    engine.update(page["items"])
+def _update(engine: Engine, page: Page, tell: Progress) -> int:
+    engine.update(page["items"], progress=tell)
     return len(page["items"])
 
 
-def _remove(engine: Engine, page: Page) -> int:
+def _remove(engine: Engine, page: Page, tell: Progress) -> int:
     engine.remove(page["ids"])
     return len(page["ids"])
 
 
-def _publish(engine: Engine, page: Page) -> int:
+def _publish(engine: Engine, page: Page, tell: Progress) -> int:
     engine.merge()
     return 0
 
 
-def _rollback(engine: Engine, page: Page) -> int:
+def _rollback(engine: Engine, page: Page, tell: Progress) -> int:
     engine.rollback(page.get("version"))
     return 0
 
 
-def _reload(engine: Engine, page: Page) -> int:
+def _reload(engine: Engine, page: Page, tell: Progress) -> int:
     engine.refresh()
     return 0
 
 
-_VERBS: dict[str, Callable[[Engine, Page], int]] = {
+_VERBS: dict[str, Callable[[Engine, Page, Progress], int]] = {
     "add": _add,
     "update": _update,
     "remove": _remove,
@@ -319,10 +346,9 @@ def _give_back_memory() -> None:
 
 def error_of(error: BaseException) -> Page:
     """Write an error as plain values."""
-    kind = type(error).__name__
-    if isinstance(error, StorageError) and isinstance(error.__cause__, OSError):
-        kind = "DiskError"
-    return {"kind": kind, "message": str(error)}
+    if isinstance(error, OSError) and not isinstance(error, GenrailError | ConnectionError | TimeoutError):
+        return {"kind": "DiskError", "message": f"the disk failed ({error}); check it and repeat, nothing was changed"}
+    return {"kind": type(error).__name__, "message": str(error)}
 
 
 def plain_value(value: Any) -> Any:
@@ -353,6 +379,23 @@ def _model_version(version: storage.Version | None) -> str:
 
 
 _MODELS = {"model", "checkpoint"}  # folders of a saved engine that hold weights
+
+
+def _seen(standing: Standing, tenant: str | None) -> Edition:
+    """Give the edition as a tenant sees it; whoever's filter cannot be evaluated sees nothing, columns included."""
+    try:
+        return standing.view(tenant)
+    except FilterError as error:
+        _log.error("the filter of a key cannot be evaluated", extra={"page": {"where": tenant, "why": str(error)}})
+        raise TenantClosed(
+            "what this key may see cannot be told on this engine, so nothing is shown; ask the one who made the key"
+        ) from None
+
+
+def _number_among_own(edition: Edition, pages: list[Page]) -> None:
+    numbers = TwinNumbers(edition)
+    for hit in (hit for page in pages for hit in page.get("hits", ()) if hit.get("identifier")):
+        hit["identifier"] = numbers.own(hit["identifier"])
 
 
 def _row(edition: Edition, item_id: str) -> int:
@@ -398,4 +441,6 @@ def _hit(hit: Hit, explained: bool) -> Page:
     if explained and hit.explanation is not None:
         page["log_probability"] = plain_value(hit.log_probability)
         page["identifier"] = hit.explanation.get("identifier")
+        page["found_by"] = plain_value(hit.explanation.get("lanes"))
+        page["matched"] = hit.explanation.get("matched")
     return page

@@ -14,6 +14,7 @@ from genrail.constraints.index import Beams
 from genrail.errors import QueryError
 from genrail.finders.generative import generative_part
 from genrail.finding import Edition
+from genrail.serving.explaining import TwinNumbers
 
 __all__ = ["branches", "facets", "sample_titles"]
 
@@ -68,7 +69,9 @@ def sample_titles(catalog: Catalog) -> list[str]:
     return list(dict.fromkeys(catalog.titles[int(row)] for row in picked))
 
 
-def branches(edition: Edition, prefix: Sequence[int], where: str | None, most: int, titles: int) -> Page:
+def branches(
+    edition: Edition, prefix: Sequence[int], where: str | None, most: int, titles: int, tenant: bool = False
+) -> Page:
     """List what can follow a prefix of identifiers, and the items below each continuation.
 
     Args:
@@ -77,6 +80,7 @@ def branches(edition: Edition, prefix: Sequence[int], where: str | None, most: i
         where: A filter, or None.
         most: Continuations that are listed, those with the most items first.
         titles: Items that are named below each.
+        tenant: Number twins among the items of this edition only.
 
     Returns:
         `items` below the prefix, `children` (`token`, `items`, `examples` of id and title) and `others` (`children`
@@ -89,12 +93,18 @@ def branches(edition: Edition, prefix: Sequence[int], where: str | None, most: i
     Cost: the rows below the prefix.
     """
     tree = _Tree(edition, where)
+    numbers = TwinNumbers(edition if tenant else None)
+    prefix = numbers.token(prefix)
     state = tree.descend(prefix)
     tokens, counts = tree.trie.children(state, tree.subset)
     order = np.argsort(-counts, kind="stable")
     listed = order[:most]
     children = [
-        {"token": int(tokens[place]), "items": int(counts[place]), "examples": tree.examples(below, titles)}
+        {
+            "token": numbers.own([*prefix, int(tokens[place])])[-1],
+            "items": int(counts[place]),
+            "examples": tree.examples(below, titles),
+        }
         for place, below in zip(listed.tolist(), tree.after(state, len(prefix), tokens[listed]), strict=True)
     ]
     left = order[most:]
@@ -116,7 +126,7 @@ class _Tree:
         self.trie = part.index
         self.subset = None
         if where is not None:
-            self.subset = self.trie.subset(edition.catalog.where(where) & edition.catalog.live)
+            self.subset = self.trie.subset(edition.filters.get(where)[1] & edition.catalog.live)
 
     def descend(self, prefix: Sequence[int]) -> Array:
         """Give the state behind a prefix.

@@ -11,8 +11,8 @@ from pydantic import Field
 from starlette.responses import Response
 
 from genrail.serving.door import caller
-from genrail.serving.limits import check_question
-from genrail.serving.questions import json_answer
+from genrail.serving.limits import check_question, costly_filter
+from genrail.serving.questions import json_answer, unless_left
 from genrail.serving.schemas import Request as Body
 from genrail.serving.schemas import Where
 from genrail.serving.service import Service
@@ -89,7 +89,7 @@ def overview_routes(service: Service, settings: ServeSettings, beside: bool) -> 
     async def about(request: Request) -> Response:
         """Tell what can be asked: attributes to filter by, examples, and whether a second engine stands beside."""
         who = caller(request)
-        page = await service.call("about", {"tenant": who.tenant})
+        page = await unless_left(request, service.call("about", {"tenant": who.tenant}, key=who.name))
         more = {"name": settings.name, "beside": BESIDE if beside else None, "request_id": who.request_id}
         return json_answer(page | more)
 
@@ -98,7 +98,11 @@ def overview_routes(service: Service, settings: ServeSettings, beside: bool) -> 
         """List what can follow a prefix of identifiers, and items below each continuation."""
         who = caller(request)
         check_question(settings.limits, {"where": body.where}, 1)
-        page = await service.call("branches", body.model_dump() | {"tenant": who.tenant})
+        asked = body.model_dump() | {"tenant": who.tenant}
+        if costly_filter(body.where):
+            where = {"where": body.where, "tenant": who.tenant}
+            await unless_left(request, service.call("filter", where, key=who.name))
+        page = await unless_left(request, service.call("branches", asked, key=who.name))
         return json_answer(page | {"request_id": who.request_id})
 
     return routes

@@ -27,7 +27,7 @@ from genrail.serving.schemas import (
     SimilarRequest,
 )
 from genrail.serving.service import Service
-from genrail.serving.settings import ServeSettings
+from genrail.serving.settings import Limits, ServeSettings
 
 __all__ = ["answered", "json_answer", "question_routes", "unless_left"]
 
@@ -42,7 +42,7 @@ async def unless_left(request: Request, answer: Awaitable[T]) -> T:
         Refusal: 499; nobody reads it.
     """
     task = asyncio.ensure_future(answer)
-    leaving = asyncio.ensure_future(request.receive())
+    leaving = asyncio.ensure_future(_left(request))
     try:
         await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
         if task.done():
@@ -53,9 +53,15 @@ async def unless_left(request: Request, answer: Awaitable[T]) -> T:
         task.cancel()
 
 
-def json_answer(page: Page | list[Page]) -> Response:
+async def _left(request: Request) -> None:
+    """Wait until the client hangs up; what it still sends, as the empty body of a GET, is no sign of that."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def json_answer(page: Page | list[Page], status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Write a page as it is: its shape is known, so nothing is validated on the way out."""
-    return Response(json.dumps(page, separators=(",", ":")).encode(), media_type="application/json")
+    return Response(json.dumps(page, separators=(",", ":")).encode(), status, headers, media_type="application/json")
 
 
 def answered(page: Page, who: Caller, began: float) -> Page:
@@ -82,7 +88,7 @@ def question_routes(service: Service, settings: ServeSettings) -> APIRouter:
         began, who = time.perf_counter(), caller(request)
         check_question(limits, question, k)
         who.page.update(about_text(question.get("text"), settings.log_queries), k=k)
-        asked = service.ask(question, k, tenant=who.tenant, timeout_ms=timeout_ms, **more)
+        asked = service.ask(question, k, tenant=who.tenant, timeout_ms=timeout_ms, key=who.name, **more)
         return answered(await unless_left(request, asked), who, began)
 
     @routes.post("/v1/search", response_model=SearchAnswer)
@@ -108,26 +114,32 @@ def question_routes(service: Service, settings: ServeSettings) -> APIRouter:
         wanted = {"beams": body.beams, "children": body.children}
         return json_answer(await ask(request, question, body.k, body.timeout_ms, explain=wanted))
 
+    _add_multi_search(routes, service, limits)
+    _add_items(routes, service)
+    return routes
+
+
+def _add_multi_search(routes: APIRouter, service: Service, limits: Limits) -> None:
     @routes.post("/v1/multi-search", response_model=MultiSearchAnswer)
     async def multi_search(request: Request, body: MultiSearchRequest) -> Response:
         """Answer several searches together; one that cannot be answered gives its problem, the others their hits."""
         began, who = time.perf_counter(), caller(request)
         within("the number of requests", len(body.requests), limits.batch)
         within("the number of hits of all requests", sum(one.k for one in body.requests), limits.batch_hits)
+        if (refusal := who.spend(len(body.requests) - 1, of=len(body.requests))) is not None:
+            raise refusal
         for one in body.requests:
             check_question(limits, _question(one), one.k)
 
         async def each(one: SearchRequest) -> Page:
             try:
-                return await service.ask(_question(one), one.k, tenant=who.tenant, timeout_ms=one.timeout_ms)
+                question, given = _question(one), one.timeout_ms
+                return await service.ask(question, one.k, tenant=who.tenant, timeout_ms=given, key=who.name)
             except Refusal as refusal:
                 return refusal.to_dict(who.request_id)
 
         results = await unless_left(request, asyncio.gather(*map(each, body.requests)))
         return json_answer(answered({"results": list(results)}, who, began))
-
-    _add_items(routes, service)
-    return routes
 
 
 def _add_items(routes: APIRouter, service: Service) -> None:
@@ -135,5 +147,5 @@ def _add_items(routes: APIRouter, service: Service) -> None:
     async def item(request: Request, item_id: Annotated[str, Path(max_length=1024)]) -> Response:
         """Give one item."""
         who = caller(request)
-        page = await service.call("item", {"item_id": item_id, "tenant": who.tenant})
+        page = await unless_left(request, service.call("item", {"item_id": item_id, "tenant": who.tenant}))
         return json_answer(page | {"request_id": who.request_id})

@@ -59,7 +59,7 @@ def rerank_routes(service: Service, settings: ServeSettings) -> APIRouter:
         within("the number of documents", len(documents), limits.documents)
         for place, document in enumerate(documents):
             within(f"the length of document {place} in characters", len(document), limits.document_characters)
-        return await unless_left(request, service.call("rerank", {"query": query, "documents": documents}))
+        return await unless_left(request, service.rerank(query, documents, caller(request).name))
 
     @routes.post("/rerank")
     @routes.post("/v1/rerank")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import logging
 import os
 import signal
@@ -19,6 +18,7 @@ import uvicorn
 from genrail import storage
 from genrail.errors import GenrailError, SettingsError
 from genrail.serving.application import create_application
+from genrail.serving.browsers import check_origins, is_loopback
 from genrail.serving.connections import guarded
 from genrail.serving.keys import Keys, read_keys
 from genrail.serving.logs import log_to
@@ -26,25 +26,11 @@ from genrail.serving.service import Service
 from genrail.serving.settings import ServeSettings
 from genrail.serving.workers import Workers
 
-__all__ = ["FileOfKeys", "is_loopback", "listen", "run_server"]
+__all__ = ["FileOfKeys", "listen", "run_server"]
 
 _log = logging.getLogger("genrail.serving")
 GAVE_UP = 3  # exit code: the model's process could not be kept alive
 KEEP_ALIVE_SECONDS = 30
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether nobody but this machine can reach an address.
-
-    >>> [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "example.org")]
-    [True, True, True, False, False]
-    """
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 @dataclass
@@ -155,6 +141,7 @@ def run_server(
     """
     log_to()
     _check_open(host, keys, insecure)
+    check_origins(settings.origins, keys is not None)
     for each in (folder, *([] if beside is None else [beside])):
         storage.live_version(each)  # no engine there: said before anything is started
     known: Callable[[], Keys] = Keys if keys is None else FileOfKeys(keys)
@@ -170,6 +157,7 @@ def run_server(
     config = uvicorn.Config(
         app,
         http=guarded(settings),
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 __all__ = [
     "ChangeAnswer",
+    "ChangeState",
     "Explanation",
     "ExplainRequest",
     "HitBody",
@@ -17,6 +18,7 @@ __all__ = [
     "Items",
     "MultiSearchAnswer",
     "MultiSearchRequest",
+    "Nothing",
     "Problem",
     "RecommendRequest",
     "RollbackRequest",
@@ -115,11 +117,15 @@ class HitBody(BaseModel):
 
     id: str
     title: str
-    score: float = Field(description="What the order follows, higher first: the log-probability of the identifier.")
+    score: float = Field(description="What the order follows, higher first; 0 to 1 for a fused engine.")
     rank: int = Field(description="1 for the first.")
     metadata: dict[str, Any] = Field(description="The item's attributes.")
     log_probability: float | None = Field(None, description="In explanations.")
     identifier: list[int] | None = Field(None, description="In explanations: the tokens that the model wrote.")
+    found_by: dict[str, dict[str, float]] | None = Field(
+        None, description="In explanations: which lanes found the item, each with its rank and score there."
+    )
+    matched: list[str] | None = Field(None, description="In explanations: words of the item that the query asks for.")
 
 
 class SearchAnswer(BaseModel):
@@ -197,6 +203,12 @@ class ItemIds(Request):
     ids: list[ItemId] = Field(min_length=1)
 
 
+class Nothing(Request):
+    """No more than the wish: an empty object."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{}]})
+
+
 class RollbackRequest(Request):
     """A version to go back to."""
 
@@ -211,6 +223,18 @@ class ChangeAnswer(BaseModel):
     index_version: str
     model_version: str
     took_ms: float
+    request_id: str
+
+
+class ChangeState(BaseModel):
+    """How far a change is."""
+
+    change: str
+    verb: str
+    status: str = Field(description="waiting, running, done or failed.")
+    progress: dict[str, Any] | None = Field(None, description="stage, done, total: of a change that is running.")
+    result: dict[str, Any] | None = Field(None, description="changed, items and versions: of a change that is done.")
+    problem: dict[str, Any] | None = Field(None, description="status and detail: of a change that failed.")
     request_id: str
 
 

@@ -5,23 +5,28 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from genrail.engine.engine import Engine
 from genrail.serving.batching import Backend, Batcher, Kind
 from genrail.serving.errors import Refusal
 from genrail.serving.host import Host
+from genrail.serving.jobs import Job, Jobs
+from genrail.serving.limits import costly_filter
 from genrail.serving.metrics import Metrics
 from genrail.serving.settings import ServeSettings
 from genrail.serving.threads import Threads
 from genrail.serving.tracing import Tracing
+from genrail.serving.turns import Turns
 
 __all__ = ["Service"]
 
 Page = dict[str, Any]
 _log = logging.getLogger("genrail.serving")
-CALL_SECONDS = 60.0  # for a change; a question has its own deadline
+COSTLY_AT_ONCE = 2  # costly calls of one worker, which has four threads beside that of the decodes
+RERANK_DOCUMENTS = 16  # that are encoded at a time: a tenth of a second
 
 
 class Service:
@@ -40,7 +45,8 @@ class Service:
         self._backend = backend
         self.tracing = Tracing(self.settings.traces)
         self._batcher = Batcher(backend, self.settings, self.metrics, self.tracing)
-        self._changing = asyncio.Lock()
+        self._turns = Turns(COSTLY_AT_ONCE * backend.parallel, backend.parallel, self.settings.queue)
+        self.jobs = Jobs(self._change)
         self._checker: asyncio.Task[None] | None = None
 
     @classmethod
@@ -71,6 +77,7 @@ class Service:
         with suppress(TimeoutError):
             async with asyncio.timeout(self.settings.drain_seconds):
                 await self._batcher.drain()
+        await self.jobs.drain(self.settings.drain_seconds)
         await self._batcher.close()
         await self._backend.close()
 
@@ -79,10 +86,9 @@ class Service:
         """Say why nothing can be answered at the moment; None when it can."""
         return "the server is stopping" if self.stopping else self._backend.trouble
 
-    @property
-    def full(self) -> Refusal | None:
-        """Give the refusal that the next question would get because the queue is full, or None."""
-        return self._batcher.full
+    def full(self, key: str = "") -> Refusal | None:
+        """Give the refusal that the next question of a key would get because the queue is full, or None."""
+        return self._batcher.full(key)
 
     @property
     def waiting(self) -> int:
@@ -97,6 +103,7 @@ class Service:
         tenant: str | None = None,
         explain: Page | None = None,
         timeout_ms: int | None = None,
+        key: str = "",
     ) -> Page:
         """Answer one question.
 
@@ -106,6 +113,7 @@ class Service:
             tenant: A filter that holds for everything this caller sees.
             explain: `beams` and `children` to show.
             timeout_ms: Less time than the server gives.
+            key: Who asks; keys take turns.
 
         Raises:
             Refusal: It is not answered, and why.
@@ -116,37 +124,104 @@ class Service:
         if timeout_ms is not None:
             seconds = min(seconds, timeout_ms / 1000)
         written = None if explain is None else json.dumps(explain, sort_keys=True)
-        return await self._batcher.ask(question, Kind(k, tenant, written), seconds)
+        kind = Kind(k, tenant, written)
+        ends = asyncio.get_running_loop().time() + seconds
+        if costly_filter(question.get("where")):
+            self._check_trouble()
+            async with self._costly(key, seconds, ends):
+                await self._backend.call("filter", {"where": question["where"], "tenant": tenant})
+        if explain is None:
+            return await self._batcher.ask(question, kind, seconds, key, ends)
+        async with self._costly(key, seconds, ends):  # as many steps again are written down
+            return await self._batcher.ask(question, kind, seconds, key, ends)
 
-    async def call(self, name: str, page: Page | None = None, seconds: float | None = None) -> Page:
-        """Ask the engine for `item`, `about`, `branches`, `rerank`, `describe`, `state`.
+    @asynccontextmanager
+    async def _costly(self, key: str, seconds: float, ends: float) -> AsyncIterator[None]:
+        """Take a turn, within a deadline that holds for the wait and the work."""
+        try:
+            async with asyncio.timeout_at(ends), self._turns.turn(key):
+                yield
+        except TimeoutError:
+            raise Refusal(
+                504, f"not answered within {seconds * 1000:.0f} ms; ask for less, or give it more time", "deadline", 1
+            ) from None
+
+    async def call(
+        self, name: str, page: Page | None = None, seconds: float | None = None, key: str | None = None
+    ) -> Page:
+        """Ask the engine for `item`, `about`, `branches`, `filter`, `rerank`, `describe`, `state`.
+
+        Args:
+            name: What is asked for.
+            page: Its values.
+            seconds: Deadline; None for the server's.
+            key: Who asks, for a call that costs much: keys take turns. None does not wait for a turn.
 
         Raises:
             Refusal: It does not answer, or refuses.
+
+        When the caller is cancelled, the work stops at its next step.
         """
-        if self._backend.trouble is not None:
-            raise Refusal(503, f"{self._backend.trouble}; ask again in a moment", "unavailable", 1)
+        self._check_trouble()
+        seconds = self.settings.deadline_seconds if seconds is None else seconds
+        if key is not None:
+            async with self._costly(key, seconds, asyncio.get_running_loop().time() + seconds):
+                return await self._backend.call(name, page or {})
         try:
-            async with asyncio.timeout(seconds or self.settings.deadline_seconds):
+            async with asyncio.timeout(seconds):
                 return await self._backend.call(name, page or {})
         except TimeoutError:
             raise Refusal(504, "not answered in time; ask again in a moment", "deadline", 1) from None
 
-    async def change(self, page: Page) -> Page:
+    async def rerank(self, query: str, documents: list[str], key: str) -> Page:
+        """Score texts for a query, a few at a time, so that questions of others are decoded between them.
+
+        Raises:
+            Refusal: It does not answer in time, or refuses.
+        """
+        self._check_trouble()
+        scores: list[float] = []
+        page: Page = {}
+        seconds = self.settings.deadline_seconds
+        ends = asyncio.get_running_loop().time() + seconds
+        for start in range(0, len(documents), RERANK_DOCUMENTS):
+            async with self._costly(key, seconds, ends):
+                some = {"query": query, "documents": documents[start : start + RERANK_DOCUMENTS]}
+                page = await self._backend.call("rerank", some)
+            scores += page["scores"]
+        tokens = sum(map(len, [query, *documents])) // 4
+        return page | {"scores": scores, "tokens": tokens}
+
+    def _check_trouble(self) -> None:
+        if self._backend.trouble is not None:
+            raise Refusal(503, f"{self._backend.trouble}; ask again in a moment", "unavailable", 1)
+
+    def begin(self, page: Page) -> Job:
+        """Begin a change, see `Host.change`; it is made after those before it, whether anybody waits or not.
+
+        Raises:
+            Refusal: Nothing can be changed at the moment, or too many changes wait.
+        """
+        if self.stopping:
+            raise Refusal(503, "the server is stopping; repeat in a moment", "stopping", 1)
+        self._check_trouble()
+        return self.jobs.begin(page)
+
+    async def _change(self, page: Page) -> Page:
         """Change the engine; the change is on the disk and every later answer knows it.
 
         Args:
             page: See `Host.change`.
 
         Raises:
-            Refusal: Nothing was changed, or (504, 503) it is not known whether it was.
+            Refusal: Nothing was changed, or (503) it is not known whether it was.
         """
-        async with self._changing:
-            self._batcher.change(True)
-            try:
-                found = await asyncio.shield(self.call("change", page, CALL_SECONDS))
-            finally:
-                self._batcher.change(False)
+        self._check_trouble()
+        self._batcher.change(True)
+        try:
+            found = await self._backend.call("change", page)
+        finally:
+            self._batcher.change(False)
         self.metrics.changes.labels(page["verb"]).inc()
         self.metrics.stand(found)
         _log.info(
@@ -171,5 +246,9 @@ class Service:
     async def _check(self) -> None:
         while True:
             await asyncio.sleep(self.settings.check_seconds)
-            with suppress(Refusal):
+            try:
                 await self.check()
+            except Refusal:
+                pass  # the worker is starting, or busy
+            except Exception:
+                _log.exception("the engine on disk could not be compared with its manifest")

@@ -25,6 +25,8 @@ class Limits:
         batch_hits: Hits that the questions of one request ask for together.
         filter_characters: Of a filter.
         filter_values: Values listed in a filter.
+        filter_conditions: Conditions of a filter.
+        filter_patterns: Those of them with LIKE or ILIKE, each of which reads a whole column of texts.
         title_characters: Of a title that is added.
         item_bytes: Of an item that is added, as JSON.
         items: Items of one change.
@@ -41,6 +43,8 @@ class Limits:
     batch_hits: int = 4096
     filter_characters: int = 262_144  # 10,000 ids of 24 characters
     filter_values: int = 10_000
+    filter_conditions: int = 1000
+    filter_patterns: int = 32  # some two seconds for a million items
     title_characters: int = 1024
     item_bytes: int = 65_536
     items: int = 10_000
@@ -66,11 +70,14 @@ class ServeSettings:
         drain_seconds: How long a server that is told to stop works on what it has accepted.
         rate_per_second: Requests that each key may make on average; 0 for no limit. A key's own rate goes before it.
         burst: Requests that a key may make at once, as a multiple of its rate.
+        change_wait_seconds: How long a change is waited for before it is answered 202 and goes on by itself.
         slow_seconds: A client that sends its headers or its body slower than this, in all, is cut off with 408.
         log_queries: Write the words of queries to the log; otherwise only their length and a hash.
         check_seconds: How often the engine on disk is compared with its manifest (names and sizes); 0 for never.
         beam_width: Beams of a decode; None leaves what the engine was saved with.
         traces: Write spans by OpenTelemetry.
+        origins: Web pages of other servers that may ask, such as ``https://shop.example``; ``*`` for all, with keys.
+        hosts: Names by which a server without keys may be asked on loopback, beside localhost and 127.0.0.1.
         name: What the page calls the engine.
         limits: How large requests may be.
     """
@@ -83,18 +90,21 @@ class ServeSettings:
     drain_seconds: float = 10.0
     rate_per_second: float = 0.0
     burst: float = 2.0
+    change_wait_seconds: float = 30.0  # below the 60 s after which proxies usually give up
     slow_seconds: float = 10.0
     log_queries: bool = False
     check_seconds: float = 10.0
     beam_width: int | None = None
     traces: bool = False
+    origins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
     name: str = ""
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         _at_least(self, 1, ["queue", "change_queue", "connections", "batch", "burst"])
         _at_least(self, 0.001, ["deadline_seconds", "slow_seconds"])
-        _at_least(self, 0, ["drain_seconds", "rate_per_second", "check_seconds"])
+        _at_least(self, 0, ["drain_seconds", "rate_per_second", "check_seconds", "change_wait_seconds"])
 
 
 def _at_least(settings: object, least: float, names: list[str]) -> None:

@@ -36,6 +36,7 @@ class Threads:
         self._host = host
         self._decoding = ThreadPoolExecutor(1, "genrail decode")
         self._changing = ThreadPoolExecutor(1, "genrail change")
+        self._asking = ThreadPoolExecutor(4, "genrail ask")
 
     async def start(self) -> None:
         """Load what is lazy."""
@@ -57,26 +58,45 @@ class Threads:
             raise Refusal(499, "the client has left", "left") from None
 
     async def call(self, name: str, page: Page) -> Page:
-        """Ask the host for something else."""
+        """Ask the host for something else; if the caller is cancelled, the work on it stops where it can."""
         self._host.settle()
+        left = Event()
+
+        def before_step() -> None:
+            if left.is_set():
+                raise Left("nobody waits for this answer")
+
         calls: dict[str, Callable[[], Any]] = {
             "change": lambda: self._host.change(page),
             "item": lambda: self._host.item(page),
             "about": lambda: self._host.about(page),
             "branches": lambda: self._host.branches(page),
+            "filter": lambda: self._host.prepare(page, before_step),
             "rerank": lambda: self._host.rerank(page),
             "describe": self._host.describe,
             "state": self._host.state,
+            "progress": lambda: self._host.progress,
             "check_disk": lambda: {"disk": self._host.check_disk()},
         }
+
+        def call() -> Any:
+            before_step()
+            return calls[name]()
+
         # The text encoder is used by one thread at a time; a change waits for the device and for nobody else.
         pools = {"change": self._changing, "rerank": self._decoding}
-        found: Page = await self._in(pools.get(name), calls[name])
-        return found
+        try:
+            found: Page = await self._in(pools.get(name, self._asking), calls[name] if name == "change" else call)
+            return found
+        except Left:
+            raise Refusal(499, "the client has left", "left") from None
+        finally:
+            left.set()
 
     async def close(self) -> None:
         """Let the threads end."""
         self._decoding.shutdown(wait=False, cancel_futures=True)
+        self._asking.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._changing.shutdown)
 
     @staticmethod
@@ -85,5 +105,5 @@ class Threads:
             return await asyncio.get_running_loop().run_in_executor(pool, call, *values)
         except Left:
             raise
-        except GenrailError as error:
+        except (GenrailError, OSError) as error:
             raise refusal_of(error_of(error)) from error

@@ -18,8 +18,7 @@ from socket import socket
 from threading import Thread
 from typing import Any
 
-from genrail.errors import GenrailError
-from genrail.serving.frames import Line
+from genrail.serving.frames import Line, pack
 from genrail.serving.host import Host, error_of
 from genrail.serving.logs import log_to
 from genrail.serving.threads import Left
@@ -40,7 +39,7 @@ class Worker:
         self._decodes: SimpleQueue[Page] = SimpleQueue()
         self._left: set[int] = set()
         self._changing = ThreadPoolExecutor(1, "change")
-        self._asking = ThreadPoolExecutor(2, "ask")
+        self._asking = ThreadPoolExecutor(4, "ask")
 
     def run(self) -> None:
         """Work until the server closes the line."""
@@ -48,47 +47,73 @@ class Worker:
         while True:
             page = self._decodes.get()
             number: int = page["id"]
-
-            def before_step(number: int = number) -> None:
-                if number in self._left:
-                    raise Left("nobody waits for this answer")
-
             if page["name"] == "rerank":  # uses the text encoder, as decodes do
-                self._reply(number, partial(self._host.rerank, page["page"]))
+                self._reply(number, self._unless_left(number, partial(self._host.rerank, page["page"])))
             else:
-                self._reply(number, partial(self._host.answer, page["page"], before_step))
+                self._reply(number, partial(self._host.answer, page["page"], self._before_step(number)))
             self._left.discard(number)
 
+    def _before_step(self, number: int) -> Callable[[], None]:
+        def before_step() -> None:
+            if number in self._left:
+                raise Left("nobody waits for this answer")
+
+        return before_step
+
+    def _unless_left(self, number: int, call: Callable[[], Page]) -> Callable[[], Page]:
+        def checked() -> Page:
+            self._before_step(number)()
+            return call()
+
+        return checked
+
     def _reply(self, number: int, call: Callable[[], Page]) -> None:
+        """Answer one call; whatever goes wrong in it is told, and only a line that is gone ends this process."""
+        answer: Page
         try:
-            self._line.send({"id": number, "page": call()})
+            answer = {"id": number, "page": call()}
+            data = pack(answer)
+        except Left:
+            data = pack({"id": number, "left": True})
+        except Exception as error:
+            data = pack({"id": number, "error": error_of(error)})
+        self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._line.write(data)
         except OSError:
             os._exit(0)  # the server is gone
-        except Left:
-            self._line.send({"id": number, "left": True})
-        except GenrailError as error:
-            self._line.send({"id": number, "error": error_of(error)})
-        except Exception as error:
-            self._line.send({"id": number, "error": {"kind": type(error).__name__, "message": str(error)}})
+
+    def _finish(self, number: int, call: Callable[[], Page]) -> None:
+        self._reply(number, call)
+        self._left.discard(number)
 
     def _read(self) -> None:
-        calls: dict[str, tuple[ThreadPoolExecutor, Callable[[Page], Page]]] = {
-            "change": (self._changing, self._host.change),
-            "item": (self._asking, self._host.item),
-            "about": (self._asking, self._host.about),
-            "branches": (self._asking, self._host.branches),
-            "describe": (self._asking, lambda _: self._host.describe()),
-            "state": (self._asking, lambda _: self._host.state()),
-            "check_disk": (self._asking, lambda _: {"disk": self._host.check_disk()}),
+        host = self._host
+        calls: dict[str, Callable[[Page, int], Page]] = {
+            "item": lambda page, _: host.item(page),
+            "about": lambda page, _: host.about(page),
+            "branches": lambda page, _: host.branches(page),
+            "filter": lambda page, number: host.prepare(page, self._before_step(number)),
+            "describe": lambda _, __: host.describe(),
+            "state": lambda _, __: host.state(),
+            "progress": lambda _, __: host.progress,
+            "check_disk": lambda _, __: {"disk": host.check_disk()},
         }
         while (frame := self._line.receive()) is not None:
             name, number = frame["name"], frame["id"]
-            if name == "left":
+            if name == "beat":  # answered here: whoever hears it knows that this process is not stuck as a whole
+                self._send(pack({"id": number, "beat": True}))
+            elif name == "left":
                 self._left.add(number)
+            elif name == "change":
+                host.settle()
+                self._changing.submit(self._reply, number, partial(host.change, frame["page"]))
             elif name in calls:
-                self._host.settle()
-                pool, call = calls[name]
-                pool.submit(self._reply, number, partial(call, frame["page"]))
+                host.settle()
+                call = self._unless_left(number, partial(calls[name], frame["page"], number))
+                self._asking.submit(self._finish, number, call)
             else:
                 self._decodes.put(frame)
         os._exit(0)

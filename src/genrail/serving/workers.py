@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-import socket
-import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from genrail.errors import DamagedError, GenrailError, StorageError
+from genrail.errors import GenrailError, StorageError
 from genrail.serving.batching import Batch
-from genrail.serving.errors import Refusal, refusal_of
-from genrail.serving.frames import pack, read_frame
+from genrail.serving.errors import Refusal
+from genrail.serving.worker_process import WorkerProcess
 
 __all__ = ["Workers"]
 
 Page = dict[str, Any]
 _log = logging.getLogger("genrail.serving")
 GIVE_UP_AFTER = 5  # deaths in a row before a worker got ready
+GIVE_UP_LACKING = 12  # starts in a row for which the machine lacked files, memory or processes: half a minute
 FIRST_PAUSE = 0.1  # seconds before the second start; doubles with each further one
+LONGEST_PAUSE = 5.0
 IN_FLIGHT = 2  # batches of a worker: one is decoded, one may lie ready
 SETTLED_SECONDS = 30.0  # a worker that lived so long has recovered, and its deaths are counted anew
 
@@ -55,11 +53,13 @@ class Workers:
         self.given_up: str | None = None
         self.when_given_up = when_given_up
         self.when_died = when_died
-        self._idle: asyncio.Queue[_Worker] = asyncio.Queue()
+        self._idle: asyncio.Queue[WorkerProcess] = asyncio.Queue()
         self._changing = asyncio.Lock()
         self._closing = False
         words = ["--folder", str(folder), "--threads", str(threads or 1), "--beam-width", str(beam_width or 0)]
-        self._workers = [_Worker([*words, *(["--follower"] if number else [])]) for number in range(count)]
+        self._workers = [
+            WorkerProcess([*words, *(["--follower"] if number else [])], self._heard_again) for number in range(count)
+        ]
         self._keepers: list[asyncio.Task[None]] = []
 
     @property
@@ -72,7 +72,10 @@ class Workers:
         """Say why nothing can be answered at the moment; None when it can."""
         if self.given_up is not None:
             return self.given_up
-        return None if any(worker.ready for worker in self._workers) else "the model is being started"
+        if any(worker.answers for worker in self._workers):
+            return None
+        silent = any(worker.ready for worker in self._workers)
+        return "the process that holds the model does not answer" if silent else "the model is being started"
 
     async def start(self) -> None:
         """Start all workers; returns when each is ready.
@@ -84,6 +87,8 @@ class Workers:
         self._keepers = [
             asyncio.create_task(self._keep(worker, ready)) for worker, ready in zip(self._workers, first, strict=True)
         ]
+        for keeper in self._keepers:
+            keeper.add_done_callback(self._kept)
         try:
             await asyncio.gather(*first)
         except BaseException:
@@ -95,47 +100,58 @@ class Workers:
         worker = await self._idle_worker()
         try:
             number = worker.number()
-            batch.when_left(lambda: worker.tell({"name": "left", "id": number}))
+            batch.when_left(lambda: worker.leave(number))
             return await worker.ask(number, "answer", batch.page)
         finally:
             if worker.ready:
                 self._idle.put_nowait(worker)
 
-    async def _idle_worker(self) -> _Worker:
+    async def _idle_worker(self) -> WorkerProcess:
         while True:
             if self.trouble is not None:
                 raise Refusal(503, f"{self.trouble}; ask again in a moment", "unavailable", 1)
             worker = await self._idle.get()
-            if worker.ready:
+            if worker.answers:
                 return worker
+            if worker.ready:
+                worker.aside += 1  # it does not answer; what was taken comes back with its next beat
+
+    def _heard_again(self, worker: WorkerProcess) -> None:
+        aside, worker.aside = worker.aside, 0
+        for _ in range(aside):
+            self._idle.put_nowait(worker)
 
     async def call(self, name: str, page: Page) -> Page:
         """Ask a worker for something else; changes go to the first worker, and then to all."""
         if name == "change":
             async with self._changing:
                 return await self._change(page)
-        ready = [worker for worker in self._workers if worker.ready]
+        ready = [worker for worker in self._workers if worker.answers]
         if not ready:
             raise Refusal(503, f"{self.trouble}; ask again in a moment", "unavailable", 1)
         if name == "state":
             states = await asyncio.gather(*(worker.call("state", {}) for worker in ready))
             sums = {key: sum(state[key] for state in states) for key in ("gate_checked", "gate_violations")}
             return states[0] | sums
-        return await ready[0].call(name, page)
+        if name == "filter":  # whichever decodes the question then finds it evaluated
+            return (await asyncio.gather(*(worker.call(name, page) for worker in ready)))[0]
+        if name == "progress":
+            return await self._workers[0].call(name, page)
+        return await min(ready, key=lambda worker: worker.load).call(name, page)
 
     async def _change(self, page: Page) -> Page:
         first, *others = self._workers
-        if not first.ready:
+        if not first.answers:
             raise Refusal(503, "the worker that makes changes is starting; ask again in a moment", "unavailable", 1)
         try:
             return await first.call("change", page)
         finally:
             await self._follow([worker for worker in others if worker.ready])
 
-    async def _follow(self, workers: list[_Worker]) -> None:
+    async def _follow(self, workers: list[WorkerProcess]) -> None:
         """Let workers take over what is logged; one that cannot is ended, and reads it when it starts again."""
 
-        async def follow(worker: _Worker) -> None:
+        async def follow(worker: WorkerProcess) -> None:
             try:
                 async with asyncio.timeout(30):
                     await worker.call("change", {"verb": "reload"})
@@ -145,10 +161,10 @@ class Workers:
 
         await asyncio.gather(*map(follow, workers))
 
-    async def _keep(self, worker: _Worker, first: asyncio.Future[None]) -> None:
-        """Start a worker, and start it anew each time it dies."""
+    async def _keep(self, worker: WorkerProcess, first: asyncio.Future[None]) -> None:
+        """Start a worker, and start it anew each time it dies; no failure of a start ends this, but too many do."""
         loop = asyncio.get_running_loop()
-        failures = 0
+        failures, most = 0, GIVE_UP_AFTER
         while not self._closing:
             began = loop.time()
             try:
@@ -158,23 +174,34 @@ class Workers:
                     first.set_result(None)
                 code = await worker.end()
                 failures = 0 if loop.time() - began > SETTLED_SECONDS else failures + 1
-                why = f"exit code {code}"
-            except GenrailError as error:
-                failures, why = failures + 1, str(error)
+                why, most = f"exit code {code}", GIVE_UP_AFTER
+            except Exception as error:
+                await worker.drop()
+                failures, why = failures + 1, str(error) or type(error).__name__
+                most = GIVE_UP_AFTER if isinstance(error, GenrailError) else GIVE_UP_LACKING
                 if not first.done():  # it never worked: that is for the one who starts the server
-                    first.set_exception(error)
+                    first.set_exception(_not_started(error))
                     return
             if self._closing:
                 return
             self.when_died()
             _log.error("a worker died", extra={"page": {"pid": worker.pid, "why": why, "in_a_row": failures}})
-            if failures >= GIVE_UP_AFTER:
-                self.given_up = f"the model could not be kept alive, {failures} starts failed ({why})"
-                self.when_given_up()
+            if failures >= most:
+                self._give_up(f"the model could not be kept alive, {failures} starts failed ({why})")
                 return
-            await asyncio.sleep(FIRST_PAUSE * 2 ** (failures - 1) if failures else 0)
+            await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 1)) if failures else 0)
 
-    async def _join(self, worker: _Worker) -> None:
+    def _give_up(self, why: str) -> None:
+        self.given_up = why
+        self.when_given_up()
+
+    def _kept(self, keeper: asyncio.Task[None]) -> None:
+        """End the server rather than let it live without anybody who starts its workers."""
+        if not keeper.cancelled() and (error := keeper.exception()) is not None and self.given_up is None:
+            _log.error("the keeper of a worker failed", exc_info=error)
+            self._give_up(f"the model could not be kept alive ({type(error).__name__})")
+
+    async def _join(self, worker: WorkerProcess) -> None:
         """Let a new worker catch up with changes made while it opened the engine, and then give it work."""
         async with self._changing:
             worker.ready = True
@@ -195,129 +222,7 @@ class Workers:
         await asyncio.gather(*(worker.gone() for worker in self._workers))
 
 
-class _Worker:
-    """Hold one process and what was asked of it."""
-
-    def __init__(self, words: list[str]) -> None:
-        self.ready = False
-        self.pid = 0
-        self._words = words
-        self._numbers = itertools.count(1)
-        self._asked: dict[int, asyncio.Future[Page]] = {}
-        self._process: asyncio.subprocess.Process | None = None
-        self._writer: asyncio.StreamWriter | None = None
-        self._reading: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Start the process and wait until its engine answers.
-
-        Raises:
-            GenrailError: It cannot be opened, or the process died.
-        """
-        mine, its = socket.socketpair()
-        words = ["-m", "genrail.serving.worker", "--socket", str(its.fileno()), *self._words]
-        # A session of its own: Ctrl-C reaches the server, which then ends its workers after their last answer.
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, *words, pass_fds=[its.fileno()], start_new_session=True
-        )
-        its.close()
-        self.pid = self._process.pid
-        reader, self._writer = await asyncio.open_connection(sock=mine)
-        try:
-            hello = await read_frame(reader)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            code = await self._process.wait()
-            raise StorageError(f"the process that holds the model ended with code {code} while it started") from None
-        if "failed" in hello:
-            await self._process.wait()
-            raise _as_error(hello["failed"])
-        self._reading = asyncio.create_task(self._read(reader))
-
-    async def _read(self, reader: asyncio.StreamReader) -> None:
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                frame = await read_frame(reader)
-                place = self._asked.pop(frame["id"], None)
-                if place is None or place.done():
-                    continue
-                if "page" in frame:
-                    place.set_result(frame["page"])
-                elif "left" in frame:
-                    place.set_exception(Refusal(499, "the client has left", "left"))
-                else:
-                    place.set_exception(refusal_of(frame["error"]))
-        self._lose()
-
-    def _lose(self) -> None:
-        self.ready = False
-        asked, self._asked = self._asked, {}
-        for place in asked.values():
-            if not place.done():
-                place.set_exception(
-                    Refusal(503, "the process that holds the model died; ask again in a moment", "died", 1)
-                )
-
-    def number(self) -> int:
-        """Give the number of the next question."""
-        return next(self._numbers)
-
-    def tell(self, frame: Page) -> None:
-        """Send a frame that needs no answer."""
-        if self._writer is not None and not self._writer.is_closing():
-            with suppress(OSError, RuntimeError):  # it has just died; whoever waits hears it from `_read`
-                self._writer.write(pack(frame))
-
-    async def ask(self, number: int, name: str, page: Page) -> Page:
-        """Send a question and wait for its answer."""
-        place: asyncio.Future[Page] = asyncio.get_running_loop().create_future()
-        self._asked[number] = place
-        self.tell({"id": number, "name": name, "page": page})
-        if not self.ready:
-            self._lose()
-        return await place
-
-    async def call(self, name: str, page: Page) -> Page:
-        """Ask with a number of its own."""
-        return await self.ask(self.number(), name, page)
-
-    async def end(self) -> int:
-        """Wait until the process has ended."""
-        assert self._process is not None and self._reading is not None
-        await self._reading
-        self._close_line()
-        return await self._process.wait()
-
-    def kill(self) -> None:
-        """End the process at once."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
-
-    def _close_line(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-    def close(self) -> None:
-        """Close the line, at which the process ends by itself."""
-        self.ready = False
-        self._close_line()
-
-    async def gone(self) -> None:
-        """Make sure that the process has ended."""
-        if self._process is None:
-            return
-        try:
-            async with asyncio.timeout(5):
-                await self._process.wait()
-        except TimeoutError:
-            self.kill()
-            await self._process.wait()
-
-
-def _as_error(error: dict[str, str]) -> GenrailError:
-    """Make an error of the same kind as the one in the worker, as far as its kind matters."""
-    import genrail.errors
-
-    kind = getattr(genrail.errors, error["kind"], None)
-    if isinstance(kind, type) and issubclass(kind, GenrailError) and kind is not genrail.errors.MissingPackageError:
-        return kind(error["message"])
-    return DamagedError(f"the engine cannot be opened: {error['message']} ({error['kind']})")
+def _not_started(error: Exception) -> GenrailError:
+    if isinstance(error, GenrailError):
+        return error
+    return StorageError(f"the process that holds the model cannot be started ({error}); free what it lacks and repeat")

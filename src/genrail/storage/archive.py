@@ -11,9 +11,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import copyfileobj
+from typing import IO, cast
 
 from genrail.errors import DamagedError, FormatError, StorageError
-from genrail.storage.files import DISK, Files, naming
+from genrail.storage.files import DISK, Files, naming, open_new
 from genrail.storage.folder import Draft, open_version, publish_draft
 from genrail.storage.journal import fresh_journal, read_journal, read_payloads
 from genrail.storage.lock import hold
@@ -24,7 +25,14 @@ __all__ = ["restore", "snapshot"]
 JOURNAL = "journal"
 INSIDE = "files/"
 CHUNK = 2**20
-LARGEST_PAGE = 2**30  # manifest and journal are read into memory; a hostile archive may declare anything
+PIECE = 2**16
+# What the tar reader raises at headers that make no sense.
+NOT_READABLE = (tarfile.TarError, ValueError, IndexError, OverflowError, RecursionError)
+# Manifest, journal and tar's own headers are read into memory, and a hostile archive may declare anything.
+LARGEST_HEADER = 2**20  # of tar: long names and times, a few kilobytes of ours
+LARGEST_MANIFEST = 16 * 2**20  # 100,000 files
+LARGEST_JOURNAL = 2**30
+MOST_PACKED = 32  # times the archive's size that a journal may unpack to; JSON packs to a tenth or so
 
 
 def snapshot(folder: str | Path, archive: str | Path, *, files: Files = DISK) -> Version:
@@ -73,7 +81,7 @@ def _pack(version: Version, path: Path, files: Files) -> None:
         JOURNAL: fresh_journal(version.number, version.manifest_sha256, payloads),
     }
     with (
-        path.open("wb") as raw,
+        open_new(path) as raw,
         gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
     ):
@@ -130,21 +138,47 @@ def _reading(archive: Path) -> Iterator[tuple[tarfile.TarFile, gzip.GzipFile]]:
     if not archive.is_file():
         raise FormatError(f"{archive} is no file; give an archive that genrail made")
     try:
-        with gzip.open(archive, "rb") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+        with (
+            gzip.open(archive, "rb") as stream,
+            tarfile.open(fileobj=cast(IO[bytes], _Bounded(stream, archive)), mode="r:") as tar,
+        ):
             yield tar, stream
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except (*NOT_READABLE, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DamagedError(
             f"{archive} is truncated, altered or no snapshot ({error}); make or copy it again"
         ) from error
 
 
+class _Bounded:
+    """Let tar read headers in bounded pieces: it would read one of any declared size at once."""
+
+    def __init__(self, stream: gzip.GzipFile, archive: Path) -> None:
+        self._stream = stream
+        self._archive = archive
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """Read that many bytes.
+
+        Raises:
+            FormatError: More than any header of ours.
+        """
+        if not 0 <= size <= LARGEST_HEADER:
+            raise FormatError(f"{self._archive} is no genrail snapshot (it declares a header of {size} bytes)")
+        return self._stream.read(size)
+
+
 def _read_pages(tar: tarfile.TarFile, archive: Path, folder: Path) -> Packed:
     pages = []
-    for name in (MANIFEST, JOURNAL):
+    journal = min(LARGEST_JOURNAL, max(LARGEST_HEADER, MOST_PACKED * archive.stat().st_size))
+    for name, most in ((MANIFEST, LARGEST_MANIFEST), (JOURNAL, journal)):
         member = tar.next()
-        if member is None or member.name != name or not _plain(member) or member.size > LARGEST_PAGE:
+        if member is None or member.name != name or not _plain(member):
             raise FormatError(f"{archive} is no genrail snapshot ({name} is not where it should be)")
-        pages.append(_content(tar, member).read())
+        if not 0 <= member.size <= most:
+            raise FormatError(f"{archive} is no genrail snapshot ({name} declares {member.size} bytes, {most} at most)")
+        content = _content(tar, member)
+        pages.append(b"".join(iter(lambda content=content: content.read(PIECE), b"")))  # type: ignore[misc]
     version = parse_version(pages[0], archive)
     found = read_payloads(pages[1], archive / JOURNAL, version)
     if found.torn_bytes:
@@ -175,7 +209,7 @@ def _unpack(tar: tarfile.TarFile, stream: gzip.GzipFile, version: Version, build
         target = building / name
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as file:
-            copyfileobj(_content(tar, member), file)
+            copyfileobj(_content(tar, member), file, PIECE)
     # The checksum of the whole archive stands at its end; without it a shortened journal could pass.
     while stream.read(CHUNK):
         pass

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from genrail.errors import DamagedError, FormatError, SettingsError, StorageError
+from genrail.errors import DamagedError, DiskError, FormatError, SettingsError, StorageError
 from genrail.storage.current import (
     CURRENT,
     NEXT,
@@ -54,7 +54,7 @@ def check_target(folder: str | Path) -> None:
         raise FormatError(f"{folder} is a file; give a new folder, or one that genrail saved")
     place = nearest_existing(folder)
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise StorageError(f"{place} cannot be written to; give another place, or the right to write there")
+        raise DiskError(f"{place} cannot be written to; give another place, or the right to write there")
     if not folder.exists() or try_current(folder) is not None:
         return
     foreign = _foreign_names(folder)
@@ -172,7 +172,7 @@ def _require_space(folder: Path, needs_bytes: int | None, files: Files) -> None:
     place = nearest_existing(folder)
     free = files.free_bytes(place)
     if free < MARGIN * needs_bytes:
-        raise StorageError(
+        raise DiskError(
             f"the disk of {place} is too full: saving {folder} needs {int(MARGIN * needs_bytes) // MEBIBYTE} MiB, "
             f"it has {free // MEBIBYTE} MiB; make room or give another place"
         )

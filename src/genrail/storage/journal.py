@@ -173,8 +173,12 @@ def read_payloads(data: bytes, path: Path, version: Version) -> Scan:
     found = scan(data, path)
     if not found.payloads:
         raise _damaged(path, 0)
-    header = json.loads(found.payloads[0])
-    if header.get("format_version", 0) > FORMAT_VERSION:
+    try:
+        header = json.loads(found.payloads[0])
+        newer = header.get("format_version", 0) > FORMAT_VERSION
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise _damaged(path, 0) from None
+    if newer:
         raise FormatError(
             f"{path} has format version {header['format_version']}, newer than this genrail reads: {UPGRADE}"
         )

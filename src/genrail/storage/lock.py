@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from genrail.errors import LockedError
-from genrail.storage.files import naming
+from genrail.storage.files import naming, open_new
 
 __all__ = ["hold"]
 
@@ -55,8 +55,8 @@ def hold(folder: Path, name: str, wait_seconds: float = 0.0) -> Iterator[None]:
 def _sign(path: Path) -> None:
     """Note who holds the lock; a courtesy to others, so a failure to write it is no failure."""
     owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
-    with suppress(OSError):
-        path.write_text(json.dumps(owner), encoding="utf-8")
+    with suppress(OSError), open_new(path) as file:
+        file.write(json.dumps(owner).encode())
 
 
 def _holder(path: Path) -> str:

@@ -76,12 +76,18 @@ export async function whyDialog(dialog, hit, past) {
     dialog,
     make("h2", { id: "why-title", dir: "auto" }, `Why ${hit.title}`),
     make("p", {}, `${rank}${chance}`),
+    mine?.found_by ? make("p", {}, `Found by ${foundBy(mine.found_by)}.`) : null,
+    mine?.matched?.length ? make("p", {}, "Words that match: ", make("strong", { dir: "auto" }, mine.matched.join(", "))) : null,
     item.identifier === null ? null : make("p", {}, "Identifier: ", make("code", {}, codes(item.identifier))),
     make("p", { class: "small" }, `How the decoder tells it: ${item.story}.`),
     pathTable(item, trace),
     make("p", {}, close),
   );
   close.focus();
+}
+
+function foundBy(lanes) {
+  return Object.entries(lanes).map(([name, found]) => `${name} (place ${found.rank})`).join(", ");
 }
 
 function pathTable(item, trace) {

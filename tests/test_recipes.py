@@ -1,0 +1,96 @@
+"""The recipes run to the end on any folder: with texts, with a title alone, and with ids alone."""
+
+import csv
+import gzip
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+ITEMS, USERS, COLOURS = 40, 40, ("red", "blue", "green")
+TEXTS = {
+    "texts": lambda item: {"name": f"{COLOURS[item % 3]} thing {item // 2}", "maker": f"maker {item % 4}"},
+    "a title": lambda item: {"title": f"{COLOURS[item % 3]} thing {item // 2}"},
+    "a lone text": lambda item: {"words on it": f"this {COLOURS[item % 3]} thing is number {item}"},
+    "ids": lambda item: {},
+}
+
+
+def write(path, rows):
+    opened = gzip.open(path, "wt", newline="") if path.suffix == ".gz" else path.open("w", newline="")
+    with opened as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def folder_of(path, texts):
+    """Write a small set with what real ones have: an item nobody took, twins, users of one event."""
+    path.mkdir()
+    write(path / "items.csv", [{"item_id": f"id-{item}", **TEXTS[texts](item)} for item in range(ITEMS)])
+    random = np.random.default_rng(0)
+    starts = random.integers(0, ITEMS - 1, USERS).tolist()
+    sequences = [
+        {"user_id": f"u{user}", "item_ids": " ".join(f"id-{(start + step) % (ITEMS - 1)}" for step in range(6))}
+        for user, start in enumerate(starts)
+    ]
+    sequences.append({"user_id": "lonely", "item_ids": "id-3"})
+    write(path / "sequences.csv.gz", sequences)
+    return path
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a recipe's `main` in this process; give what it printed."""
+    monkeypatch.syspath_prepend(str(RECIPES))
+
+    def call(name, *words):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, words)])
+        __import__(name).main()
+        return capsys.readouterr().out
+
+    return call
+
+
+@pytest.mark.parametrize("texts", TEXTS)
+def test_methods_on_any_folder(run, tmp_path, texts):
+    folder, figures = folder_of(tmp_path / "set", texts), tmp_path / "figures.json"
+    run("methods", folder, "--methods", "cooccurrence", "item-knn", "bm25", "popularity", "--json", figures,
+        "--reports", tmp_path / "reports")  # fmt: skip
+    (found,) = json.loads(figures.read_text())["runs"]
+    metrics = {name: one["metrics"]["R@10"] for name, one in found["histories, seen items excluded"]["methods"].items()}
+    assert metrics["Co-occurrence"] > 0.8  # the next item always follows the last one
+    assert metrics["Popularity"] < metrics["Co-occurrence"]
+    assert len(list((tmp_path / "reports").glob("*.html"))) == 2
+
+
+def test_methods_compares_words_too_and_tells_what_it_leaves_out(run, tmp_path):
+    folder = folder_of(tmp_path / "set", "a title")
+    (folder / "sequences.csv.gz").unlink()
+    write(folder / "queries.csv", [{"query_id": f"q{item}", "query": f"thing {item}"} for item in range(10)])
+    qrels = [{"query_id": f"q{item}", "item_id": f"id-{2 * item}", "relevance": 1} for item in range(10)]
+    write(folder / "qrels.csv", qrels)
+    printed = run("methods", folder, "--methods", "bm25", "tfidf", "sasrec")
+    assert "sasrec is left out" in printed and "\nBM25 " in printed and "\nTF-IDF " in printed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("texts", TEXTS)
+@pytest.mark.parametrize("recipe", ["default_engine", "new_items", "identifiers"])
+def test_recipes_that_train_on_any_folder(run, tmp_path, recipe, texts):
+    figures = tmp_path / "figures.json"
+    few = ["--identifiers", "kmeans", "lsh"] if recipe == "identifiers" else []
+    folder = folder_of(tmp_path / "set", texts)
+    run(recipe, folder, "--users", 20, "--epochs", 1, "--json", figures, *few)
+    assert "machine" in json.loads(figures.read_text())
+
+
+def test_a_folder_without_items_or_tested_users_is_one_sentence(run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit, match="holds no items"):
+        run("methods", tmp_path / "empty")
