@@ -1,4 +1,4 @@
-"""What `examples/extending` shows holds: kinds from outside are built, saved, served, grown, fused and compared."""
+"""What `examples/extending` shows holds: what comes from outside is built, saved, served, grown, fused, compared."""
 
 import importlib.util
 from pathlib import Path
@@ -26,6 +26,16 @@ def example(name):
 @pytest.fixture(scope="module")
 def newest():
     return example("finder")
+
+
+@pytest.fixture(scope="module")
+def winners():
+    return example("quantizer")
+
+
+@pytest.fixture(scope="module")
+def trigrams():
+    return example("language_model")
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +102,36 @@ def test_a_name_that_is_taken_or_unknown_is_refused(newest):
         genrail.Engine.build(shop(3), "no-such-kind")
     with pytest.raises(SettingsError, match="has no setting"):
         genrail.Engine.build(shop(3), "newest", depth=3)
+
+
+def test_a_quantizer_from_outside_makes_the_identifiers_of_any_finder_that_has_some(winners, tmp_path):
+    from genrail.identifiers.quantizer import quantizers
+
+    assert "winners" in quantizers()
+    own = genrail.Engine.build(shop(16), "native", identifiers="winners", encoder="hashing", epochs=1)
+    assert type(own.edition.finder.spelling.identifiers.quantizer).__name__ == "Winners"
+    own.add([NEW])
+    own.save(tmp_path / "e")
+    again = genrail.load(tmp_path / "e")
+    assert again.search("purple boot", k=17).item_ids == own.search("purple boot", k=17).item_ids
+    assert len(own.search("boot", k=20)) == 17
+    with pytest.raises(SettingsError, match="winners"):
+        genrail.Engine.build(shop(16), "native", identifiers="no-such-quantizer", encoder="hashing")
+
+
+def test_a_language_model_and_its_training_from_outside(trigrams, tmp_path):
+    own = genrail.Engine.build(shop(12), "trigrams", strength=50.0)
+    assert own.search(shop(12).titles[7], k=1).item_ids == ["s7"]
+    assert sorted(own.search("boot", k=12, where="price < 13").item_ids) == ["s0", "s1", "s2"]
+    own.train(queries={"q": "red boot"}, qrels={"q": {"s0": 1}})
+    own.add([NEW])
+    own.remove(["s3"])
+    assert own.search("purple boot", k=1).item_ids == ["new"]
+    own.save(tmp_path / "e")
+    again = genrail.load(tmp_path / "e")
+    everything = again.search("red boot", k=30, explain=True)
+    assert everything.item_ids == own.search("red boot", k=30).item_ids
+    assert sorted(everything.item_ids) == sorted({"new", *(f"s{n}" for n in range(12) if n != 3)})
+    assert everything.trace.spell(everything[0].explanation["identifier"]) == everything[0].title
+    page = Host(again).answer({"questions": [{"text": "purple boot"}], "k": 1, "tenant": None})
+    assert [hit["id"] for hit in page["answers"][0]["hits"]] == ["new"]

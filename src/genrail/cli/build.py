@@ -51,12 +51,14 @@ def build(
         str | None, typer.Option("--lanes", help="Finders that are fused, separated by commas, such as bm25,dense.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="A Hugging Face language model or folder that writes titles.")
+        str | None,
+        typer.Option("--model", help="A Hugging Face language model or folder: writes titles, or --recipe codes."),
     ] = None,
     queries: Annotated[Path | None, typer.Option("--queries", help="Judged queries to learn from.")] = None,
     qrels: Annotated[Path | None, typer.Option("--qrels", help="Which items are right for which query.")] = None,
     identifiers: Annotated[
-        str | None, typer.Option("--identifiers", help="How Semantic IDs are made: kmeans, rqvae, pq or lsh.")
+        str | None,
+        typer.Option("--identifiers", help="How Semantic IDs are made: kmeans, rqvae, pq, lsh or attributes."),
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A further setting of the recipe: --set name=value, repeatable.")

@@ -14,7 +14,7 @@ from genrail.errors import CatalogError, QueryError, SettingsError
 from genrail.finding import Data, Edition, FindOptions, Gate, Progress, Recipe, Report, Trace, answer_each, raised
 from genrail.finding.answering import checked
 from genrail.finding.finder import unknown
-from genrail.finding.registry import recipe_named
+from genrail.finding.registry import kinds, recipe_named, recipe_type
 from genrail.types import NewItems, Query, Ranking
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ class Engine(LiveEdition):
             interactions: Who took what, in order.
             queries: Query id to words, judged by `qrels`.
             qrels: Query id to item id to grade; items with a grade above 0 are right.
-            model: The name or folder of a language model, or a loaded one: short for ``recipe="titles"``.
+            model: The name or folder of a language model, or a loaded one, which writes titles; with
+                ``recipe="codes"`` it learns to write Semantic IDs.
             encoder: Text encoder, for recipes that read texts: None for all-MiniLM-L6-v2, a name or folder of any
                 sentence-transformers model, "hashing" for the tiny one without weights, or an object with `encode`.
             hold_out: Keep each user's last event out of training, so that `genrail evaluate` is honest.
@@ -318,9 +319,13 @@ def _recipe(recipe: Recipe | str | None, model: Any, settings: Mapping[str, Any]
         SettingsError: No such recipe or setting.
     """
     if model is not None:
-        if recipe not in (None, "titles"):
-            raise SettingsError(f"a language model writes titles; with recipe={recipe!r} leave model out")
-        return recipe_named("titles", {"model": model, **settings})
+        chosen = "titles" if recipe is None else recipe
+        taking = isinstance(chosen, str) and chosen in kinds() and recipe_type(chosen).takes_language_model
+        if not isinstance(chosen, str) or not taking:
+            raise SettingsError(
+                f"a language model writes titles or codes (recipe='titles' or 'codes'); with {chosen!r} leave model out"
+            )
+        return recipe_named(chosen, {"model": model, **settings})
     if recipe is None or isinstance(recipe, str):
         return recipe_named(recipe or "fused", settings)
     return replace(recipe, **_known(recipe, settings)) if settings else recipe  # type: ignore[type-var]

@@ -149,7 +149,12 @@ class Generative(Searching, Finder):
     def replaced(self, **parts: Any) -> Self:
         """Make the same finder with other parts."""
         names = ("catalog", "spelling", "table", "index", "recipe", "beam")
-        return type(self)(**{**{name: getattr(self, name) for name in names}, "report": self._report, **parts})
+        return self.of(**{**{name: getattr(self, name) for name in names}, "report": self._report, **parts})
+
+    @classmethod
+    def of(cls, **parts: Any) -> Self:
+        """Make a finder from its parts, by name; for families whose constructor takes other things."""
+        return cls(**parts)
 
     # --- questions ----------------------------------------------------------------------------------------------
 
@@ -275,7 +280,8 @@ class Generative(Searching, Finder):
         if len(table) < index.row_count == len(table.owners):  # written when the trie numbered identifiers, not items
             index = index.renamed(table.owners)
         made = spelling.load(folder, details, catalog, encoder)
-        return cls(catalog, made, table, index, recipe, BeamSettings(**details["beam"]))
+        beam = BeamSettings(**details["beam"])
+        return cls.of(catalog=catalog, spelling=made, table=table, index=index, recipe=recipe, beam=beam)
 
     # --- what it is ---------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from genrail.finders.new_items import Memory, Mixing, Newcomers, mixed_answers, 
 from genrail.finders.readings import pack, unpack
 from genrail.finding import Change, Data, Finder, FindOptions, Json, Progress, Recipe, Request
 from genrail.identifiers import IdentifierTable
-from genrail.identifiers.quantizer import quantizer_named
+from genrail.identifiers.schemes import SCHEME, codebook_size, described, identified, spelled
 from genrail.models.encoders import LazyEncoder, require_torch
 from genrail.models.scripts import unread_words
 from genrail.rng import generator
@@ -91,12 +91,13 @@ class NativeSpelling(Spelling):
         vectors = unpack(change, self.encoder.dimensions)
         parts = [len(one.items) for one in change.added]
         groups = np.repeat(np.arange(len(parts)), parts)
-        # Identifiers may know who was taken with whom; for the new ones that is guessed from like texts, or zero.
-        described = np.pad(vectors, ((0, 0), (0, self.identifiers.dimensions - vectors.shape[1])))
         memory, like = (None, None) if self.memory is None else self.memory.grown(self.model, vectors, parts)
-        if memory is not None and described.shape[1] == vectors.shape[1] + memory.together.shape[1]:
-            described[:, vectors.shape[1] :] = memory.together[len(table) :]
-        grown = self.identifiers.extend(table, described, vocab_size=self.model.vocab_size)
+
+        def known() -> Vectors:
+            return self._known(vectors, memory, len(table))
+
+        new = described(self.identifiers, catalog.part(change.rows), known)
+        grown = self.identifiers.extend(table, new, vocab_size=self.model.vocab_size)
         model = self.model.add_items(grown.matrix()[len(table) :], vectors, groups)
         if like is not None:
             from genrail.models.native_warm_start import warm_start
@@ -104,10 +105,16 @@ class NativeSpelling(Spelling):
             model = warm_start(model, self.model, *like, groups)
         return replace(self, model=model, memory=memory), grown
 
+    def _known(self, vectors: Vectors, memory: Memory | None, first: int) -> Vectors:
+        """Describe new items as identifiers were made: who was taken with whom is guessed from like texts, or zero."""
+        made = np.pad(vectors, ((0, 0), (0, self.identifiers.dimensions - vectors.shape[1])))
+        if memory is not None and made.shape[1] == vectors.shape[1] + memory.together.shape[1]:
+            made[:, vectors.shape[1] :] = memory.together[first:]
+        return made
+
     def spell(self, prefix: Sequence[int], catalog: Catalog, table: IdentifierTable) -> str:
-        """Name an item below the prefix: codes mean nothing to people."""
-        below = (table.matrix()[:, : len(prefix)] == np.asarray(prefix)).all(axis=1) & catalog.live
-        return f"e.g. {catalog.titles[int(below.argmax())]}" if below.any() else ""
+        """Write the words of codes that are words; else name an item below the prefix."""
+        return spelled(self.identifiers, prefix, catalog, table)
 
     def save(self, folder: Path) -> dict[str, Json]:
         """Write codebooks and weights; the text encoder is named, not copied."""
@@ -190,7 +197,8 @@ class NativeRecipe(Recipe):
         levels: Codes of an identifier before the one that tells duplicates apart; 3 is TIGER's choice (Rajput et al.
             2023).
         codes: Size of a codebook; None for 256, or a quarter of the items where there are fewer than 1,024.
-        identifiers: How vectors become codes: `kmeans` (residual k-means), `rqvae`, `pq` or `lsh`.
+        identifiers: How items become codes: from vectors by `kmeans` (residual k-means), `rqvae`, `pq` or `lsh`, or
+            from their columns, as words, by `attributes`; see `genrail.identifiers.quantizer.quantizers`.
         pseudo_queries: Made-up queries for each item, so that search works without a log; with fewer the build is
             faster.
         train_items: Make up queries for so many items only, drawn by seed; None for all.
@@ -207,7 +215,7 @@ class NativeRecipe(Recipe):
 
     levels: int = 3
     codes: int | None = None
-    identifiers: str = "kmeans"
+    identifiers: str = SCHEME
     pseudo_queries: int = 4
     train_items: int | None = None
     max_seconds: float | None = None
@@ -222,25 +230,19 @@ class NativeRecipe(Recipe):
 
     def codebook(self, items: int) -> int:
         """Choose the size of a codebook for so many items."""
-        return self.codes if self.codes is not None else max(1, min(256, items // 4))
+        return self.codes if self.codes is not None else codebook_size(self.identifiers, items)
 
     def build(self, data: Data, progress: Progress) -> Native:
         """Encode, quantise, train."""
         require_torch()
-        from genrail.identifiers.semantic_ids import SemanticIds
-
         catalog = data.catalog
         if not catalog.live.any():
             raise CatalogError("the catalogue has no items; read one with at least one row")
         vectors = data.text_vectors(progress)
         progress("identifiers", 0, 1)
-        codes = self.codebook(int(catalog.live.sum()))
         memory = None if data.interactions is None else _memory(None, data)
-        described = vectors if memory is None else np.concatenate([vectors, memory.together], axis=1)
-        quantizer = quantizer_named(self.identifiers, self.levels, codes, data.seed)
-        identifiers = SemanticIds.fit(described[catalog.live], quantizer=quantizer)
-        order = generator(data.seed, "de-duplicating codes").permutation(len(catalog))
-        table = identifiers.assign(described, order=order)
+        known = vectors if memory is None else np.concatenate([vectors, memory.together], axis=1)
+        identifiers, table = identified(self.identifiers, catalog, lambda: known, self.levels, self.codes, data.seed)
         progress("identifiers", 1, 1)
         return self.coded(data, vectors, identifiers, table, memory, progress)
 

@@ -387,6 +387,7 @@ class TitlesRecipe(Recipe):
 
     kind: ClassVar[str] = "titles"
     finder: ClassVar[type[Finder]] = TitleWriter
+    takes_language_model: ClassVar[bool] = True
 
     model: Any = None
     settings: LanguageModelSettings = field(default_factory=LanguageModelSettings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
@@ -163,6 +163,16 @@ class TwoTowerRecipe(Recipe):
             values["loop"], values["kept"] = LoopSettings(**values["loop"]), tuple(values["kept"])
             object.__setattr__(self, "towers", TwoTowerSettings(**values))
         check_content(self.decay, self.history)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Json]) -> Self:
+        """Read what `to_dict` gave; settings of `TwoTowerSettings` can be given by themselves, such as ``epochs``."""
+        if set(values) - {one.name for one in fields(cls)} and values.get("towers") is None:
+            from genrail.training.two_tower import TwoTowerSettings
+
+            settings: Any = TwoTowerSettings()
+            values = {**values, "towers": settings}
+        return super().from_dict(values)
 
     def build(self, data: Data, progress: Progress) -> TwoTower:
         """Learn from judged queries, or from queries made up of the items' texts where there are none."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -315,6 +315,9 @@ class Recipe(Protocol):
     learns: ClassVar[bool] = False
     """Whether building trains a model: a fused engine keeps its validation events from it."""
 
+    takes_language_model: ClassVar[bool] = False
+    """Whether its setting `model` is a language model: a name, a folder or a loaded one."""
+
     learns_queries: ClassVar[bool] = False
     """Whether it is taught by judged queries, which then cannot tell how much it counts."""
 
@@ -349,10 +352,14 @@ class Recipe(Protocol):
     def from_dict(cls, values: Mapping[str, Json]) -> Self:
         """Read what `to_dict` gave, perhaps by way of JSON.
 
+        A setting within a setting can be given by its path, such as ``loop.epochs``, or by the end of it that only one
+        has, such as ``epochs``.
+
         Raises:
-            SettingsError: A setting that does not exist, or is out of range.
+            SettingsError: A setting that does not exist, is not clear, or is out of range.
         """
         known: list[str] = [one.name for one in fields(cls)] if is_dataclass(cls) else []
+        values = within(cls, values)
         unknown(values, known, cls.kind)
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
@@ -387,6 +394,55 @@ class Scorer(Protocol):
     def load(cls, folder: Path, details: Mapping[str, Json]) -> Self:
         """Read what `save` wrote."""
         ...
+
+
+def within(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Put settings that are given by a path, or by the end of one, into the settings that hold them.
+
+    Args:
+        cls: A dataclass of settings, some of them dataclasses themselves.
+        values: By name or path. Names that nothing ends with stay as they are.
+
+    Raises:
+        SettingsError: Several settings end with this name.
+    """
+    found = dict(values)
+    own = {one.name: one for one in fields(cls)} if is_dataclass(cls) else {}
+    if set(values) <= set(own):
+        return found
+    inner = {name: start for name, one in own.items() if (start := _start(one, values.get(name))) is not None}
+    paths = [path for name, start in inner.items() for path in _paths(name, start)]
+    for given in [name for name in values if name not in own]:
+        fits = [path for path in paths if path == given or path.endswith(f".{given}")]
+        if len(fits) > 1:
+            raise SettingsError(f"the setting {given!r} may be {' or '.join(fits)}; write the whole of one")
+        if fits:
+            first, _, rest = fits[0].partition(".")
+            found[first] = _with(found.get(first, inner[first]), rest, found.pop(given))
+    return found
+
+
+def _start(one: Field[Any], given: Any) -> Any:
+    """Give a setting that is a dataclass, as given or by default; None for others."""
+    made = given
+    if given is None:
+        made = one.default_factory() if one.default_factory is not MISSING else one.default
+    return made if is_dataclass(made) and not isinstance(made, type) else None
+
+
+def _paths(name: str, start: Any) -> list[str]:
+    """List the paths of all settings below one."""
+    below: list[str] = []
+    for one in fields(start):
+        value, path = getattr(start, one.name), f"{name}.{one.name}"
+        below += _paths(path, value) if is_dataclass(value) and not isinstance(value, type) else [path]
+    return below
+
+
+def _with(settings: Any, path: str, value: Any) -> Any:
+    """Replace one setting within others."""
+    first, _, rest = path.partition(".")
+    return replace(settings, **{first: _with(getattr(settings, first), rest, value) if rest else value})
 
 
 def unknown(given: Iterable[str], known: Iterable[str], what: str) -> None:

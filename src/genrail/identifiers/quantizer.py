@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol, Self, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -12,28 +14,40 @@ import numpy.typing as npt
 from genrail.errors import FormatError, IdentifierError, SettingsError, ShapeError
 from genrail.identifiers import saved
 
-__all__ = ["NAME", "Quantizer", "check_codes", "check_settings", "checked_vectors", "load_quantizer", "quantizer_named"]
+if TYPE_CHECKING:
+    from genrail.catalog import Catalog
+
+__all__ = [
+    "NAME",
+    "Quantizer",
+    "ReadsItems",
+    "check_codes",
+    "check_settings",
+    "checked_vectors",
+    "load_quantizer",
+    "quantizer_named",
+    "quantizer_type",
+    "quantizers",
+    "register_quantizer",
+]
 
 Float = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int64]
 
 NAME = "codebooks"  # a folder holds one quantizer: codebooks.json and codebooks.*.npy
 
-# Kind on disk → where the class lives; loaded on use, so that k-means does without torch and faiss.
-_KINDS = {
-    "genrail.residual_kmeans": ("genrail.identifiers.residual_kmeans", "ResidualKMeans"),
-    "genrail.rqvae": ("genrail.identifiers.rqvae", "RQVAE"),
-    "genrail.product_quantization": ("genrail.identifiers.product_quantization", "ProductQuantization"),
-    "genrail.random_hyperplanes": ("genrail.identifiers.random_hyperplanes", "RandomHyperplanes"),
+ENTRY_POINTS = "genrail.quantizers"  # group of an outside package's entry points: kind = "module:Class"
+
+# Name for people → kind on disk, and where the class lives: loaded on use, so that k-means does without torch, faiss.
+BUILT_IN = {
+    "kmeans": ("genrail.residual_kmeans", "genrail.identifiers.residual_kmeans:ResidualKMeans"),
+    "rqvae": ("genrail.rqvae", "genrail.identifiers.rqvae:RQVAE"),
+    "pq": ("genrail.product_quantization", "genrail.identifiers.product_quantization:ProductQuantization"),
+    "lsh": ("genrail.random_hyperplanes", "genrail.identifiers.random_hyperplanes:RandomHyperplanes"),
+    "attributes": ("genrail.attribute_codes", "genrail.identifiers.attributes:AttributeCodes"),
 }
 
-# Name for people → kind on disk.
-_NAMES = {
-    "kmeans": "genrail.residual_kmeans",
-    "rqvae": "genrail.rqvae",
-    "pq": "genrail.product_quantization",
-    "lsh": "genrail.random_hyperplanes",
-}
+_REGISTERED: dict[str, type[Quantizer]] = {}
 
 
 @runtime_checkable
@@ -107,6 +121,66 @@ class Quantizer(Protocol):
         ...
 
 
+@runtime_checkable
+class ReadsItems(Protocol):
+    """What a quantizer has besides when it reads items rather than the vectors of their texts."""
+
+    def fit_items(self, catalog: Catalog) -> Self:
+        """Learn from the live items, and return the quantizer itself."""
+        ...
+
+    def describe_items(self, items: Catalog) -> Float:
+        """Turn items into what `Quantizer.assign` takes, shape (items, dimensions)."""
+        ...
+
+    def spell(self, codes: Sequence[int]) -> str:
+        """Say what the beginning of an identifier stands for, to people."""
+        ...
+
+
+def register_quantizer(quantizer: type[Quantizer]) -> type[Quantizer]:
+    """Make a quantizer known by its `kind` in this process; usable as a decorator.
+
+    It is made with ``levels``, ``codes`` and ``seed``, and its `kind` is also what its `save` writes as the kind of the
+    page. A package announces its quantizers by entry points of the group ``genrail.quantizers`` instead.
+
+    Raises:
+        SettingsError: Another quantizer has this name, or it has none.
+    """
+    kind = getattr(quantizer, "kind", None)
+    if not isinstance(kind, str) or not kind:
+        raise SettingsError(f"{quantizer.__name__} has no kind; give the class a name for people, kind = ...")
+    if kind in BUILT_IN or _REGISTERED.get(kind, quantizer).__qualname__ != quantizer.__qualname__:
+        raise SettingsError(f"a quantizer of the kind {kind!r} exists already; choose another name")
+    _REGISTERED[kind] = quantizer
+    return quantizer
+
+
+def quantizers() -> list[str]:
+    """List the quantizers that can be made by name, those of this package first."""
+    outside = {*_REGISTERED, *(point.name for point in entry_points(group=ENTRY_POINTS))}
+    return [*BUILT_IN, *sorted(outside)]
+
+
+def quantizer_type(name: str) -> type[Quantizer]:
+    """Find a quantizer by its name.
+
+    Raises:
+        SettingsError: No such name.
+        MissingPackageError: It needs a package that is not installed.
+    """
+    if name in _REGISTERED:
+        return _REGISTERED[name]
+    if name in BUILT_IN:
+        module, kind = BUILT_IN[name][1].split(":")
+        found: type[Quantizer] = getattr(import_module(module), kind)
+        return found
+    for point in entry_points(group=ENTRY_POINTS, name=name):
+        loaded: type[Quantizer] = point.load()
+        return loaded
+    raise SettingsError(f"identifiers is {name!r}; give {', '.join(quantizers())}")
+
+
 def load_quantizer(folder: str | Path) -> Quantizer:
     """Read the quantizer of a folder, whichever kind it is.
 
@@ -115,10 +189,14 @@ def load_quantizer(folder: str | Path) -> Quantizer:
         FormatError: A kind that this version does not know.
     """
     kind = saved.kind_of(Path(folder), NAME)
-    if kind not in _KINDS:
-        raise FormatError(f"{folder} holds a {kind!r}, which is no quantizer of this version; known: {sorted(_KINDS)}")
-    module, name = _KINDS[kind]
-    return cast(Quantizer, getattr(import_module(module), name).load(folder))
+    names = {on_disk: name for name, (on_disk, _) in BUILT_IN.items()}
+    try:
+        return quantizer_type(names.get(kind, kind)).load(folder)
+    except SettingsError:
+        known = [*names, *quantizers()[len(names) :]]
+        raise FormatError(
+            f"{folder} holds a {kind!r}, which is no quantizer of this installation; known: {known}"
+        ) from None
 
 
 def check_settings(**limits: tuple[Any, int]) -> None:
@@ -173,7 +251,7 @@ def check_codes(codes: npt.ArrayLike, levels: int, size: int) -> Codes:
 
 
 def quantizer_named(name: str, levels: int, codes: int, seed: int) -> Quantizer:
-    """Make an unfitted quantizer: `kmeans` (residual k-means), `rqvae`, `pq` (product quantisation) or `lsh`.
+    """Make an unfitted quantizer: one of `quantizers`, such as `kmeans` (residual k-means) or `rqvae`.
 
     Raises:
         SettingsError: No such name, or settings out of range.
@@ -182,8 +260,5 @@ def quantizer_named(name: str, levels: int, codes: int, seed: int) -> Quantizer:
     >>> quantizer_named("kmeans", levels=2, codes=4, seed=0).levels
     2
     """
-    if name not in _NAMES:
-        raise SettingsError(f"identifiers is {name!r}; give {', '.join(_NAMES)}")
-    module, kind = _KINDS[_NAMES[name]]
-    made: Quantizer = getattr(import_module(module), kind)(levels=levels, codes=codes, seed=seed)
+    made: Quantizer = quantizer_type(name)(levels=levels, codes=codes, seed=seed)  # type: ignore[call-arg]
     return made

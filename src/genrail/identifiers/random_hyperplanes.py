@@ -50,6 +50,12 @@ class RandomHyperplanes:
         self.levels, self.codes, self.seed = levels, codes, seed
         self._arrays: dict[str, Float] = {}
 
+    @classmethod
+    def codebook(cls, items: int) -> int:
+        """Choose the size of a codebook for so many items: the power of two below a quarter of them, 256 at most."""
+        size: int = 1 << (max(2, min(256, items // 4)).bit_length() - 1)
+        return size
+
     @property
     def bits(self) -> int:
         """Count the hyperplanes of one code."""

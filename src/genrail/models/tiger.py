@@ -73,9 +73,10 @@ class TigerModel(Seq2SeqModel):
         codes: Codes of each item, integers, shape (items, levels).
         settings: How large.
         seed: Of the initial weights.
+        size: Codes that each level may have; default: the largest code plus one.
 
     Raises:
-        IdentifierError: No item, no level, or a code below 0.
+        IdentifierError: No item, no level, or a code outside the size.
 
     Cost: 4.6 M parameters with the default settings, beside 128 for each token. The encoder reads a history once; each
     level is one call on the beams.
@@ -85,16 +86,23 @@ class TigerModel(Seq2SeqModel):
     ([[0, 4], [2, 3]], [2, 3, 0, 4])
     """
 
-    def __init__(self, codes: npt.ArrayLike, settings: TigerSettings | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, codes: npt.ArrayLike, settings: TigerSettings | None = None, seed: int = 0, size: int | None = None
+    ) -> None:
         from transformers import T5Config, T5ForConditionalGeneration
 
         self.settings = settings or TigerSettings()
         matrix = np.asarray(codes, dtype=np.int64)
         if matrix.ndim != 2 or not matrix.size or matrix.min() < 0:
             raise IdentifierError(f"codes have shape {matrix.shape}; give one row of codes from 0 on for each item")
+        self.size = int(matrix.max()) + 1 if size is None else size
+        if self.size <= int(matrix.max()):
+            raise IdentifierError(
+                f"a code is {matrix.max()}, but a level may have {self.size} codes; give a larger size"
+            )
         self.codes = matrix
-        self.tokens = matrix + np.arange(matrix.shape[1]) * (int(matrix.max()) + 1)
-        self.pad = int(matrix.shape[1] * (int(matrix.max()) + 1))  # also what the decoder starts with
+        self.tokens = self.tokens_of(matrix)
+        self.pad = int(matrix.shape[1] * self.size)  # also what the decoder starts with
         config = T5Config(
             vocab_size=self.pad + 1,
             d_model=self.settings.width,
@@ -112,6 +120,10 @@ class TigerModel(Seq2SeqModel):
             torch.manual_seed(int(generator(seed, "TIGER", "weights").integers(2**62)))
             network = T5ForConditionalGeneration(config)
         super().__init__(network, None, "TIGER")
+
+    def tokens_of(self, codes: Int) -> Int:
+        """Give the tokens of codes, shape (n, levels): each level has its own."""
+        return codes + np.arange(codes.shape[1]) * self.size
 
     def context(self, history: Sequence[int]) -> list[int]:
         """Lay out the last items of a history as tokens.
@@ -153,7 +165,12 @@ class TigerModel(Seq2SeqModel):
         """Write weights, codes and settings into an existing folder."""
         tensors = {name: weights.detach().cpu().contiguous() for name, weights in self.model.named_parameters()}
         save_file({**tensors, "codes": torch.from_numpy(self.codes)}, Path(folder) / _WEIGHTS)
-        header = {"format": _FORMAT, "settings": asdict(self.settings), "fingerprint": self.fingerprint}
+        header = {
+            "format": _FORMAT,
+            "settings": asdict(self.settings),
+            "size": self.size,
+            "fingerprint": self.fingerprint,
+        }
         (Path(folder) / _HEADER).write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
@@ -168,13 +185,14 @@ class TigerModel(Seq2SeqModel):
         try:
             header = json.loads((folder / _HEADER).read_text(encoding="utf-8"))
             version, settings = header["format"], header["settings"]
+            size = header.get("size")  # files of earlier versions have none
             tensors = load_file(folder / _WEIGHTS)
             codes = tensors.pop("codes").numpy()
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise DamagedError(f"{folder} holds no whole TIGER model ({error}); restore it, or train again") from error
         if version != _FORMAT:
             raise FormatError(f"{folder / _HEADER} has format {version}, this version reads {_FORMAT}; update genrail")
-        model = cls(codes, TigerSettings(**settings))
+        model = cls(codes, TigerSettings(**settings), size=size)
         found = dict(model.model.named_parameters())
         if {name: weights.shape for name, weights in found.items()} != {n: t.shape for n, t in tensors.items()}:
             raise DamagedError(f"{folder / _WEIGHTS} does not fit {_HEADER}; restore it, or train again")
