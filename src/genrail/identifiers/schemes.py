@@ -52,7 +52,7 @@ def identified(
     live = int(catalog.live.sum())
     quantizer = quantizer_named(name, levels, codes if codes is not None else codebook_size(name, live), seed)
     if isinstance(quantizer, ReadsItems):
-        fitted: Quantizer = quantizer.fit_items(catalog)  # type: ignore[assignment]
+        fitted: Quantizer = quantizer.fit_items(catalog)
         known = quantizer.describe_items(catalog)
     else:
         known = vectors()
