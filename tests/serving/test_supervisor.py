@@ -49,7 +49,7 @@ class Starts:
 
 
 async def until(condition):
-    for _ in range(60_000):
+    for _ in range(600_000):
         if condition():
             return
         await asyncio.sleep(0.001)
@@ -161,6 +161,13 @@ def test_a_process_that_opens_its_engine_has_more_time():
         assert not pulse.hung
     pulse.look(used=1.0)
     assert pulse.hung
+
+
+def test_a_process_that_opens_a_large_engine_may_work_on_it_for_as_long_as_that_takes():
+    pulse = Pulse(starting=True)
+    for look in range(100 * BUSY_LOOKS):
+        pulse.look(used=float(look))
+        assert not pulse.hung
 
 
 def test_where_processor_time_is_not_told_beats_alone_decide():

@@ -27,6 +27,7 @@ class Pulse:
     """
 
     def __init__(self, starting: bool = False) -> None:
+        self._starting = starting
         self._most = STARTING_LOOKS if starting else HUNG_LOOKS
         self._beaten = True
         self._used: float | None = None
@@ -56,7 +57,8 @@ class Pulse:
     @property
     def hung(self) -> bool:
         """Tell whether it has to be ended."""
-        return self._quiet >= self._most or self._busy >= max(BUSY_LOOKS, self._most)
+        # One that opens its engine answers no beat for as long as that takes, and only has to work.
+        return self._quiet >= self._most or (not self._starting and self._busy >= BUSY_LOOKS)
 
 
 def processor_seconds(pid: int) -> float | None:
