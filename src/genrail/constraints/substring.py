@@ -19,6 +19,7 @@ from genrail.constraints.index import Beams, Candidates, ScoreMeaning, Subset
 from genrail.constraints.layout import flatten
 from genrail.constraints.ngrams import find_ngram
 from genrail.constraints.step import NanNotice, Step, empty_candidates, made_candidates, pick
+from genrail.constraints.substring_files import SETTINGS, read_segments, write_segments
 from genrail.constraints.substring_segment import (
     FREQUENT,
     Segment,
@@ -435,9 +436,7 @@ class SubstringIndex:
 
     def save(self, folder: str | Path) -> None:
         """Write the arrays and their manifest into a folder; see `docs/formats/substring.md`."""
-        from genrail.constraints.substring_files import save_index
-
-        save_index(self, Path(folder))
+        write_segments(self.old, self.new, {name: getattr(self, name) for name in SETTINGS}, Path(folder))
 
     @classmethod
     def load(cls, folder: str | Path, mmap: bool = True, verify: bool = False) -> SubstringIndex:
@@ -452,9 +451,8 @@ class SubstringIndex:
             FormatError: The folder is not a substring index, or of a newer format.
             DamagedError: A file is missing, has the wrong size or shape, or (with `verify`) other content.
         """
-        from genrail.constraints.substring_files import load_index
-
-        return load_index(Path(folder), mmap=mmap, verify=verify)
+        old, new, settings = read_segments(Path(folder), mmap=mmap, verify=verify)
+        return cls(old, new, **settings)
 
     # Own matters --------------------------------------------------------------------------------------------
 

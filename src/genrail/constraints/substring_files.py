@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,7 @@ from genrail.constraints.subset import Universe
 from genrail.constraints.substring_segment import Segment, follow_lists
 from genrail.errors import DamagedError, FormatError
 
-if TYPE_CHECKING:
-    from genrail.constraints.substring import SubstringIndex
-
-__all__ = ["FORMAT", "MANIFEST", "VERSION", "load_index", "save_index"]
+__all__ = ["FORMAT", "MANIFEST", "SETTINGS", "VERSION", "read_segments", "write_segments"]
 
 Array = npt.NDArray[Any]
 
@@ -31,13 +29,13 @@ _ARRAYS = (
     *("text", "suffixes", "heads", "tok", "start", "first", "vocabulary", "begins", "rows"),
     *("live", "live_ranks"),
 )
-_SETTINGS = ("vocab_size", "row_count", "longest", "frequent")
+SETTINGS = ("vocab_size", "row_count", "longest", "frequent")
 
 
-def save_index(index: SubstringIndex, folder: Path) -> None:
+def write_segments(old: Segment, new: Segment, settings: Mapping[str, int], folder: Path) -> None:
     """Write the arrays of both segments, then the manifest with their types, shapes and checksums."""
     described: dict[str, Any] = {}
-    for part, segment in zip(_SEGMENTS, (index.old, index.new), strict=True):
+    for part, segment in zip(_SEGMENTS, (old, new), strict=True):
         (folder / part).mkdir(parents=True, exist_ok=True)
         for name, array in segment.arrays.items():
             path = folder / part / f"{name}.npy"
@@ -47,15 +45,13 @@ def save_index(index: SubstringIndex, folder: Path) -> None:
                 "shape": list(array.shape),
                 "sha256": sha256_of(path),
             }
-    manifest = {"format": FORMAT, "version": VERSION} | {name: getattr(index, name) for name in _SETTINGS}
+    manifest = {"format": FORMAT, "version": VERSION} | dict(settings)
     text = json.dumps({**manifest, "arrays": described}, indent=1) + "\n"
     (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
-def load_index(folder: Path, *, mmap: bool, verify: bool) -> SubstringIndex:
-    """Open a folder; see `SubstringIndex.load`."""
-    from genrail.constraints.substring import SubstringIndex
-
+def read_segments(folder: Path, *, mmap: bool, verify: bool) -> tuple[Segment, Segment, dict[str, Any]]:
+    """Read both segments and the settings of a folder; see `SubstringIndex.load`."""
     manifest = _read_manifest(folder)
     segments = []
     for part in _SEGMENTS:
@@ -66,8 +62,7 @@ def load_index(folder: Path, *, mmap: bool, verify: bool) -> SubstringIndex:
         if wrong := _misfit(manifest, arrays) or (_wrong_content(manifest, arrays) if verify else ""):
             raise DamagedError(f"{folder / part}: {wrong}; restore the folder from a copy, or build the index again")
         segments.append(_segment(arrays))
-    settings = {name: manifest[name] for name in _SETTINGS}
-    return SubstringIndex(segments[0], segments[1], **settings)
+    return segments[0], segments[1], {name: manifest[name] for name in SETTINGS}
 
 
 def _segment(arrays: dict[str, Array]) -> Segment:
@@ -97,7 +92,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         )
     names = {f"{part}/{name}" for part in _SEGMENTS for name in _ARRAYS}
     known = isinstance(manifest.get("arrays"), dict) and names <= manifest["arrays"].keys()
-    if not known or any(name not in manifest for name in _SETTINGS):
+    if not known or any(name not in manifest for name in SETTINGS):
         raise DamagedError(f"{path} lacks entries; restore the folder from a copy")
     return manifest
 

@@ -10,7 +10,8 @@ import torch
 
 from genrail.constraints.index import ConstraintIndex, Subset
 from genrail.decoding.answers import Decoded
-from genrail.decoding.beam_search import BeamSettings, beam_search
+from genrail.decoding.beam_search import beam_search
+from genrail.decoding.settings import BeamSettings
 from genrail.errors import SettingsError
 
 __all__ = ["RailsGenerate"]

@@ -9,12 +9,13 @@ from typing import Any, Protocol
 from genrail.constraints.compressed import CompressedTrie, compressed
 from genrail.constraints.index import Subset
 from genrail.decoding.answers import Decoded
-from genrail.decoding.beam_search import BeamSettings, beam_search, on_compressed_rails
+from genrail.decoding.beam_search import beam_search, on_compressed_rails
 from genrail.decoding.calibration import calibrate
 from genrail.decoding.diversity import Likeness, diversify
 from genrail.decoding.empty_scores import EmptyScores
 from genrail.decoding.exact import ExactSettings, exact_search
 from genrail.decoding.sampling import SampleSettings, sample_search
+from genrail.decoding.settings import BeamSettings
 from genrail.decoding.summing import Combine, sum_sequences
 from genrail.errors import SettingsError
 from genrail.models.language_model import LanguageModel

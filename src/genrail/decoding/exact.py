@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from genrail.constraints.index import Beams, Candidates, ConstraintIndex, RowSequences, ScoreMeaning, Subset
 from genrail.decoding.answers import Decoded, Pool
-from genrail.decoding.beam_search import BeamSettings, beam_search
+from genrail.decoding.beam_search import beam_search
+from genrail.decoding.settings import BeamSettings
 from genrail.errors import SettingsError, ShapeError
 from genrail.models.language_model import LanguageModel
 

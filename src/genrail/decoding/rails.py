@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,8 @@ import numpy.typing as npt
 from genrail.constraints.compressed import ROOT, CompressedTrie
 from genrail.constraints.step import NanNotice
 from genrail.decoding.answers import Decoded, Pool
+from genrail.decoding.settings import BeamSettings
 from genrail.errors import LogitsError
-
-if TYPE_CHECKING:
-    from genrail.decoding.beam_search import BeamSettings
 
 __all__ = ["Prior", "RunModel", "branch_log_probabilities", "rails_search", "reads_runs"]
 

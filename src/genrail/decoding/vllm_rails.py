@@ -14,7 +14,8 @@ from genrail.constraints.index import ConstraintIndex, Subset
 from genrail.constraints.trie import Trie
 from genrail.decoding.adapters import AllowedTokens
 from genrail.decoding.answers import Decoded
-from genrail.decoding.beam_search import BeamSettings, beam_search
+from genrail.decoding.beam_search import beam_search
+from genrail.decoding.settings import BeamSettings
 from genrail.decoding.torch_index import TorchIndex
 from genrail.errors import SettingsError
 from genrail.models.vllm import CHILDREN, START, TRIE, VllmContext, VllmModel, let_vllm_look_around
