@@ -24,8 +24,9 @@ install: $(READY) ## Create .venv and install what is needed
 demo: $(READY) ## Build the demo shop and search it
 	@$(BIN)/genrail demo
 
+# Two workers of one thread each, for two cores; the tests of a file stay together, because they share what they build.
 test: $(READY) ## Run the tests (minutes)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-all: $(READY) ## Run the slow and statistical tests too
 	$(BIN)/python -m pytest -m "not gpu and not network"

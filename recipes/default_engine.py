@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +54,17 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def retrievers(engine: Engine, words: bool) -> list[Retriever]:
-    """List the engine, its lanes alone, and for words the plain fusion of BM25 and vectors."""
+    """List the engine, its lanes alone, and for words two plain fusions of BM25 and vectors."""
     finder = engine.edition.finder
     assert isinstance(finder, Fused)
-    lanes = lanes_of(engine, words)
-    listed: list[Retriever] = [Named(engine, "genrail, default"), *lanes.values()]
+    listed: list[Retriever] = [Named(engine, "genrail, default"), *lanes_of(engine, words).values()]
     if words and {"bm25", "dense"} <= set(finder.lanes):
-        plain = finder.replaced(mixtures=dict.fromkeys(finder.mixtures, Mixture.prior({"bm25": 1.0, "dense": 1.0})))
-        listed.append(Named(Engine(type(engine.edition)(engine.catalog, plain)), "RRF(BM25, dense)"))
+        equal = Mixture.prior({"bm25": 1.0, "dense": 1.0})
+        ranks = replace(equal, standing=equal.place, place=equal.standing)  # weights of reciprocal ranks alone
+        fusions = {"BM25 + dense": equal, "RRF(BM25, dense)": ranks}
+        for name, mixture in fusions.items():
+            fused = finder.replaced(mixtures=dict.fromkeys(finder.mixtures, mixture))
+            listed.append(Named(Engine(type(engine.edition)(engine.catalog, fused)), name))
     return listed
 
 
@@ -126,6 +130,7 @@ def measure(folder: Path, arguments: argparse.Namespace, seed: int, vectors: Pat
         encoder=TextEncoder.load(max_tokens=arguments.max_tokens, cache=vectors),
         seed=seed,
         progress=progress,
+        lanes=arguments.lanes and arguments.lanes.split(","),
         **settings_of(arguments),
     )
     facts: dict[str, Any] = {
@@ -184,6 +189,7 @@ def main() -> None:
     parser.add_argument("--title-only", action="store_true", help="read the titles and no further text")
     parser.add_argument("--no-train", action="store_true", help="do not give the engine the training queries")
     parser.add_argument("--max-tokens", type=int, default=256, help="where texts are cut for the text encoder")
+    parser.add_argument("--lanes", help="build these lanes instead of the default ones, for example bm25,dense,lookup")
     parser.add_argument(
         "--papers-split",
         action="store_true",
