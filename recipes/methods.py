@@ -93,7 +93,8 @@ def compared(
         readers = [one for one in engines.values() if one.edition.finder.reads_words]
         found["words"] = genrail.compare(readers, test.queries, test.qrels, seed=seed, progress=progress)
     if events is not None:
-        readers = [one for one in engines.values() if one.edition.finder.reads_histories]
+        finders = ((one, one.edition.finder) for one in engines.values())
+        readers = [one for one, finder in finders if finder.reads_histories or not finder.reads_words]
         for seen in ("excluded", "kept"):
             found[f"histories, seen items {seen}"] = genrail.compare(
                 readers,

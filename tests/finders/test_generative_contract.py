@@ -93,3 +93,7 @@ class Alphabetical:
 class TestReranked(FinderContract):
     def recipe(self):
         return RerankedRecipe(inner="bm25", scorer="alphabetical", depth=8)
+
+    def test_a_recipe_survives_json(self):
+        recipe = self.recipe()  # finder and scorer are saved by themselves
+        assert RerankedRecipe.from_dict(recipe.to_dict()).to_dict() == recipe.to_dict()

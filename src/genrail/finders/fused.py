@@ -112,11 +112,12 @@ class Fused(Searching, Finder):
         if len(chosen) == 1:
             return self.lanes[chosen[0]].find(requests, k, replace(options, lanes=None))
         answers: dict[int, Found] = {}
-        for kind in (WORDS, HISTORY, HISTORY_SEEN, BOTH):
-            places = [place for place, request in enumerate(requests) if kind_of(request) == kind]
-            if places:
-                found = self._of_kind(kind, [requests[place] for place in places], k, options, chosen)
-                answers.update(zip(places, found, strict=True))
+        groups: dict[tuple[str, str], list[int]] = {}
+        for place, request in enumerate(requests):
+            groups.setdefault((kind_of(request), kind_of(replace(request, text=None))), []).append(place)
+        for (kind, past_kind), places in groups.items():
+            found = self._of_kind(kind, past_kind, [requests[place] for place in places], k, options, chosen)
+            answers.update(zip(places, found, strict=True))
         return [answers[place] for place in range(len(requests))]
 
     def _chosen(self, options: FindOptions) -> tuple[str, ...]:
@@ -131,7 +132,7 @@ class Fused(Searching, Finder):
         return options.lanes
 
     def _of_kind(
-        self, kind: str, requests: list[Request], k: int, options: FindOptions, chosen: tuple[str, ...]
+        self, kind: str, past_kind: str, requests: list[Request], k: int, options: FindOptions, chosen: tuple[str, ...]
     ) -> list[Found]:
         if kind != BOTH:
             return list(self._fused(requests, self._mixture(kind, chosen), k, options))
@@ -139,7 +140,6 @@ class Fused(Searching, Finder):
         nothing = np.zeros(0, dtype=np.int64)
         words = [replace(request, history=nothing) for request in requests]
         pasts = [replace(request, text=None) for request in requests]
-        past_kind = kind_of(pasts[0])
         parts = (self._mixture(WORDS, chosen), self._mixture(past_kind, chosen))
         depth = max(k, DEPTH)
         sides = [

@@ -20,7 +20,7 @@ class Pulse:
         starting: Whether it still opens its engine, and answers no beat.
 
     >>> pulse = Pulse()
-    >>> for _ in range(HUNG_LOOKS):
+    >>> for _ in range(1 + HUNG_LOOKS):  # a new one counts as heard at the first
     ...     pulse.look(used=1.5)
     >>> pulse.silent, pulse.hung
     (True, True)
