@@ -87,6 +87,10 @@ class Engine(LiveEdition):
         if not catalog.live.any():
             raise CatalogError("the catalogue has no items; read one with at least one row")
         chosen = _recipe(recipe, model, settings)
+        if chosen.needs_interactions and interactions is None:
+            raise SettingsError(
+                f"{chosen.kind} learns from interactions alone; give interactions, or build another kind"
+            )
         data = Data(catalog, interactions, queries, qrels, encoder, hold_out, seed)
         engine = cls(Edition(catalog, chosen.build(data, progress or silent)))
         engine._held_out = hold_out or interactions is None

@@ -175,7 +175,7 @@ def _buildable(kind: str, data: Data) -> Recipe | None:
         recipe = recipe_named(kind)
     except (SettingsError, TypeError):  # a kind that needs settings
         return None
-    if recipe.learns or (data.sequences is None and (recipe.needs_interactions or kind == "popularity")):
+    if recipe.learns or (data.sequences is None and recipe.needs_interactions):
         return None
     if kind in ("dense", "late-interaction") and data.text_encoder is None:
         return None
