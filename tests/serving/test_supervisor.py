@@ -4,18 +4,17 @@ import asyncio
 import errno
 import os
 import signal
+import sys
 
 import pytest
 
 from genrail.errors import StorageError
 from genrail.serving import worker_process
 from genrail.serving import workers as module
-from genrail.serving.batching import Batch, Kind, Waiting
 from genrail.serving.errors import Refusal
 from genrail.serving.pulse import BUSY_LOOKS, HUNG_LOOKS, SILENT_LOOKS, STARTING_LOOKS, Pulse
 from genrail.serving.worker_process import STUCK_LOOKS, WorkerProcess
 from genrail.serving.workers import GIVE_UP_AFTER, GIVE_UP_LACKING, Workers
-from tests.serving.clients import own_engine
 
 LACKS = [
     pytest.param(OSError(errno.EMFILE, "Too many open files"), id="EMFILE"),
@@ -216,13 +215,31 @@ def test_a_worker_that_does_not_answer_is_given_no_work_until_it_does(tmp_path):
     asyncio.run(live())
 
 
+STUB = """#!{python} -SE
+import json, socket, struct, sys
+line = socket.socket(fileno=int(sys.argv[sys.argv.index("--socket") + 1]))
+stream = line.makefile("rb")
+def send(page):
+    data = json.dumps(page).encode()
+    line.sendall(struct.pack(">I", len(data)) + data)
+send({{"ready": {{}}}})
+while len(head := stream.read(4)) == 4:
+    frame = json.loads(stream.read(struct.unpack(">I", head)[0]))
+    answer = {{"beat": True}} if frame["name"] == "beat" else {{"page": {{"said": "it lives"}}}}
+    send({{"id": frame["id"], **answer}})
+"""
+
+
 def test_a_stopped_process_is_noticed_ended_and_replaced(monkeypatch, tmp_path):
-    """The real thing: SIGSTOP, as a debugger or a machine out of memory would do it."""
-    own_engine().save(tmp_path / "shop.genrail")
-    monkeypatch.setattr(worker_process, "BEAT_SECONDS", 0.2)
+    """SIGSTOP, as a debugger would do it, to a real process that speaks as a worker does and holds no engine."""
+    stub = tmp_path / "worker"
+    stub.write_text(STUB.format(python=sys.executable))
+    stub.chmod(0o700)
+    monkeypatch.setattr(worker_process.sys, "executable", str(stub))
+    monkeypatch.setattr(worker_process, "BEAT_SECONDS", 0.5)
 
     async def live():
-        kept = Workers(tmp_path / "shop.genrail")
+        kept = Workers(tmp_path)
         await kept.start()
         [stopped] = kept.pids
         os.kill(stopped, signal.SIGSTOP)
@@ -234,9 +251,7 @@ def test_a_stopped_process_is_noticed_ended_and_replaced(monkeypatch, tmp_path):
 
         await until(replaced)
         assert "the process that holds the model does not answer" in said  # what /readyz tells meanwhile
-        question = {"text": "boot", "history": [], "where": None}
-        waiting = Waiting(question, Kind(3), "", asyncio.get_running_loop().create_future())
-        assert (await kept.answer(Batch(Kind(3), [waiting])))["answers"][0]["hits"]
+        assert await kept.call("item", {}) == {"said": "it lives"}
         with pytest.raises(ProcessLookupError):
             os.kill(stopped, 0)
         await kept.close()
