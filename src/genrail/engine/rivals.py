@@ -150,7 +150,7 @@ def _candidates(
         recipe = _buildable(kind, data)
         if recipe is None or kind == own:
             continue
-        name = present.get(kind) or getattr(recipe.finder, "name", kind)
+        name = present.get(kind) or str(getattr(recipe.finder, "name", kind))
         if kind not in present:
             candidates.append(_candidate(name, recipe, data, progress))
         for settings in OTHER_SETTINGS.get(kind, ()) if words else ():
