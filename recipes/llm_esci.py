@@ -5,7 +5,7 @@
     python recipes/llm_esci.py --data ../shared/data --part rank --queries 30 --depth 20
 
 The writer: on the rails, plain, and with what a title has anyway taken off while searching. The ranker: the first stage
-is RRF(BM25, MiniLM); its best titles are scored, and mixed with it by a weight that is learnt on the other folds of the
+is the fusion of BM25 and MiniLM; its best titles are scored, and mixed with it by a weight that is learnt on the other folds of the
 queries. Nothing is trained. Intervals are paired by query. Seconds are processor seconds of this process.
 """
 
@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from folders import machine
 
-from genrail import BM25, Catalog, Dense, Engine, Query, Ranking
+from genrail import Catalog, Engine, Query, Ranking
 from genrail.catalog import read_qrels, read_queries
 from genrail.decoding import BeamSettings
 from genrail.decoding.decoders import Calibrated, Decoder
@@ -32,10 +33,8 @@ from genrail.evaluation.significance import paired_test
 from genrail.evaluation.tables import text_table
 from genrail.models.checkpoints import load_checkpoint
 from genrail.models.prompts import Example
-from genrail.ranking.fusion import Fusion
 from genrail.ranking.language_model import QueryLikelihood, Relevance, TitleLikelihood
 from genrail.rng import generator
-from recipes.search_sets import machine
 
 METRICS = ("nDCG@10", "R@10")
 WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)  # of the ranker's score, per unit of the first stage's spread
@@ -93,11 +92,11 @@ def rank(arguments: argparse.Namespace, catalog: Catalog, queries: dict[str, str
         "title": lambda: TitleLikelihood(model),
         "relevance": lambda: Relevance(model),
     }
-    first = Fusion([BM25(catalog), Dense(catalog)], name="RRF(BM25, MiniLM)")
+    first = Engine.build(catalog, lanes=["bm25", "dense"], progress=_show)
     rankings = first.search_batch([Query(text) for text in queries.values()], k=arguments.depth)
     base = np.array([_ndcg(ranking.item_ids, qrels[one]) for one, ranking in zip(queries, rankings, strict=True)])
     figures: dict[str, Any] = {"first stage nDCG@10": float(base.mean())}
-    rows = [["RRF(BM25, MiniLM)", f"{base.mean():.4f}", "", "", ""]]
+    rows = [["BM25 + MiniLM", f"{base.mean():.4f}", "", "", ""]]
     for name in arguments.scorers:
         scorer = scorers[name]()
         started = time.process_time()
