@@ -5,8 +5,8 @@
     python recipes/llm_esci.py --data ../shared/data --part rank --queries 30 --depth 20
 
 The writer: on the rails, plain, and with what a title has anyway taken off while searching. The ranker: the first stage
-is the fusion of BM25 and MiniLM; its best titles are scored, and mixed with it by a weight that is learnt on the other folds of the
-queries. Nothing is trained. Intervals are paired by query. Seconds are processor seconds of this process.
+is the fusion of BM25 and MiniLM; its best titles are scored, and mixed with it by a weight that is learnt on the other
+folds of the queries. Nothing is trained. Intervals are paired by query. Seconds are processor seconds of this process.
 """
 
 from __future__ import annotations
