@@ -38,7 +38,7 @@ def test_search_and_recommend(tmp_path):
     import genrail
 
     shop = genrail.Catalog.from_items([{"sku": str(n), "name": f"boot {n}"} for n in range(8)])
-    genrail.Engine.build(shop, encoder="hashing", max_seconds=0.2).save(tmp_path / "shop.genrail")
+    genrail.Engine.build(shop, encoder="hashing", epochs=1).save(tmp_path / "shop.genrail")
     refused(without_torch("search", tmp_path / "shop.genrail", "red boot"))
     refused(without_torch("recommend", tmp_path / "shop.genrail", "--history", "1"))
 

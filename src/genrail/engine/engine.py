@@ -33,7 +33,7 @@ class Engine(LiveEdition):
     request works on the edition that was live when it began.
 
     >>> shop = Catalog.from_items([{"sku": f"s{n}", "name": f"boot {n}", "price": 10 * n} for n in range(20)])
-    >>> engine = Engine.build(shop, encoder="hashing", max_seconds=1)
+    >>> engine = Engine.build(shop, encoder="hashing", epochs=1)
     >>> ranking = engine.search("boot", k=3, where="price < 40", history=["s1"])
     >>> sorted(ranking.item_ids), ranking.exhausted
     (['s0', 's2', 's3'], False)

@@ -50,7 +50,7 @@ def create_application(
     >>> from fastapi.testclient import TestClient
     >>> from genrail import Catalog, Engine
     >>> shop = Catalog.from_items([{"sku": f"s{n}", "name": f"boot {n}", "price": 10 * n} for n in range(20)])
-    >>> engine = Engine.build(shop, encoder="hashing", max_seconds=1)
+    >>> engine = Engine.build(shop, encoder="hashing", epochs=1)
     >>> with TestClient(create_application(Service.of(engine))) as client:
     ...     answer = client.post("/v1/search", json={"query": "boot", "where": "price < 30", "k": 5}).json()
     >>> sorted(hit["id"] for hit in answer["hits"]), answer["exhausted"]
