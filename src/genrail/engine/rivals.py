@@ -12,8 +12,8 @@ from genrail.engine.live import silent
 from genrail.errors import SettingsError
 from genrail.evaluation.building import BuildCost, Candidate, build_all, folder_bytes
 from genrail.evaluation.comparison import distinct_names
-from genrail.finding import Data, Edition, Finder, Recipe, kinds, recipe_named, save_finder
-from genrail.finding.registry import BUILT_IN
+from genrail.finding import Data, Edition, Finder, Recipe, recipe_named, save_finder
+from genrail.finding.registry import kinds_from_outside
 from genrail.models.encoders import LazyEncoder
 from genrail.types import Progress, Query, Ranking, Retriever
 
@@ -146,7 +146,7 @@ def _candidates(
     candidates: list[Candidate] = []
     alternatives: dict[str, str] = {}
     own = engine.edition.finder.recipe.kind
-    for kind in (*(FOR_WORDS if words else FOR_HISTORIES), *_from_outside()):
+    for kind in (*(FOR_WORDS if words else FOR_HISTORIES), *kinds_from_outside()):
         recipe = _buildable(kind, data)
         if recipe is None or kind == own:
             continue
@@ -162,11 +162,6 @@ def _candidates(
 
 def _candidate(name: str, recipe: Recipe, data: Data, progress: Progress) -> Candidate:
     return Candidate(name, lambda: Engine(Edition(data.catalog, recipe.build(data, progress))))
-
-
-def _from_outside() -> list[str]:
-    """List the kinds that this package does not bring."""
-    return [kind for kind in kinds() if kind not in BUILT_IN]
 
 
 def _buildable(kind: str, data: Data) -> Recipe | None:

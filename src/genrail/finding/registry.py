@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from genrail.errors import FormatError, SettingsError
+from genrail.kinds import Kinds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,8 +14,8 @@ if TYPE_CHECKING:
     from genrail.finding.finder import Recipe, Scorer
 
 __all__ = [
-    "ENTRY_POINTS",
     "kinds",
+    "kinds_from_outside",
     "open_scorer",
     "recipe_named",
     "recipe_type",
@@ -26,10 +25,7 @@ __all__ = [
     "scorers",
 ]
 
-ENTRY_POINTS = "genrail.finders"  # group of an outside package's entry points: kind = "module:Recipe"
-SCORER_ENTRY_POINTS = "genrail.scorers"  # likewise: kind = "module:Scorer"
-
-BUILT_IN = {
+_BUILT_IN = {
     "fused": "genrail.finders.fusing:FusedRecipe",
     "native": "genrail.finders.native:NativeRecipe",
     "titles": "genrail.finders.titles:TitlesRecipe",
@@ -48,15 +44,15 @@ BUILT_IN = {
     "reranked": "genrail.finders.reranked:RerankedRecipe",
 }
 
-SCORERS = {
+_SCORERS_BUILT_IN = {
     "cross-encoder": "genrail.finders.scorers:CrossEncoder",
     "query-likelihood": "genrail.finders.scorers:QueryLikelihood",
     "relevance": "genrail.finders.scorers:Relevance",
     "title-likelihood": "genrail.finders.scorers:TitleLikelihood",
 }
 
-_REGISTERED: dict[str, type[Recipe]] = {}
-_REGISTERED_SCORERS: dict[str, type[Scorer]] = {}
+_FINDERS: Kinds[Recipe] = Kinds("finder", "genrail.finders", _BUILT_IN)
+_SCORERS: Kinds[Scorer] = Kinds("scorer", "genrail.scorers", _SCORERS_BUILT_IN)
 
 
 def register(recipe: type[Recipe]) -> type[Recipe]:
@@ -70,15 +66,18 @@ def register(recipe: type[Recipe]) -> type[Recipe]:
     Raises:
         SettingsError: Another kind has this name.
     """
-    if recipe.kind in BUILT_IN or _REGISTERED.get(recipe.kind, recipe).__qualname__ != recipe.__qualname__:
-        raise SettingsError(f"a finder of the kind {recipe.kind!r} exists already; choose another name")
-    _REGISTERED[recipe.kind] = recipe
+    _FINDERS.add(recipe.kind, recipe)
     return recipe
 
 
 def kinds() -> list[str]:
     """List the kinds that can be built by name."""
-    return sorted({*BUILT_IN, *_REGISTERED, *(point.name for point in entry_points(group=ENTRY_POINTS))})
+    return _FINDERS.names
+
+
+def kinds_from_outside() -> list[str]:
+    """List the kinds that other packages or the caller brought."""
+    return _FINDERS.from_outside
 
 
 def recipe_type(kind: str) -> type[Recipe]:
@@ -87,15 +86,8 @@ def recipe_type(kind: str) -> type[Recipe]:
     Raises:
         FormatError: No such kind.
     """
-    if kind in _REGISTERED:
-        return _REGISTERED[kind]
-    if kind in BUILT_IN:
-        module, name = BUILT_IN[kind].split(":")
-        found: type[Recipe] = getattr(import_module(module), name)
+    if (found := _FINDERS.find(kind)) is not None:
         return found
-    for point in entry_points(group=ENTRY_POINTS, name=kind):
-        loaded: type[Recipe] = point.load()
-        return loaded
     raise FormatError(f"no finder is of the kind {kind!r}; this installation has {', '.join(kinds())}")
 
 
@@ -120,27 +112,18 @@ def register_scorer(scorer: type[Scorer]) -> type[Scorer]:
     Raises:
         SettingsError: Another kind has this name.
     """
-    if scorer.kind in SCORERS or _REGISTERED_SCORERS.get(scorer.kind, scorer).__qualname__ != scorer.__qualname__:
-        raise SettingsError(f"a scorer of the kind {scorer.kind!r} exists already; choose another name")
-    _REGISTERED_SCORERS[scorer.kind] = scorer
+    _SCORERS.add(scorer.kind, scorer)
     return scorer
 
 
 def scorers() -> list[str]:
     """List the kinds of scorers that can be made by name."""
-    return sorted({*SCORERS, *_REGISTERED_SCORERS, *(one.name for one in entry_points(group=SCORER_ENTRY_POINTS))})
+    return _SCORERS.names
 
 
 def _scorer_type(kind: str) -> type[Scorer]:
-    if kind in _REGISTERED_SCORERS:
-        return _REGISTERED_SCORERS[kind]
-    if kind in SCORERS:
-        module, name = SCORERS[kind].split(":")
-        found: type[Scorer] = getattr(import_module(module), name)
+    if (found := _SCORERS.find(kind)) is not None:
         return found
-    for point in entry_points(group=SCORER_ENTRY_POINTS, name=kind):
-        loaded: type[Scorer] = point.load()
-        return loaded
     raise FormatError(f"no scorer is of the kind {kind!r}; this installation has {', '.join(scorers()) or 'none'}")
 
 

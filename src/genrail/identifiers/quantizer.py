@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
@@ -13,6 +11,7 @@ import numpy.typing as npt
 
 from genrail.errors import FormatError, IdentifierError, SettingsError, ShapeError
 from genrail.identifiers import saved
+from genrail.kinds import Kinds
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -36,18 +35,14 @@ Codes = npt.NDArray[np.int64]
 
 NAME = "codebooks"  # a folder holds one quantizer: codebooks.json and codebooks.*.npy
 
-ENTRY_POINTS = "genrail.quantizers"  # group of an outside package's entry points: kind = "module:Class"
-
-# Name for people → kind on disk, and where the class lives: loaded on use, so that k-means does without torch, faiss.
-BUILT_IN = {
-    "kmeans": ("genrail.residual_kmeans", "genrail.identifiers.residual_kmeans:ResidualKMeans"),
-    "rqvae": ("genrail.rqvae", "genrail.identifiers.rqvae:RQVAE"),
-    "pq": ("genrail.product_quantization", "genrail.identifiers.product_quantization:ProductQuantization"),
-    "lsh": ("genrail.random_hyperplanes", "genrail.identifiers.random_hyperplanes:RandomHyperplanes"),
-    "attributes": ("genrail.attribute_codes", "genrail.identifiers.attributes:AttributeCodes"),
+# Name for people to the kind on disk.
+ON_DISK = {
+    "kmeans": "genrail.residual_kmeans",
+    "rqvae": "genrail.rqvae",
+    "pq": "genrail.product_quantization",
+    "lsh": "genrail.random_hyperplanes",
+    "attributes": "genrail.attribute_codes",
 }
-
-_REGISTERED: dict[str, type[Quantizer]] = {}
 
 
 @runtime_checkable
@@ -138,6 +133,20 @@ class ReadsItems(Protocol):
         ...
 
 
+# Imported on use, so that k-means does without torch and faiss.
+_QUANTIZERS: Kinds[Quantizer] = Kinds(
+    "quantizer",
+    "genrail.quantizers",
+    {
+        "kmeans": "genrail.identifiers.residual_kmeans:ResidualKMeans",
+        "rqvae": "genrail.identifiers.rqvae:RQVAE",
+        "pq": "genrail.identifiers.product_quantization:ProductQuantization",
+        "lsh": "genrail.identifiers.random_hyperplanes:RandomHyperplanes",
+        "attributes": "genrail.identifiers.attributes:AttributeCodes",
+    },
+)
+
+
 def register_quantizer(quantizer: type[Quantizer]) -> type[Quantizer]:
     """Make a quantizer known by its `kind` in this process; usable as a decorator.
 
@@ -150,16 +159,13 @@ def register_quantizer(quantizer: type[Quantizer]) -> type[Quantizer]:
     kind = getattr(quantizer, "kind", None)
     if not isinstance(kind, str) or not kind:
         raise SettingsError(f"{quantizer.__name__} has no kind; give the class a name for people, kind = ...")
-    if kind in BUILT_IN or _REGISTERED.get(kind, quantizer).__qualname__ != quantizer.__qualname__:
-        raise SettingsError(f"a quantizer of the kind {kind!r} exists already; choose another name")
-    _REGISTERED[kind] = quantizer
+    _QUANTIZERS.add(kind, quantizer)
     return quantizer
 
 
 def quantizers() -> list[str]:
     """List the quantizers that can be made by name, those of this package first."""
-    outside = {*_REGISTERED, *(point.name for point in entry_points(group=ENTRY_POINTS))}
-    return [*BUILT_IN, *sorted(outside)]
+    return [*ON_DISK, *_QUANTIZERS.from_outside]
 
 
 def quantizer_type(name: str) -> type[Quantizer]:
@@ -169,15 +175,8 @@ def quantizer_type(name: str) -> type[Quantizer]:
         SettingsError: No such name.
         MissingPackageError: It needs a package that is not installed.
     """
-    if name in _REGISTERED:
-        return _REGISTERED[name]
-    if name in BUILT_IN:
-        module, kind = BUILT_IN[name][1].split(":")
-        found: type[Quantizer] = getattr(import_module(module), kind)
+    if (found := _QUANTIZERS.find(name)) is not None:
         return found
-    for point in entry_points(group=ENTRY_POINTS, name=name):
-        loaded: type[Quantizer] = point.load()
-        return loaded
     raise SettingsError(f"identifiers is {name!r}; give {', '.join(quantizers())}")
 
 
@@ -189,7 +188,7 @@ def load_quantizer(folder: str | Path) -> Quantizer:
         FormatError: A kind that this version does not know.
     """
     kind = saved.kind_of(Path(folder), NAME)
-    names = {on_disk: name for name, (on_disk, _) in BUILT_IN.items()}
+    names = {on_disk: name for name, on_disk in ON_DISK.items()}
     try:
         return quantizer_type(names.get(kind, kind)).load(folder)
     except SettingsError:
