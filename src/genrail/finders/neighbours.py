@@ -13,16 +13,13 @@ import numpy.typing as npt
 
 from genrail.errors import DamagedError
 from genrail.finders.arrays import load_array, save_arrays
-from genrail.finders.popularity import grown_counts
 from genrail.finders.postings import Postings
 from genrail.finders.scoring import (
-    HISTORY_ALONE,
-    NO_WORDS,
-    Scoring,
+    HistoryScoring,
     Values,
     event_counts,
+    grown_rows,
     popular_first,
-    predecessors,
     recency_weights,
 )
 from genrail.finding.finder import Change, Json, Recipe
@@ -39,7 +36,7 @@ __all__ = ["Neighbours", "pairs_at"]
 Integers = npt.NDArray[np.int64]
 
 
-class Neighbours(Scoring):
+class Neighbours(HistoryScoring):
     """Sum, over the last items of a history, how strongly each other item goes with it.
 
     Items that go with nothing in the history follow by popularity; so do items that came later, which go with nothing.
@@ -86,20 +83,11 @@ class Neighbours(Scoring):
         later = self._places[size:]
         return np.concatenate([found, np.where(later >= 0, found[later], 0.0)])
 
-    def warnings(self, request: Request) -> tuple[str, ...]:
-        """Say that words were not read."""
-        if not request.text:
-            return ()
-        return (HISTORY_ALONE,) if len(request.history) else (NO_WORDS,)
-
     def grow(self, catalog: Catalog, change: Change) -> Self:
         """Give new rows no neighbours, or those of the earlier row of the same item."""
-        first = len(self._places)
-        places = np.concatenate([self._places, np.full(len(catalog) - first, -1, dtype=np.int64)])
-        old, new = predecessors(catalog, first)
-        places[new] = places[old]
+        places = grown_rows(self._places, catalog, -1)
         made = type(self).__new__(type(self))
-        made._set(catalog, self.settings, grown_counts(self.counts, catalog), self._postings, places, self.seed)
+        made._set(catalog, self.settings, grown_rows(self.counts, catalog, 0), self._postings, places, self.seed)
         return made
 
     def save(self, folder: Path) -> dict[str, Json]:

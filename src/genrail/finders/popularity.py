@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from genrail.finders.arrays import load_array, save_arrays
-from genrail.finders.scoring import NO_WORDS, Integers, Scoring, Values, event_counts, predecessors
+from genrail.finders.scoring import NO_WORDS, Integers, Scoring, Values, event_counts, grown_rows
 from genrail.finding.finder import Change, Finder, Json, Progress, Recipe
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Popularity(Scoring):
     def grow(self, catalog: Catalog, change: Change) -> Popularity:
         """Count nothing for new items; an item that came back keeps its events."""
         grown = Popularity.__new__(Popularity)
-        grown._set(catalog, grown_counts(self.counts, catalog), self.seed)
+        grown._set(catalog, grown_rows(self.counts, catalog, 0), self.seed)
         return grown
 
     def save(self, folder: Path) -> dict[str, Json]:
@@ -97,17 +97,6 @@ class Popularity(Scoring):
         made = cls.__new__(cls)
         made._set(catalog, load_array(folder, "counts", np.int64, (len(catalog),)), int(str(details["seed"])))
         return made
-
-
-def grown_counts(counts: Integers, catalog: Catalog) -> Integers:
-    """Give new rows the events of the earlier rows of the same item, and no events to others."""
-    first = len(counts)
-    if first == len(catalog):
-        return counts
-    grown = np.concatenate([counts, np.zeros(len(catalog) - first, dtype=np.int64)])
-    old, new = predecessors(catalog, first)
-    grown[new] = grown[old]
-    return grown
 
 
 @dataclass(frozen=True)

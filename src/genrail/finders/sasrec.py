@@ -15,18 +15,15 @@ from torch import Tensor
 
 from genrail.errors import DamagedError, SettingsError
 from genrail.finders.arrays import load_array, save_arrays
-from genrail.finders.popularity import grown_counts
 from genrail.finders.sasrec_network import SASRecNetwork, softmax_loss
 from genrail.finders.scoring import (
-    HISTORY_ALONE,
-    NO_WORDS,
+    HistoryScoring,
     Integers,
-    Scoring,
     Values,
     event_counts,
+    grown_rows,
     no_events,
     popular_first,
-    predecessors,
 )
 from genrail.finding import finder as seam
 from genrail.finding.finder import Change, Finder, Json, Recipe
@@ -49,7 +46,7 @@ _CUTOFF = 10  # of the validation's nDCG and recall
 _USERS_AT_ONCE = 256
 
 
-class SASRec(Scoring):
+class SASRec(HistoryScoring):
     """Rank items by what a causal transformer expects next (Kang and McAuley 2018), trained by a full softmax.
 
     It differs from the paper where later work found better: the loss is the cross-entropy over the whole catalogue
@@ -163,20 +160,11 @@ class SASRec(Scoring):
         later = self._places[len(found) :]
         return np.concatenate([found, np.where(later >= 0, found[later], lowest)])
 
-    def warnings(self, request: Request) -> tuple[str, ...]:
-        """Say that words were not read."""
-        if not request.text:
-            return ()
-        return (HISTORY_ALONE,) if len(request.history) else (NO_WORDS,)
-
     def grow(self, catalog: Catalog, change: Change) -> SASRec:
         """Give new rows the lowest score, or the vector of the earlier row of the same item."""
-        first = len(self._places)
-        places = np.concatenate([self._places, np.full(len(catalog) - first, -1, dtype=np.int64)])
-        old, new = predecessors(catalog, first)
-        places[new] = places[old]
+        places = grown_rows(self._places, catalog, -1)
         made = SASRec.__new__(SASRec)
-        counts = grown_counts(self.counts, catalog)
+        counts = grown_rows(self.counts, catalog, 0)
         made._set(catalog, self.settings, counts, self._network, places, self.trained, self.seed)
         return made
 

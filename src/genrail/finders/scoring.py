@@ -27,12 +27,13 @@ __all__ = [
     "NO_WORDS",
     "DECAYS",
     "ContentScoring",
+    "HistoryScoring",
     "Scoring",
     "check_content",
     "event_counts",
+    "grown_rows",
     "no_events",
     "popular_first",
-    "predecessors",
     "recency_weights",
     "together",
 ]
@@ -93,6 +94,16 @@ class Scoring(Searching, Finder):
             found = Found(rows, scores[rows].astype(np.float64), None, explanations, None, self.warnings(request))
             answers.append((found, scores))
         return answers
+
+
+class HistoryScoring(Scoring):
+    """Score by the history alone, and say so where words were asked."""
+
+    def warnings(self, request: Request) -> tuple[str, ...]:
+        """Say that words were not read."""
+        if not request.text:
+            return ()
+        return (HISTORY_ALONE,) if len(request.history) else (NO_WORDS,)
 
 
 class ReadsHistory(Protocol):
@@ -242,3 +253,14 @@ def predecessors(catalog: Catalog, first: int) -> tuple[Integers, Integers]:
     pairs = [(earlier[item_id], first + place) for place, item_id in enumerate(new) if item_id in earlier]
     old, later = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     return old, later
+
+
+def grown_rows(values: Integers, catalog: Catalog, unknown: int) -> Integers:
+    """Carry what was learnt of rows to a larger catalogue: a new row gets its earlier row's value, or `unknown`."""
+    first = len(values)
+    if first == len(catalog):
+        return values
+    grown = np.concatenate([values, np.full(len(catalog) - first, unknown, dtype=np.int64)])
+    old, new = predecessors(catalog, first)
+    grown[new] = grown[old]
+    return grown

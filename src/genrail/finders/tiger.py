@@ -17,9 +17,16 @@ from genrail.errors import CatalogError, FingerprintError, FormatError, Settings
 from genrail.evaluation.splits import HeldOut
 from genrail.finders.arrays import load_array, save_arrays
 from genrail.finders.generative import Generative, Spelling, live_index
-from genrail.finders.popularity import grown_counts
 from genrail.finders.readings import pack, unpack
-from genrail.finders.scoring import HISTORY_ALONE, NO_WORDS, Integers, event_counts, no_events, popular_first
+from genrail.finders.scoring import (
+    HISTORY_ALONE,
+    NO_WORDS,
+    Integers,
+    event_counts,
+    grown_rows,
+    no_events,
+    popular_first,
+)
 from genrail.finding import finder as seam
 from genrail.finding.finder import Change, Finder, FindOptions, Found, Json, Recipe
 from genrail.finding.ranks import tie_order, top_rows
@@ -102,7 +109,7 @@ class TigerSpelling(Spelling):
         new = described(self.identifiers, catalog.part(change.rows), lambda: unpack(change, width))
         plain = IdentifierTable.from_matrix(self.codes, self.model.size, source=self.identifiers.fingerprint)
         codes = self.identifiers.extend(plain, new, vocab_size=self.model.size).matrix().astype(np.int64)
-        made = replace(self, codes=codes, counts=grown_counts(self.counts, catalog))
+        made = replace(self, codes=codes, counts=grown_rows(self.counts, catalog, 0))
         return made, made.table()
 
     def table(self) -> IdentifierTable:
