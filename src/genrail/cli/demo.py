@@ -1,4 +1,4 @@
-"""`genrail demo`: a shoe shop of 3,000 products, built, searched and explained in a minute."""
+"""`genrail demo`: a shoe shop of 3,000 products, built, searched and explained in a minute or two."""
 
 from __future__ import annotations
 
