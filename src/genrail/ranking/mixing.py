@@ -206,7 +206,7 @@ def learn_mixture(
 
     Weights are climbed to (`ascend`) on one half of the questions and measured on the other, and the other way round.
     What was learnt on all of them is then mixed with the prior by the number of questions. Whatever did best on
-    questions that it was not learnt on is taken: this, the prior, or a single lane.
+    questions that it was not learnt on is taken: this, the prior, or a single lane. Three questions teach nothing.
 
     Args:
         prior: What is used without evidence.
@@ -222,6 +222,8 @@ def learn_mixture(
 
     Cost: some thousand products of all candidates with the weights: ten seconds for 2,000 questions and four lanes.
     """
+    if len(questions) < 2 * FOLDS:
+        return prior
     typical = _typical(questions, len(prior.lanes))
     shares = _shares(questions, grades, typical, cutoff)
     start, shrunk = prior.weights, len(questions) / (len(questions) + EVIDENCE)
