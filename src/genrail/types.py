@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, overload, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, overload, runtime_checkable
 
 from genrail.errors import QueryError
 
-__all__ = ["Hit", "NewItems", "Progress", "Query", "Ranking", "Retriever"]
+__all__ = ["Hit", "Json", "NewItems", "Page", "Progress", "Query", "Ranking", "Retriever"]
+
+Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
+"""A value that JSON can hold."""
+
+Page: TypeAlias = dict[str, Any]
+"""A JSON object as it was read or will be sent: what an entry must be is said and checked where it is used."""
 
 NewItems = float | Literal["auto", "off"]
 """What `Query.new_items` takes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -67,11 +67,11 @@ class Subset(Protocol):
         """Count the allowed items."""
         ...
 
-    def __and__(self, other: Any) -> Subset:
+    def __and__(self, other: Subset, /) -> Subset:
         """Allow what both allow."""
         ...
 
-    def __or__(self, other: Any) -> Subset:
+    def __or__(self, other: Subset, /) -> Subset:
         """Allow what either allows."""
         ...
 

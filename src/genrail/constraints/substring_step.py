@@ -14,7 +14,7 @@ import numpy.typing as npt
 from genrail.constraints.best import append, beats, carve, clear, finish
 from genrail.constraints.bits import any_allowed, count_allowed
 from genrail.constraints.children import add_logit, least_or_logit
-from genrail.constraints.compiled import compiled
+from genrail.constraints.compiled import Number, compiled
 from genrail.constraints.kernels import base_score, find_row, pad, write_entry
 from genrail.constraints.ngrams import fill_allowed, followers, is_ngram, narrow
 from genrail.constraints.softmax import reduce_row
@@ -118,7 +118,8 @@ def _prepare(
     """Do what `_prepare` of `kernels` does, for states of this index; `live` is empty unless it is renormalised."""
     states, alive, scores, given, renormalised = beams
     bases, rows = best[10], best[13]
-    previous, denominator, nans = np.int64(-1), 0.0, 0
+    previous: Number = np.int64(-1)
+    denominator, nans = 0.0, 0
     for m in range(alive.shape[1]):
         if not alive[q, m]:
             continue

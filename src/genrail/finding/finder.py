@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import SettingsError
-from genrail.types import Progress
+from genrail.types import Json, Progress
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -36,8 +36,6 @@ __all__ = [
     "Trace",
 ]
 
-Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
-"""A value that JSON can hold."""
 
 Rows = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float64]
