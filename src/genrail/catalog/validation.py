@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from genrail.arrays import Array
 from genrail.catalog.columns import Columns, Typing, canonical, choose_columns
 from genrail.catalog.markup import has_markup
 from genrail.catalog.sources import Limits
@@ -169,7 +170,7 @@ def _check_ids(ids: pl.Series, table: Table) -> None:
     )
 
 
-def _rows(numbers: np.ndarray[Any, Any]) -> str:
+def _rows(numbers: Array) -> str:
     named = ", ".join(str(number) for number in numbers[:_MOST_NAMED])
     more = f" and {len(numbers) - _MOST_NAMED:,} more" if len(numbers) > _MOST_NAMED else ""
     return f"{'row' if len(numbers) == 1 else 'rows'} {named}{more}"

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.errors import LogitsError, ShapeError
 from genrail.models.language_model import LanguageModel
 from genrail.models.log_softmax import log_softmax
@@ -25,7 +26,7 @@ class SequenceTable(Protocol):
         """Count the rows."""
         ...
 
-    def sequence(self, row: int) -> npt.NDArray[Any]:
+    def sequence(self, row: int) -> Array:
         """Give the tokens of one row."""
         ...
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints.index import Candidates
 
 __all__ = ["Tail", "TailIndex", "TailModel", "empty_candidates", "merge_tails"]
@@ -112,7 +113,7 @@ def merge_tails(
         [np.arange(count) >= found.count[:, None], np.arange(width) >= forced.count[:, None]], axis=1
     )
 
-    def together(name: str) -> npt.NDArray[Any]:
+    def together(name: str) -> Array:
         return np.concatenate([getattr(found, name), getattr(forced, name)], axis=1)
 
     keys = (together("tokens"), together("parents"), -together("scores"), padding)  # the last key sorts first

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.errors import ShapeError
 
 __all__ = [
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 Rows = npt.NDArray[np.int64]
-Times = npt.NDArray[Any]
+Times = Array
 
 # Below this a correlation of row number with first appearance is of no use to a guesser.
 LEAK_CORRELATION = 0.3
@@ -206,7 +207,7 @@ def _both(known: Mapping[str, str], test: Mapping[str, str]) -> list[str]:
     return [query_id for query_id, _ in text_overlap(known, test)]
 
 
-def same_length(*columns: Sequence[Any] | npt.NDArray[Any]) -> None:
+def same_length(*columns: Sequence[Any] | Array) -> None:
     """Insist on one value for each event."""
     if len({len(column) for column in columns}) > 1:
         raise ShapeError(

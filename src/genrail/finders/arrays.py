@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.errors import DamagedError
 
 __all__ = ["load_array", "load_json", "save_arrays", "save_json"]
-
-Array = npt.NDArray[Any]
 
 
 def save_arrays(folder: Path, arrays: Mapping[str, Array]) -> None:

@@ -97,7 +97,7 @@ class Dense(ContentScoring):
         catalog: Catalog,
         encoder: Encodes,
         *,
-        vectors: npt.NDArray[np.floating[Any]] | None = None,
+        vectors: npt.NDArray[np.floating] | None = None,
         query_encoder: Encodes | None = None,
         name: str = "Dense",
         seed: int = 0,
@@ -226,7 +226,8 @@ class Dense(ContentScoring):
         """Score all rows by the weighted sum of cosines with some items, shape (rows,)."""
         taste = self._taste(rows, weights)
         if self.mean is None or not cast("DenseRecipe", self.recipe).centred:
-            return self.rows.products(taste)
+            products: Values = self.rows.products(taste)
+            return products
         # Rows less the mean, of length 1 again, times the taste, without making them.
         scores: Values = (self.rows.products(taste) - self.mean @ taste) / self._lengths
         return scores

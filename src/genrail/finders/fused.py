@@ -56,7 +56,7 @@ class _Listed:
     """Hold what one lane said about one request."""
 
     found: Found
-    scores: npt.NDArray[np.floating[Any]] | None  # of all rows, where the lane scores all
+    scores: npt.NDArray[np.floating] | None  # of all rows, where the lane scores all
 
 
 class Fused(Searching, Finder):

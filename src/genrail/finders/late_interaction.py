@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.errors import DamagedError, FingerprintError, SettingsError, ShapeError
 from genrail.finders.arrays import load_array, save_arrays
 from genrail.finders.parts import appended
@@ -348,7 +349,7 @@ def _fingerprint(encoder: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _packed(array: npt.NDArray[Any]) -> str:
+def _packed(array: Array) -> str:
     return base64.b64encode(array.tobytes()).decode("ascii")
 
 
@@ -379,7 +380,7 @@ def _projected(vectors: Float, projection: Float) -> Float:
     return projected
 
 
-def _unit(vectors: npt.NDArray[np.floating[Any]]) -> Float:
+def _unit(vectors: npt.NDArray[np.floating]) -> Float:
     """Scale each vector to length 1; a zero vector stays zero."""
     array = np.asarray(vectors, dtype=np.float32)
     if array.ndim != 2 or not np.isfinite(array).all():

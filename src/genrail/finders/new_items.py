@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints.index import Subset
 from genrail.decoding import BeamSettings, Decoded, DecodeTrace, ExactSettings
 from genrail.decoding.decoders import Decoder
@@ -294,7 +295,7 @@ def centred(model: NativeModel, rows: Int) -> Float:
     return unit(item_vectors(model, rows) - model.network.text_mean.numpy())
 
 
-def unit(vectors: npt.NDArray[Any]) -> Float:
+def unit(vectors: Array) -> Float:
     """Scale rows to length 1; zero stays zero."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     scaled: Float = (vectors / np.maximum(lengths, 1e-6)).astype(np.float32)
@@ -331,8 +332,8 @@ def mix(known: Decoded, new: Decoded, judged: Judged, policy: str | float, k: in
     scores = np.concatenate([known.scores[kept], judged.scores[added]])
     order = np.argsort(-scores, kind="stable")
 
-    def merged(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        joined: npt.NDArray[Any] = np.concatenate([one[kept], other[added]])[order]
+    def merged(one: Array, other: Array) -> Array:
+        joined: Array = np.concatenate([one[kept], other[added]])[order]
         return joined
 
     tokens = [known.tokens[place] for place in kept] + [new.tokens[place] for place in added]

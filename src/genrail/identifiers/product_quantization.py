@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.errors import DamagedError, IdentifierError, SettingsError
 from genrail.identifiers import saved
 from genrail.identifiers.kmeans import kmeans, nearest
@@ -183,7 +184,7 @@ class ProductQuantization:
         rows = generator(self.seed, "product quantization sample").choice(len(vectors), most, replace=False)
         return vectors[np.sort(rows)]
 
-    def _parts(self, vectors: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    def _parts(self, vectors: Array) -> list[Array]:
         """Cut the columns into `levels` parts; sizes differ by at most one."""
         return [np.ascontiguousarray(part) for part in np.array_split(vectors, self.levels, axis=1)]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.errors import DamagedError, IdentifierError, SettingsError
 from genrail.identifiers import saved
 from genrail.identifiers.quantizer import NAME, Codes, Float, check_codes, check_settings, checked_vectors
@@ -159,7 +160,7 @@ class RandomHyperplanes:
             raise IdentifierError("this quantizer is not fitted; call fit(vectors) first, or load a saved folder")
         return self._arrays
 
-    def _set(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
+    def _set(self, arrays: dict[str, Array]) -> None:
         self._arrays = {name: np.array(array, dtype=np.float32) for name, array in arrays.items()}
         for array in self._arrays.values():
             array.setflags(write=False)

@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.errors import DamagedError, IdentifierError, MissingPackageError, SettingsError
 from genrail.identifiers import saved
 from genrail.identifiers.kmeans import nearest
@@ -223,7 +224,7 @@ class RQVAE:
             raise IdentifierError("this RQ-VAE is not fitted; call fit(vectors) first, or load a saved folder")
         return self._arrays
 
-    def _set(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
+    def _set(self, arrays: dict[str, Array]) -> None:
         self._arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()}
         for array in self._arrays.values():
             array.setflags(write=False)
