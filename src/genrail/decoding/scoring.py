@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.arrays import Array
 from genrail.errors import LogitsError, ShapeError
-from genrail.models.language_model import LanguageModel
+from genrail.models.language_model import Context, LanguageModel, State
 from genrail.models.log_softmax import log_softmax
 
 __all__ = ["SequenceTable", "score_sequences"]
@@ -32,8 +32,8 @@ class SequenceTable(Protocol):
 
 
 def score_sequences(
-    model: LanguageModel[Any, Any],
-    context: Any,
+    model: LanguageModel[Context, State],
+    context: Context,
     sequences: SequenceTable | Sequence[Sequence[int]],
     rows_at_once: int = 256,
 ) -> Float:
@@ -80,7 +80,7 @@ def _check(tokens: list[tuple[int, ...]], vocab_size: int) -> None:
             raise LogitsError(f"sequence {row} has a token outside the model's {vocab_size}: {sequence}")
 
 
-def _score_sorted(model: LanguageModel[Any, Any], context: Any, tokens: list[tuple[int, ...]]) -> Float:
+def _score_sorted(model: LanguageModel[Context, State], context: Context, tokens: list[tuple[int, ...]]) -> Float:
     """Score sorted sequences level by level; one row of the model for each distinct prefix."""
     scores = np.zeros(len(tokens))
     state, logits = model.prefill([context])

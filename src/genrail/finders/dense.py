@@ -30,6 +30,7 @@ from genrail.finders.scoring import (
 from genrail.finding.finder import Change, Finder, FindOptions, Found, Json, Progress, Recipe
 from genrail.models.encoders import LazyEncoder
 from genrail.models.scripts import unread_words
+from genrail.types import Page
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -442,7 +443,7 @@ def named_encoder(details: Json, given: Encodes | None) -> Encodes:
         if given is None or hasattr(given, "fingerprint"):
             raise FingerprintError("this index was made with an encoder without a fingerprint; give that encoder again")
         return given
-    named = cast("Mapping[str, Any]", details)
+    named = cast("Page", details)
     if given is not None and getattr(given, "fingerprint", None) != named["fingerprint"]:
         raise FingerprintError(
             f"this index was made with the encoder {named['name']!r} ({named['fingerprint']}), not with the one given; "

@@ -20,6 +20,7 @@ from genrail.finders.scoring import ContentScoring, check_content
 from genrail.finding.finder import Added, Change, Finder, Json, Progress, Recipe
 from genrail.models.encoders import LazyEncoder
 from genrail.rng import generator
+from genrail.types import Page
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -329,7 +330,7 @@ def _encoder_of(details: Mapping[str, Json], given: Any) -> EncodesTokens:
     Raises:
         FingerprintError: It is not the one given, or has to be given and was not.
     """
-    named = cast("Mapping[str, Any] | None", details["encoder"])
+    named = cast("Page | None", details["encoder"])
     if named is None:
         if given is None or _fingerprint(given) != details["fingerprint"]:
             raise FingerprintError(
@@ -360,7 +361,7 @@ def _logged(added: Added, width: int) -> _Tokens:
         DamagedError: It does not hold tokens for each item.
     """
     try:
-        reading = cast("Mapping[str, Any]", added.reading)
+        reading = cast("Page", added.reading)
         codes = np.frombuffer(base64.b64decode(reading["codes"]), dtype=np.int8).reshape(-1, width)
         scales = np.frombuffer(base64.b64decode(reading["scales"]), dtype="<f4").astype(np.float32)
         offsets = np.concatenate([[0], np.cumsum(np.array(reading["tokens"], dtype=np.int64))]).astype(np.int64)
