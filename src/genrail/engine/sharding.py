@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -136,7 +136,7 @@ def run_shard(plan: ShardPlan, shard: Shard, encoder: Encoder, identifiers: Sema
 def run_shards(
     plan: ShardPlan,
     which: str | None = None,
-    encoder: Any = None,
+    encoder: Encoder | str | Path | None = None,
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> list[ShardStatus]:
     """Run shards one after the other in this process; those that are done are skipped.
