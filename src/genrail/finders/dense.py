@@ -349,7 +349,7 @@ class Dense(ContentScoring):
 
     @classmethod
     def _recipe(cls, values: Json) -> Recipe:
-        return DenseRecipe.from_dict(cast("Mapping[str, Json]", values))
+        return DenseRecipe.from_dict(cast("Mapping[str, object]", values))
 
 
 @dataclass(frozen=True)

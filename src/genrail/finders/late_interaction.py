@@ -285,7 +285,7 @@ class LateInteraction(ContentScoring):
         projection = load_array(folder, "projection", np.float32, (wide, width))
         if offsets[0] != 0 or offsets[-1] != len(codes) or (np.diff(offsets) < 0).any():
             raise DamagedError(f"the arrays in {folder} do not fit each other; restore the folder or build it again")
-        recipe = LateInteractionRecipe.from_dict(cast("Mapping[str, Json]", details["recipe"]))
+        recipe = LateInteractionRecipe.from_dict(cast("Mapping[str, object]", details["recipe"]))
         tokens = _encoder_of(details, encoder)
         made = cls.__new__(cls)
         parts = (_Tokens(codes, scales, offsets),)

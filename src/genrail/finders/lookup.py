@@ -136,7 +136,7 @@ class Lookup(Scoring):
         columns = load_json(folder, "columns")
         if not isinstance(columns, list) or not set(columns) <= set(catalog.frame.columns):
             raise DamagedError(f"{folder / 'columns.json'} does not fit the catalogue; restore it or build again")
-        recipe = LookupRecipe.from_dict(cast("Mapping[str, Json]", details["recipe"]))
+        recipe = LookupRecipe.from_dict(cast("Mapping[str, object]", details["recipe"]))
         made = cls.__new__(cls)
         parts = (_Part.of(catalog, tuple(columns), 0, len(catalog)),)
         made._set(catalog, recipe, tuple(columns), parts, int(str(details["seed"])))

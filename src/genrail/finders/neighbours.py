@@ -110,7 +110,7 @@ class Neighbours(HistoryScoring):
             raise DamagedError(
                 f"{folder / 'places.npy'} names items beyond {size}; restore the folder or build it again"
             )
-        settings = cls.settings_class.from_dict(cast("Mapping[str, Json]", details["recipe"]))
+        settings = cls.settings_class.from_dict(cast("Mapping[str, object]", details["recipe"]))
         made = cls.__new__(cls)
         made._set(catalog, settings, counts, Postings.load(folder, size, size), places, int(str(details["seed"])))
         return made

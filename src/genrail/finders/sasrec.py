@@ -186,7 +186,7 @@ class SASRec(HistoryScoring):
         Raises:
             DamagedError: A file is missing or cut, or of another catalogue.
         """
-        settings = SASRecRecipe.from_dict(cast("Mapping[str, Json]", details["recipe"]))
+        settings = SASRecRecipe.from_dict(cast("Mapping[str, object]", details["recipe"]))
         seed, items = int(str(details["seed"])), int(str(details["items"]))
         counts = load_array(folder, "counts", np.int64, (len(catalog),))
         places = load_array(folder, "places", np.int64, (len(catalog),))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -179,7 +179,7 @@ class TFIDF(ContentScoring):
         Raises:
             DamagedError: A file is missing or cut, or of another catalogue.
         """
-        recipe = TFIDFRecipe.from_dict(cast("Mapping[str, Any]", details["recipe"]))
+        recipe = TFIDFRecipe.from_dict(cast("Mapping[str, object]", details["recipe"]))
         made = cls.__new__(cls)
         made._set(catalog, recipe, WordIndex.load(folder, _Unstemmed(), catalog.live), int(str(details["seed"])))
         return made

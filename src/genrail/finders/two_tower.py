@@ -126,7 +126,7 @@ class TwoTower(Dense):
         else:
             queries = _checkpoint(folder / CHECKPOINT, cast("int | None", details["max_tokens"]))
             items = queries if tower == "both" else named_encoder(details["encoder"], encoder)
-        recipe = TwoTowerRecipe.from_dict(cast("Mapping[str, Json]", details["recipe"]))
+        recipe = TwoTowerRecipe.from_dict(cast("Mapping[str, object]", details["recipe"]))
         made = cls.__new__(cls)
         made._set(catalog, recipe, items, queries, Rows.of(vectors), None, int(str(details["seed"])))
         return made
@@ -165,7 +165,7 @@ class TwoTowerRecipe(Recipe):
         check_content(self.decay, self.history)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Json]) -> Self:
+    def from_dict(cls, values: Mapping[str, object]) -> Self:
         """Read what `to_dict` gave; settings of `TwoTowerSettings` can be given by themselves, such as ``epochs``."""
         if set(values) - {one.name for one in fields(cls)} and values.get("towers") is None:
             from genrail.training.two_tower import TwoTowerSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from genrail.errors import DamagedError, IdentifierError, MissingPackageError, S
 from genrail.identifiers import saved
 from genrail.identifiers.kmeans import nearest
 from genrail.identifiers.quantizer import NAME, Codes, Float, check_codes, check_settings, checked_vectors
+from genrail.types import Json
 
 __all__ = ["RQVAE"]
 
@@ -192,7 +193,7 @@ class RQVAE:
                 vectors = np.maximum(vectors, 0)
         return vectors
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self) -> dict[str, Json]:
         return {
             "levels": self.levels,
             "codes": self.codes,

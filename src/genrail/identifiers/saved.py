@@ -11,12 +11,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from genrail.arrays import Array
 from genrail.errors import DamagedError, FormatError
+from genrail.types import Page
 
 __all__ = ["Saved", "fingerprint", "kind_of", "read", "write"]
 
@@ -28,11 +28,11 @@ class Saved:
     """Hold what was read: the kind of the object, its plain values and its arrays by name."""
 
     kind: str
-    details: dict[str, Any]
+    details: Page
     arrays: dict[str, Array]
 
 
-def fingerprint(details: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
+def fingerprint(details: Mapping[str, object], arrays: Mapping[str, Array]) -> str:
     """Digest plain values and arrays (shape, type and content) into 32 hexadecimal characters.
 
     >>> one = fingerprint({"levels": 3}, {"codebooks": np.zeros(2)})
@@ -48,7 +48,7 @@ def fingerprint(details: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
     return digest.hexdigest()[:32]
 
 
-def write(folder: Path, name: str, kind: str, details: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+def write(folder: Path, name: str, kind: str, details: Mapping[str, object], arrays: Mapping[str, Array]) -> None:
     """Write ``name.json`` and one ``name.<array>.npy`` per array into an existing folder."""
     listed = {}
     for key, array in arrays.items():
@@ -78,7 +78,7 @@ def kind_of(folder: Path, name: str) -> str:
     return str(_page(folder / f"{name}.json")["kind"])
 
 
-def _page(path: Path) -> dict[str, Any]:
+def _page(path: Path) -> Page:
     try:
         page = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -96,7 +96,7 @@ def _page(path: Path) -> dict[str, Any]:
     return page
 
 
-def _array(folder: Path, entry: Any) -> Array:
+def _array(folder: Path, entry: object) -> Array:
     if not isinstance(entry, dict) or Path(str(entry.get("file"))).name != entry.get("file"):
         raise FormatError(f"a page in {folder} lists a file that is not plainly inside the folder: {entry!r}")
     path = folder / entry["file"]

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from genrail.errors import ShapeError
 from genrail.ranking.weights import GradedShares, ascend
 from genrail.rng import generator
+from genrail.types import Json
 
 __all__ = ["CONSTANT", "Answers", "Mixture", "features", "learn_mixture", "logistic", "squashed", "standardise"]
 
@@ -110,7 +111,7 @@ class Mixture:
         found: Float = features(answers, np.array(self.typical)) @ self.weights
         return found
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Turn the mixture into plain values."""
         return asdict(self)
 
