@@ -67,6 +67,11 @@ class Subset(Protocol):
         """Count the allowed items."""
         ...
 
+    @property
+    def nbytes(self) -> int:
+        """Count the bytes held, for caches with a bound."""
+        ...
+
     def __and__(self, other: Subset, /) -> Subset:
         """Allow what both allow."""
         ...

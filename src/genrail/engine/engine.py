@@ -11,7 +11,7 @@ from genrail.catalog import Catalog
 from genrail.decoding.decoders import Decoder
 from genrail.engine.live import LiveEdition, MergeSettings, silent
 from genrail.errors import CatalogError, QueryError, SettingsError
-from genrail.finding import Data, Edition, FindOptions, Gate, Progress, Recipe, Report, answer_each, raised
+from genrail.finding import Data, Edition, FindOptions, Gate, Progress, Recipe, Report, Trace, answer_each, raised
 from genrail.finding.answering import checked
 from genrail.finding.finder import unknown
 from genrail.finding.registry import kinds, recipe_named, recipe_type

@@ -53,7 +53,7 @@ def load_array(
     return array
 
 
-def save_json(folder: Path, name: str, value: Any) -> None:
+def save_json(folder: Path, name: str, value: object) -> None:
     """Write plain values as ``<name>.json``."""
     (folder / f"{name}.json").write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, cast
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +46,7 @@ Vectors = npt.NDArray[np.float32]
 class Encodes(Protocol):
     """Turn texts into vectors, shape (texts, dimensions): `TextEncoder`, a SentenceTransformer, or your own."""
 
-    def encode(self, texts: list[str]) -> Any:
+    def encode(self, texts: list[str]) -> npt.ArrayLike:
         """Encode texts."""
         ...
 
@@ -311,7 +311,7 @@ class Dense(ContentScoring):
     def load(
         cls,
         folder: Path,
-        details: Mapping[str, Json],
+        details: Page,
         catalog: Catalog,
         encoder: Encoder | None = None,
         query_encoder: Encodes | None = None,
@@ -344,7 +344,7 @@ class Dense(ContentScoring):
         if settings is not None:
             if find_spec("faiss") is None:
                 raise MissingPackageError("faiss-cpu", "ann", "This saved index")
-            made.cells = Cells.load(folder, vectors, CellSettings(**cast("dict[str, Any]", settings)))
+            made.cells = Cells.load(folder, vectors, CellSettings(**cast("Page", settings)))
         return made
 
     @classmethod
@@ -405,7 +405,7 @@ class DenseRecipe(Recipe):
         return [replace(self, decay=decay, centred=centred) for decay, centred in dict.fromkeys(tried)]
 
 
-def unit_vectors(vectors: Any, rows: int, what: str) -> Vectors:
+def unit_vectors(vectors: npt.ArrayLike, rows: int, what: str) -> Vectors:
     """Check the shape and scale each vector to length 1; a zero vector stays zero.
 
     Raises:

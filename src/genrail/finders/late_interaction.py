@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -268,7 +268,7 @@ class LateInteraction(ContentScoring):
     def load(
         cls,
         folder: Path,
-        details: Mapping[str, Json],
+        details: Page,
         catalog: Catalog,
         encoder: Encoder | EncodesTokens | None = None,
     ) -> Self:
@@ -285,7 +285,7 @@ class LateInteraction(ContentScoring):
         projection = load_array(folder, "projection", np.float32, (wide, width))
         if offsets[0] != 0 or offsets[-1] != len(codes) or (np.diff(offsets) < 0).any():
             raise DamagedError(f"the arrays in {folder} do not fit each other; restore the folder or build it again")
-        recipe = LateInteractionRecipe.from_dict(cast("Mapping[str, object]", details["recipe"]))
+        recipe = LateInteractionRecipe.from_dict(details["recipe"])
         tokens = _encoder_of(details, encoder)
         made = cls.__new__(cls)
         parts = (_Tokens(codes, scales, offsets),)
@@ -324,7 +324,7 @@ class LateInteractionRecipe(Recipe):
         return LateInteraction(data.catalog, data.encoder, settings=self, progress=told, seed=data.seed)
 
 
-def _encoder_of(details: Mapping[str, Json], given: Any) -> EncodesTokens:
+def _encoder_of(details: Page, given: Encoder | EncodesTokens | None) -> EncodesTokens:
     """Find the encoder that was saved.
 
     Raises:
@@ -342,10 +342,10 @@ def _encoder_of(details: Mapping[str, Json], given: Any) -> EncodesTokens:
             f"these token vectors were made with the encoder {named['name']!r} ({named['fingerprint']}), not with the "
             "one given; give that one"
         )
-    return LazyEncoder.named(named, given)
+    return LazyEncoder.named(named, cast("Encoder | None", given))
 
 
-def _fingerprint(encoder: Any) -> str | None:
+def _fingerprint(encoder: object) -> str | None:
     value = getattr(encoder, "fingerprint", None)
     return None if value is None else str(value)
 

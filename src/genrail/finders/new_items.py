@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -183,7 +183,7 @@ def newcomers(finder: Generative, memory: Memory | None) -> Newcomers | None:
     rows = finder.catalog.live & memory.new
     if not rows.any() or not memory.seen.any():
         return None
-    new: Any = finder.index.subset(rows)
+    new = finder.index.subset(rows)
     return Newcomers(rows, new, ~new)
 
 
@@ -191,7 +191,7 @@ def mixed_answers(
     finder: Generative,
     asked: Mixing,
     requests: Sequence[Request],
-    contexts: Sequence[Any],
+    contexts: Sequence[object],
     k: int,
     options: FindOptions,
 ) -> list[tuple[Decoded, list[DecodeTrace | None]]]:
@@ -223,7 +223,7 @@ def mixed_answers(
     plain = [place for place in range(len(requests)) if divided[place] is None]
     found: dict[int, tuple[Decoded, list[DecodeTrace | None]]] = {}
 
-    def find(places: list[int], allowed: list[Any], count: int) -> list[Decoded]:
+    def find(places: list[int], allowed: Sequence[Subset | None], count: int) -> list[Decoded]:
         return finder.decode([contexts[place] for place in places], allowed, count, options)
 
     if plain:
@@ -266,7 +266,7 @@ def _divided(asked: Mixing, requests: Sequence[Request], decoder: Decoder) -> li
     return [asked.newcomers if one else None for one in mixes]
 
 
-def _within(part: Any, subset: Any) -> Any:
+def _within(part: Subset, subset: Subset | None) -> Subset:
     return part if subset is None else part & subset
 
 

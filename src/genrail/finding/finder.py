@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import SettingsError
-from genrail.types import Json, Progress
+from genrail.types import Json, Page, Progress
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -211,7 +211,7 @@ class Finder(Protocol):
         ...
 
     @classmethod
-    def load(cls, folder: Path, details: Mapping[str, Json], catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote.
 
         Args:
@@ -391,7 +391,7 @@ class Scorer(Protocol):
         ...
 
     @classmethod
-    def load(cls, folder: Path, details: Mapping[str, Json]) -> Self:
+    def load(cls, folder: Path, details: Page) -> Self:
         """Read what `save` wrote."""
         ...
 
