@@ -45,7 +45,7 @@ def beam_search(
     is in the batch, as far as the model's own rows do not.
 
     Args:
-        model: Any `LanguageModel`.
+        model: A `LanguageModel`.
         contexts: One per query, as the model reads them.
         index: The identifiers that may be written.
         settings: Default `BeamSettings()`.

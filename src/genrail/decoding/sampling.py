@@ -66,7 +66,7 @@ def sample_search(
     the earlier ones left over. Items of probability zero come last, and only where nothing else is left.
 
     Args:
-        model: Any `LanguageModel`.
+        model: A `LanguageModel`.
         contexts: One per query, as the model reads them.
         index: The identifiers that may be written.
         settings: Default `SampleSettings()`.

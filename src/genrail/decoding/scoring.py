@@ -43,7 +43,7 @@ def score_sequences(
     small catalogue completely. Sequences that begin alike share the model's work.
 
     Args:
-        model: Any `LanguageModel`.
+        model: A `LanguageModel`.
         context: One context, as the model reads them.
         sequences: A table of identifiers, or a list of token sequences; each with a token at least.
         rows_at_once: Sequences scored together; bounds the memory to rows_at_once * V logits.

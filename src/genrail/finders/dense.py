@@ -59,7 +59,7 @@ class Dense(ContentScoring):
 
     Args:
         catalog: The items; what is encoded is `catalog.texts()`.
-        encoder: Any object with ``encode(texts) -> (texts, dimensions)``.
+        encoder: An object with ``encode(texts) -> (texts, dimensions)``.
         vectors: The items' vectors where they are at hand, shape (rows, dimensions); then nothing is encoded.
         query_encoder: Another encoder for queries, as two towers have; by default `encoder`.
         name: For tables.

@@ -281,7 +281,7 @@ class Generative(Searching, Finder):
         index = LiveTrie.load(folder / "trie")
         if len(table) < index.row_count == len(table.owners):  # written when the trie numbered identifiers, not items
             index = index.renamed(table.owners)
-        made = spelling.load(folder, details, catalog, encoder)
+        made = spelling.load(folder, dict(details), catalog, encoder)
         beam = BeamSettings(**details["beam"])
         return cls.of(catalog=catalog, spelling=made, table=table, index=index, recipe=recipe, beam=beam)
 

@@ -81,7 +81,7 @@ def plain_tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     with a blank inside it; what then remains is left out.
 
     Args:
-        tokenizer: Any Hugging Face tokenizer.
+        tokenizer: A Hugging Face tokenizer.
         texts: May be empty strings.
 
     Returns:

@@ -22,7 +22,7 @@ def unread_script(encoder: object, text: str) -> str | None:
     """Name the script of a text that a text encoder cannot read, such as THAI; None where it can, or is no tokenizer's.
 
     Args:
-        encoder: Any text encoder; only one with a tokenizer can be asked.
+        encoder: A text encoder; only one with a tokenizer can be asked.
         text: A title or a query.
 
     Cost: one tokenization of a text in another script than Latin, none for Latin.

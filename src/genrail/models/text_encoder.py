@@ -180,7 +180,7 @@ class TextEncoder:
         little or nothing is padded. What is in the cache is not encoded again.
 
         Args:
-            texts: Any strings; an empty one has a vector as well.
+            texts: Strings; an empty one has a vector as well.
             progress: Called with (distinct texts done, all distinct texts), the last time when all are done.
 
         Raises:
@@ -221,7 +221,7 @@ class TextEncoder:
         """Give the last layer of each text before pooling, float32, (its tokens, dimensions), control tokens included.
 
         Args:
-            texts: Any strings.
+            texts: Strings.
             max_tokens: Texts are cut there, at most at the encoder's own limit.
 
         Raises:

@@ -211,7 +211,7 @@ def score_candidates(llm: LLM, prompt: Sequence[int], sequences: Sequence[Sequen
     For a hundred candidates at most: vLLM reads no prefix cache for such requests, so each reads the prompt again.
 
     Args:
-        llm: Any ``vllm.LLM`` that reports log-probabilities, as it does by default; of `open_vllm`, one that was given
+        llm: A ``vllm.LLM`` that reports log-probabilities, as it does by default; of `open_vllm`, one that was given
             ``logprobs_mode="raw_logprobs"``, for what a search reads are masked logits.
         prompt: Token ids.
         sequences: Token ids of each candidate, one at least.
