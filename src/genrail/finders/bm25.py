@@ -237,7 +237,7 @@ class BM25(ContentScoring):
         made = cls.__new__(cls)
         index = WordIndex.load(folder, ENGLISH, catalog.live)
         pair_index = WordIndex.load(folder / "pairs", PLAIN, catalog.live) if recipe.pairs > 0.0 else None
-        made._set(catalog, recipe, index, pair_index, int(str(details["seed"])))
+        made._set(catalog, recipe, index, pair_index, int(details["seed"]))
         return made
 
 

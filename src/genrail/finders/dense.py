@@ -329,7 +329,7 @@ class Dense(ContentScoring):
             DamagedError: A file is missing or cut, or of another catalogue.
             FingerprintError: An encoder that is not the one it was made with, or none where one must be given.
         """
-        width = int(str(details["dimensions"]))
+        width = int(details["dimensions"])
         vectors = load_array(folder, "vectors", np.float32, (len(catalog), width), mapped=True)
         items = named_encoder(details["encoder"], encoder)
         asked = details.get("query_encoder")
@@ -337,7 +337,7 @@ class Dense(ContentScoring):
         made = cls.__new__(cls)
         made.name = str(details["name"])
         recipe = cls._recipe(details["recipe"])
-        made._set(catalog, recipe, items, queries, Rows.of(vectors), None, int(str(details["seed"])))
+        made._set(catalog, recipe, items, queries, Rows.of(vectors), None, int(details["seed"]))
         if details.get("mean"):
             made.mean = load_array(folder, "mean", np.float32, (width,))
         settings = details.get("cells")

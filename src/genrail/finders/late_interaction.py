@@ -278,7 +278,7 @@ class LateInteraction(ContentScoring):
             DamagedError: A file is missing or cut, or of another catalogue.
             FingerprintError: Another encoder than the one it was made with, or none where one must be given.
         """
-        wide, width = cast("Sequence[int]", details["shape"])
+        wide, width = details["shape"]
         codes = load_array(folder, "codes", np.int8, (None, width), mapped=True)
         scales = load_array(folder, "scales", np.float32, (len(codes),))
         offsets = load_array(folder, "offsets", np.int64, (len(catalog) + 1,))
@@ -289,7 +289,7 @@ class LateInteraction(ContentScoring):
         tokens = _encoder_of(details, encoder)
         made = cls.__new__(cls)
         parts = (_Tokens(codes, scales, offsets),)
-        made._set(catalog, tokens, recipe, str(details["name"]), parts, projection, int(str(details["seed"])))
+        made._set(catalog, tokens, recipe, str(details["name"]), parts, projection, int(details["seed"]))
         return made
 
 
@@ -330,7 +330,7 @@ def _encoder_of(details: Page, given: Encoder | EncodesTokens | None) -> Encodes
     Raises:
         FingerprintError: It is not the one given, or has to be given and was not.
     """
-    named = cast("Page | None", details["encoder"])
+    named = details["encoder"]
     if named is None:
         if given is None or _fingerprint(given) != details["fingerprint"]:
             raise FingerprintError(

@@ -140,7 +140,7 @@ class Lookup(Scoring):
         recipe = LookupRecipe.from_dict(details["recipe"])
         made = cls.__new__(cls)
         parts = (_Part.of(catalog, tuple(columns), 0, len(catalog)),)
-        made._set(catalog, recipe, tuple(columns), parts, int(str(details["seed"])))
+        made._set(catalog, recipe, tuple(columns), parts, int(details["seed"]))
         return made
 
 

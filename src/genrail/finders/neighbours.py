@@ -104,7 +104,7 @@ class Neighbours(HistoryScoring):
         Raises:
             DamagedError: A file is missing or cut, or of another catalogue.
         """
-        size = int(str(details["table"]))
+        size = int(details["table"])
         counts = load_array(folder, "counts", np.int64, (len(catalog),))
         places = load_array(folder, "places", np.int64, (len(catalog),))
         if places.min(initial=-1) < -1 or places.max(initial=-1) >= size:
@@ -113,7 +113,7 @@ class Neighbours(HistoryScoring):
             )
         settings = cls.settings_class.from_dict(details["recipe"])
         made = cls.__new__(cls)
-        made._set(catalog, settings, counts, Postings.load(folder, size, size), places, int(str(details["seed"])))
+        made._set(catalog, settings, counts, Postings.load(folder, size, size), places, int(details["seed"]))
         return made
 
 

@@ -96,7 +96,7 @@ class Popularity(Scoring):
             DamagedError: The counts are missing, cut, or of another catalogue.
         """
         made = cls.__new__(cls)
-        made._set(catalog, load_array(folder, "counts", np.int64, (len(catalog),)), int(str(details["seed"])))
+        made._set(catalog, load_array(folder, "counts", np.int64, (len(catalog),)), int(details["seed"]))
         return made
 
 

@@ -188,7 +188,7 @@ class SASRec(HistoryScoring):
             DamagedError: A file is missing or cut, or of another catalogue.
         """
         settings = SASRecRecipe.from_dict(details["recipe"])
-        seed, items = int(str(details["seed"])), int(str(details["items"]))
+        seed, items = int(details["seed"]), int(details["items"])
         counts = load_array(folder, "counts", np.int64, (len(catalog),))
         places = load_array(folder, "places", np.int64, (len(catalog),))
         if places.min(initial=-1) < -1 or places.max(initial=-1) >= items:

@@ -182,7 +182,7 @@ class TFIDF(ContentScoring):
         """
         recipe = TFIDFRecipe.from_dict(details["recipe"])
         made = cls.__new__(cls)
-        made._set(catalog, recipe, WordIndex.load(folder, _Unstemmed(), catalog.live), int(str(details["seed"])))
+        made._set(catalog, recipe, WordIndex.load(folder, _Unstemmed(), catalog.live), int(details["seed"]))
         return made
 
 

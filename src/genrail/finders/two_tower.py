@@ -116,7 +116,7 @@ class TwoTower(Dense):
             DamagedError: A file is missing or cut, or of another catalogue.
             FingerprintError: An encoder that is not the one it was made with.
         """
-        width = int(str(details["dimensions"]))
+        width = int(details["dimensions"])
         vectors = load_array(folder, "vectors", np.float32, (len(catalog), width), mapped=True)
         tower = details["tower"]
         items: Encodes
@@ -125,11 +125,11 @@ class TwoTower(Dense):
             items = named_encoder(details["encoder"], encoder)
             queries = Headed(items, load_array(folder, "head", np.float32, (width, width)))
         else:
-            queries = _checkpoint(folder / CHECKPOINT, cast("int | None", details["max_tokens"]))
+            queries = _checkpoint(folder / CHECKPOINT, details["max_tokens"])
             items = queries if tower == "both" else named_encoder(details["encoder"], encoder)
         recipe = TwoTowerRecipe.from_dict(details["recipe"])
         made = cls.__new__(cls)
-        made._set(catalog, recipe, items, queries, Rows.of(vectors), None, int(str(details["seed"])))
+        made._set(catalog, recipe, items, queries, Rows.of(vectors), None, int(details["seed"]))
         return made
 
 
