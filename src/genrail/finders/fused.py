@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,7 @@ from genrail.finding import (
 from genrail.finding.ranks import tie_order
 from genrail.ranking.mixing import Answers, Mixture, squashed
 from genrail.ranking.negation import mentions, read_negation
+from genrail.types import Page
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -61,7 +62,7 @@ class _Listed:
     """Hold what one lane said about one request."""
 
     found: Found
-    scores: npt.NDArray[np.floating[Any]] | None  # of all rows, where the lane scores all
+    scores: npt.NDArray[np.floating] | None  # of all rows, where the lane scores all
 
 
 class Fused(Searching, Finder):
@@ -103,7 +104,7 @@ class Fused(Searching, Finder):
         self.popularity = np.zeros(len(catalog), dtype=np.int64) if popularity is None else popularity
         self._report = report
 
-    def replaced(self, **parts: Any) -> Fused:
+    def replaced(self, **parts: object) -> Fused:
         """Make the same finder with other parts."""
         names = ("catalog", "lanes", "mixtures", "recipe", "seed", "words_share", "negations", "popularity")
         return Fused(**{**{name: getattr(self, name) for name in names}, "report": self._report, **parts})
@@ -320,7 +321,7 @@ class Fused(Searching, Finder):
         }
 
     @classmethod
-    def load(cls, folder: Path, details: Mapping[str, Any], catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote."""
         lanes = {
             name: open_finder(folder / "lanes" / name, each, catalog, encoder)

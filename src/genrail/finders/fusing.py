@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +37,7 @@ DEFAULT = ("native", "bm25", "dense", "two-tower", "lookup", "cooccurrence")
 ENOUGH = 100  # judged queries that a tower is taught by in a fusion; it shifts all questions, so a handful is too few
 # Beside vectors, which know what a text is about, a lexical lane does best that looks at titles and at words in a row;
 # on five sets the fusion gains .009 nDCG@10 by these, BM25 alone next to nothing (docs/results.md).
-BESIDE_VECTORS: dict[str, Any] = {"k1": 0.9, "b": 0.4, "title_weight": 3, "pairs": 0.2}
+BESIDE_VECTORS: dict[str, object] = {"k1": 0.9, "b": 0.4, "title_weight": 3, "pairs": 0.2}
 BESIDE_OTHERS = 1  # made-up queries of an item: other lanes read words better, and encoding four takes most of a build
 TUNED_ON = 500  # histories that settings of a lane are chosen on; the difference between two is a few percent
 
@@ -61,7 +61,7 @@ class FusedRecipe(Recipe):
     learns: ClassVar[bool] = True
 
     lanes: tuple[str, ...] = DEFAULT
-    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     words_share: float = WORDS_SHARE
     negations: bool = True
     ranker: bool = True
@@ -83,7 +83,7 @@ class FusedRecipe(Recipe):
         """Make the recipe of each lane."""
         return {name: recipe_named(name, self._settings(name)) for name in self.lanes}
 
-    def _settings(self, name: str) -> dict[str, Any]:
+    def _settings(self, name: str) -> dict[str, object]:
         own = dict(self.settings.get(name, {}))
         if name == "bm25" and len(self.lanes) > 1:
             own = BESIDE_VECTORS | own

@@ -25,6 +25,8 @@ from genrail.finding import Change, Finder, FindOptions, Found, Json, Progress, 
 from genrail.finding.kept import Kept
 from genrail.identifiers.several import load_identifiers
 from genrail.identifiers.table import Identifiers
+from genrail.models.language_model import AnyModel
+from genrail.types import Page
 
 if TYPE_CHECKING:
     from genrail.models.encoders import LazyEncoder
@@ -44,7 +46,7 @@ class Spelling(Protocol):
     name: str
     """For tables and people."""
 
-    model: Any
+    model: AnyModel
     """A `LanguageModel`, which writes the identifiers; what it reads is the family's own affair."""
 
     encoder: LazyEncoder | None
@@ -53,7 +55,7 @@ class Spelling(Protocol):
     held_out: bool
     """See `Finder.held_out`."""
 
-    def contexts(self, requests: Sequence[Request], catalog: Catalog) -> list[Any]:
+    def contexts(self, requests: Sequence[Request], catalog: Catalog) -> Sequence[object]:
         """Make what the model reads, one per request."""
         ...
 
@@ -70,7 +72,7 @@ class Spelling(Protocol):
         ...
 
     @classmethod
-    def load(cls, folder: Path, details: Mapping[str, Any], catalog: Catalog, encoder: Encoder | None) -> Self:
+    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None) -> Self:
         """Read what `save` wrote."""
         ...
 
@@ -84,7 +86,7 @@ class Spelling(Protocol):
         """Say what of a request the model does not read."""
         return ()
 
-    def empty_context(self) -> Any:
+    def empty_context(self) -> object:
         """Give the context of a request that says nothing, for `Calibrated`; None where there is no such thing."""
         return None
 
@@ -146,7 +148,7 @@ class Generative(Searching, Finder):
         self.beam = beam or BeamSettings()
         self.name = spelling.name
         self._report = report
-        self._subsets: Kept[Any] = Kept(lambda subset: int(subset.nbytes))
+        self._subsets: Kept[Subset] = Kept(lambda subset: int(subset.nbytes))
 
     def replaced(self, **parts: Any) -> Self:
         """Make the same finder with other parts."""
@@ -173,13 +175,13 @@ class Generative(Searching, Finder):
         ]
 
     def _answers(
-        self, requests: Sequence[Request], contexts: Sequence[Any], k: int, options: FindOptions
+        self, requests: Sequence[Request], contexts: Sequence[object], k: int, options: FindOptions
     ) -> list[tuple[Decoded, RailTrace | None]]:
         decoded = self.decode(contexts, [self.subset_of(request) for request in requests], k, options)
         return [(one, self._traced([one.trace])) for one in decoded]
 
     def decode(
-        self, contexts: Sequence[Any], subsets: Sequence[Subset | None], k: int, options: FindOptions
+        self, contexts: Sequence[object], subsets: Sequence[Subset | None], k: int, options: FindOptions
     ) -> list[Decoded]:
         """Find the k best identifiers of each context within a subset."""
         decoder = self.decoder(options)
@@ -253,7 +255,7 @@ class Generative(Searching, Finder):
         return {**details, "identifiers": self.table.fingerprint, "beam": asdict(self.beam)}
 
     @classmethod
-    def load(cls, folder: Path, details: Mapping[str, Any], catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote.
 
         Raises:
@@ -282,7 +284,7 @@ class Generative(Searching, Finder):
         renumber = len(table) < index.row_count == len(table.owners)  # the trie numbered identifiers once, not items
         if isinstance(index, LiveTrie) and renumber:
             index = index.renamed(table.owners)
-        made = spelling.load(folder, details, catalog, encoder)
+        made = spelling.load(folder, dict(details), catalog, encoder)
         beam = BeamSettings(**details["beam"])
         return cls.of(catalog=catalog, spelling=made, table=table, index=index, recipe=recipe, beam=beam)
 

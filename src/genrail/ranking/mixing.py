@@ -23,6 +23,7 @@ from genrail.evaluation.significance import bootstrap_interval
 from genrail.ranking.ranker import EPOCHS, Ranker, can_learn, learn_rankers
 from genrail.ranking.weights import GradedShares, ascend
 from genrail.rng import generator
+from genrail.types import Json
 
 __all__ = ["CONSTANT", "Answers", "Mixture", "features", "learn_mixture", "logistic", "squashed", "standardise"]
 
@@ -121,7 +122,7 @@ class Mixture:
         sums: Float = told @ self.weights
         return sums if self.ranker is None else self.ranker.scores(_inputs(told, answers), sums)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Turn the mixture into plain values."""
         return asdict(self)
 
