@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 
 import pytest
@@ -12,7 +13,9 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 import genrail
+from genrail.cli.build import OPTIONS
 from genrail.cli.main import app
+from genrail.engine import Engine
 from genrail.serving.host import Host
 
 ITEMS = 14
@@ -119,8 +122,18 @@ def test_rails_of_attribute_codes_are_words(files, tmp_path):
     assert "colour red / category boot" in drawn
 
 
+def test_every_argument_of_build_that_is_no_setting_has_an_option_to_point_to():
+    assert set(inspect.signature(Engine.build).parameters) == {*OPTIONS, "progress", "settings"}
+
+
 def test_a_setting_that_does_not_exist_or_is_not_clear_is_named(files, tmp_path):
-    for setting, said in (("eppochs=1", "has no setting eppochs"), ("width=8", "has no setting width")):
+    wrong = [
+        "eppochs=1 has no setting eppochs",
+        "width=8 has no setting width",
+        "seed=3 use --seed",
+        "catalog=x CATALOG",
+    ]
+    for setting, said in (one.split(" ", 1) for one in wrong):
         result = CliRunner().invoke(
             app, ["build", str(files / "shop.csv"), "--recipe", "bm25", "--set", setting, "--out", str(tmp_path / "e")]
         )

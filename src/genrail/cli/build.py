@@ -137,6 +137,11 @@ def build(
             _show_engine(out, engine.describe())
 
 
+# What `Engine.build` takes beside a recipe's settings, and the option that gives it.
+OPTIONS = {name: f"--{name}" for name in ("encoder", "interactions", "model", "qrels", "queries", "recipe", "seed")}
+OPTIONS |= {"catalog": "CATALOG", "hold_out": "--holdout"}
+
+
 def _settings(given: list[str]) -> dict[str, object]:
     """Read ``name=value`` pairs; values are JSON where they can be, else words.
 
@@ -145,11 +150,13 @@ def _settings(given: list[str]) -> dict[str, object]:
     """
     from genrail.errors import SettingsError
 
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for pair in given:
         name, sign, value = pair.partition("=")
         if not sign or not name.strip():
             raise SettingsError(f"--set {pair!r} is not NAME=VALUE; write for example --set epochs=3")
+        if name.strip() in OPTIONS:
+            raise SettingsError(f"--set {pair!r}: that is no setting of a recipe; use {OPTIONS[name.strip()]}")
         try:
             found[name.strip()] = json_module.loads(value)
         except ValueError:
