@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from genrail.catalog import Catalog
@@ -21,6 +20,7 @@ from genrail.decoding.empty_scores import EmptyScores
 from genrail.decoding.rails import reads_runs
 from genrail.decoding.summing import Combine
 from genrail.errors import CatalogError, FingerprintError, SettingsError
+from genrail.finders.empty_kept import EmptyKept
 from genrail.finders.generative import Generative, Spelling, live_index
 from genrail.finding import Change, Data, Finder, FindOptions, Json, Progress, Recipe, Request
 from genrail.finding.finder import unknown
@@ -31,16 +31,18 @@ from genrail.models.at_hand import Precision, present_device
 from genrail.models.encoders import require_torch
 from genrail.models.identifier_writer import WriterSettings, write_identifiers
 from genrail.models.prompts import Example, Prompts, PromptTemplate
+from genrail.training.fine_tuning_settings import FineTuning
 
 if TYPE_CHECKING:
+    from genrail.models.adapters import Adapter
     from genrail.models.causal import CausalModel
     from genrail.models.seq2seq import Seq2SeqModel
     from genrail.models.text_encoder import Encoder
 
 __all__ = ["LanguageModelSettings", "TitleSpelling", "TitleWriter", "TitlesRecipe", "catalog_facts"]
 
-EMPTY = "empty_scores.npz"  # what titles have anyway, inside a saved engine
 COPY = "checkpoint"  # folder of the copied weights inside a saved engine
+ADAPTER = "adapter"  # folder of what was learnt over a model that is loaded by name
 MOST_VALUES = 12  # values named of each column of catalogue facts
 
 
@@ -147,14 +149,18 @@ class TitleSpelling(Spelling):
             the saved folder.
         settings: How it is asked.
         facts: Of the catalogue, as they stand in every prompt.
+        adapter: What was learnt over the model called `source`, merged into `model` already: it is saved instead of the
+            weights.
+        held_out: Was each user's last event kept out of what was learnt.
     """
 
     model: CausalModel | Seq2SeqModel
     source: str | None = None
     settings: LanguageModelSettings = field(default_factory=LanguageModelSettings)
     facts: str = ""
+    adapter: Adapter | None = None
+    held_out: bool = True
     encoder: None = field(default=None, init=False)
-    held_out: bool = field(default=True, init=False)  # it is not trained here
     name: str = field(default="", init=False)
     prompts: Any = field(init=False, repr=False)
     titles: Any = field(init=False, repr=False)
@@ -162,7 +168,6 @@ class TitleSpelling(Spelling):
 
     def __post_init__(self) -> None:
         from genrail.identifiers.titles import Titles
-        from genrail.models.causal import CausalModel
 
         tokenizer, settings = self.model.tokenizer, self.settings
         prompts = Prompts(
@@ -177,9 +182,34 @@ class TitleSpelling(Spelling):
         object.__setattr__(self, "prompts", prompts)
         object.__setattr__(self, "name", self.source or self.model.name)
         object.__setattr__(self, "titles", Titles(tokenizer))
+        self.changed()
+
+    @property
+    def language_model(self) -> CausalModel:
+        """Give the model, if it is a causal one."""
+        from genrail.models.causal import CausalModel
+
+        if isinstance(self.model, CausalModel):
+            return self.model
+        raise SettingsError(f"{self.name} is an encoder-decoder; fine-tuning takes a causal language model only")
+
+    def with_language_model(self, model: CausalModel) -> TitleSpelling:
+        """Ask another model in the same words."""
+        return replace(self, model=model)
+
+    def changed(self) -> None:
+        """Forget what was read with earlier weights; what every prompt begins with is read once, and now."""
+        from genrail.models.causal import CausalModel
+
         object.__setattr__(self, "empty", EmptyKept())
-        if isinstance(self.model, CausalModel):  # what every prompt begins with is read once, not with every request
+        if isinstance(self.model, CausalModel):
+            self.model.remember_prefix([])
             self.model.remember_prefix(self.prompts.shared_prefix())
+
+    @property
+    def longest_history(self) -> int:
+        """Give how many items of a history are read."""
+        return self.settings.max_history
 
     @property
     def _seq2seq(self) -> bool:
@@ -279,9 +309,14 @@ class TitleSpelling(Spelling):
         if self.source is None:
             self.model.model.save_pretrained(folder / COPY)
             self.model.tokenizer.save_pretrained(folder / COPY)
+        if self.adapter is not None:
+            self.adapter.save(folder / ADAPTER)
         return {
             "checkpoint": self.source,
-            "model": self.model.fingerprint,
+            "name": self.name,
+            "model": self.model.fingerprint if self.adapter is None else self.adapter.base,
+            "adapter": None if self.adapter is None else self.adapter.fingerprint,
+            "held_out": self.held_out,
             "tokenizer_class": type(self.model.tokenizer).__name__,
             "settings": self.settings.to_dict(),
             "facts": self.facts,
@@ -314,7 +349,14 @@ class TitleSpelling(Spelling):
                 "(weights, configuration or tokenizer differ); build the engine again with this one"
             )
         settings = LanguageModelSettings.from_dict(details["settings"]) if "settings" in details else None
-        made = cls(model, source, settings or LanguageModelSettings(), details.get("facts", ""))
+        adapter = None
+        if details.get("adapter") is not None:
+            from genrail.models.adapters import adapted
+
+            adapter, model = adapted(model, folder / ADAPTER, details["adapter"])
+        model.name = str(details.get("name") or model.name)
+        held_out = bool(details.get("held_out", True))
+        made = cls(model, source, settings or LanguageModelSettings(), details.get("facts", ""), adapter, held_out)
         if details.get("empty") is not None:
             made.empty.load(folder, details["empty"], made.empty_context())
         return made
@@ -323,34 +365,6 @@ class TitleSpelling(Spelling):
         """Tell which checkpoint this is."""
         kind = f"titles and others, scored by the {self.combine}" if self.settings.several else "titles"
         return {"identifiers": kind, **{f"model {key}": value for key, value in self.model.describe().items()}}
-
-
-class EmptyKept:
-    """Keep the empty scores of a model; finders that were grown from one another share them."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._scores = EmptyScores()
-
-    def extended(
-        self, model: Any, context: list[int], trie: CompressedTrie, progress: Callable[[int, int], None] | None
-    ) -> EmptyScores:
-        """Read what is missing, and give all."""
-        with self._lock:
-            self._scores = self._scores.extended(model, context, trie, progress)
-            return self._scores
-
-    def save(self, folder: Path, context: list[int]) -> Json:
-        """Write them, if there are any; give the prompt that they belong to."""
-        if not len(self._scores):
-            return None
-        self._scores.save(folder / EMPTY)
-        return list(context)
-
-    def load(self, folder: Path, saved: Sequence[int], context: Sequence[int]) -> None:
-        """Read them, if they belong to this prompt: another version may ask in other words."""
-        if list(saved) == list(context):
-            self._scores = EmptyScores.load(folder / EMPTY)
 
 
 class TitleWriter(Generative):
@@ -372,7 +386,8 @@ class TitleWriter(Generative):
         """Read what `save` wrote."""
         recipe = TitlesRecipe(details["checkpoint"])
         made = cls.opened(folder, details, catalog, encoder, TitleSpelling, recipe)
-        return made.replaced(recipe=TitlesRecipe(details["checkpoint"], made.spelling.settings, made.beam))
+        tuning = FineTuning.from_dict(details.get("recipe", {}).get("tuning", {}))
+        return made.replaced(recipe=TitlesRecipe(details["checkpoint"], made.spelling.settings, made.beam, tuning))
 
 
 @dataclass(frozen=True)
@@ -383,6 +398,7 @@ class TitlesRecipe(Recipe):
         model: Name or folder of a causal or seq2seq checkpoint, or a loaded one.
         settings: Prompt, examples, catalogue facts, and how many identifiers an item has.
         beam: How to search.
+        tuning: How `train` teaches it.
     """
 
     kind: ClassVar[str] = "titles"
@@ -392,6 +408,7 @@ class TitlesRecipe(Recipe):
     model: Any = None
     settings: LanguageModelSettings = field(default_factory=LanguageModelSettings)
     beam: BeamSettings = field(default_factory=BeamSettings)
+    tuning: FineTuning = field(default_factory=FineTuning)
 
     def build(self, data: Data, progress: Progress) -> TitleWriter:
         """Load the model and spell every title with its tokenizer."""
@@ -407,6 +424,36 @@ class TitlesRecipe(Recipe):
         if self.settings.calibration and isinstance(index, LiveTrie):
             spelling.empty_scores(compressed(index), progress)
         return TitleWriter(catalog, spelling, table, index, self, self.beam)
+
+    def train(self, finder: Finder, data: Data, progress: Progress) -> TitleWriter:
+        """Teach a copy of the model which titles follow which requests; what it then writes, it writes on the rails.
+
+        Where LoRA learnt over a model that has a name, the finder keeps the adapter apart, and is saved without the
+        weights of the model.
+        """
+        from genrail.finders.fine_tuning import fine_tuned
+
+        assert isinstance(finder, TitleWriter)
+        before = finder.spelling
+        taught = fine_tuned(finder, data, self.tuning, progress)
+        apart = taught.adapter is not None and before.source is not None and before.adapter is None
+        taught.model.name = before.name
+        spelling = replace(
+            before,
+            model=taught.model,
+            source=before.source if apart else None,
+            adapter=taught.adapter if apart else None,
+            held_out=before.held_out and data.hold_out,
+        )
+        recipe = replace(self, beam=taught.beam, tuning=self.tuning.kept())
+        return finder.replaced(spelling=spelling, beam=taught.beam, recipe=recipe, report=taught.report)
+
+    def examples(self, finder: Finder, data: Data, count: int) -> list[dict[str, Any]]:
+        """Show what `train` would learn from."""
+        from genrail.finders.fine_tuning import shown
+
+        assert isinstance(finder, TitleWriter)
+        return shown(finder, data, self.tuning, count)
 
     def _spelling(self, catalog: Catalog, progress: Progress) -> TitleSpelling:
         from genrail.models.checkpoints import load_checkpoint
@@ -427,17 +474,20 @@ class TitlesRecipe(Recipe):
     def to_dict(self) -> dict[str, Json]:
         """Turn the settings into plain values; a model that has no name is saved by itself."""
         named = self.model if isinstance(self.model, str) else None
-        return {"model": named, "settings": self.settings.to_dict(), "beam": asdict(self.beam)}
+        plain = {"settings": self.settings.to_dict(), "beam": asdict(self.beam), "tuning": self.tuning.to_dict()}
+        return {"model": named, **plain}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Read what `to_dict` gave; fields of `LanguageModelSettings` can be given by themselves too."""
         own = {one.name for one in fields(LanguageModelSettings)}
-        unknown(values, {"model", "settings", "beam", *own}, cls.kind)
+        unknown(values, {"model", "settings", "beam", "tuning", *own}, cls.kind)
         settings = values.get("settings", LanguageModelSettings())
         if not isinstance(settings, LanguageModelSettings):
             settings = LanguageModelSettings.from_dict(settings)
         typed = {name: value for name, value in values.items() if name in own}
         beam = values.get("beam", BeamSettings())
         beam = BeamSettings(**beam) if isinstance(beam, Mapping) else beam
-        return cls(values.get("model"), replace(settings, **typed), beam)
+        tuning = values.get("tuning", FineTuning())
+        tuning = FineTuning.from_dict(tuning) if isinstance(tuning, Mapping) else tuning
+        return cls(values.get("model"), replace(settings, **typed), beam, tuning)
