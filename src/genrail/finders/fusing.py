@@ -135,7 +135,7 @@ def built_lanes(
 
     Lanes that learn do without the validation events, on which they stop and weights are learnt. The others are built
     twice, once without them: that costs seconds. What a lane's recipe lets choose is chosen on these events too. Lanes
-    that are `given` are taken as they are.
+    that are `given` are taken as they are. A lane that takes a teacher comes last and is taught by the others.
 
     Raises:
         SettingsError: No lane is left.
@@ -143,7 +143,7 @@ def built_lanes(
     final: dict[str, Finder] = {}
     blind: dict[str, Finder] = {}
     before = data.without_validation
-    for name, recipe in recipes.items():
+    for name, recipe in sorted(recipes.items(), key=lambda one: one[1].takes_teacher):
         if recipe.needs_interactions and data.sequences is None:
             continue
         if recipe.learns_queries and len(recipes) > 1 and len(data.judged) < ENOUGH:
@@ -151,13 +151,23 @@ def built_lanes(
         if given and name in given:
             final[name] = blind[name] = given[name]
         elif recipe.learns:
-            final[name] = blind[name] = recipe.build(before, progress)
+            final[name] = blind[name] = recipe.build(_taught_by(recipe, blind, before, progress), progress)
         else:
             chosen, blind[name] = _chosen(recipe, before, progress)
             final[name] = chosen.build(data, progress) if before is not data else blind[name]
     if not final:
         raise SettingsError(f"the lanes {', '.join(recipes)} need interactions; give some, or other lanes")
-    return Lanes(final, blind)
+    order = [name for name in recipes if name in final]
+    return Lanes({name: final[name] for name in order}, {name: blind[name] for name in order})
+
+
+def _taught_by(recipe: Recipe, lanes: Mapping[str, Finder], data: Data, progress: Progress) -> Data:
+    """Let other lanes, fused with the weights of the prior, be the teacher of one that takes one."""
+    if not recipe.takes_teacher or data.teacher is not None or not lanes:
+        return data
+    others = dict(lanes)
+    priors = mixtures(Lanes(others, others), Data(data.catalog, seed=data.seed), progress)
+    return data.taught_by(Fused(data.catalog, others, priors, FusedRecipe(), data.seed))
 
 
 def _chosen(recipe: Recipe, before: Data, progress: Progress) -> tuple[Recipe, Finder]:
@@ -197,10 +207,10 @@ def taught_lanes(lanes: Mapping[str, Finder], data: Data, progress: Progress) ->
     final: dict[str, Finder] = {}
     blind: dict[str, Finder] = {}
     before, report = data.without_validation, None
-    for name, lane in lanes.items():
+    for name, lane in sorted(lanes.items(), key=lambda one: one[1].recipe.takes_teacher):
         recipe = lane.recipe
         if recipe.learns:
-            final[name] = blind[name] = recipe.train(lane, before, progress)
+            final[name] = blind[name] = recipe.train(lane, _taught_by(recipe, blind, before, progress), progress)
             report = final[name].report or report
         elif recipe.learns_queries and data.judged:
             final[name] = blind[name] = recipe.build(before, progress)
@@ -210,7 +220,7 @@ def taught_lanes(lanes: Mapping[str, Finder], data: Data, progress: Progress) ->
             final[name] = blind[name] = lane
     if data.sequences is None and not data.judged:
         raise SettingsError("nothing to learn from: give interactions, or queries and qrels")
-    return Lanes(final, blind), report
+    return Lanes({name: final[name] for name in lanes}, {name: blind[name] for name in lanes}), report
 
 
 def mixtures(

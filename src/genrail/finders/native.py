@@ -15,6 +15,7 @@ from genrail.catalog import Catalog
 from genrail.decoding import BeamSettings, Decoded
 from genrail.errors import CatalogError, FingerprintError, SettingsError
 from genrail.finders.generative import Generative, RailTrace, Spelling, live_index
+from genrail.finders.lessons import Distillation, on_histories, on_words
 from genrail.finders.new_items import Memory, Mixing, Newcomers, mixed_answers, newcomers
 from genrail.finders.readings import pack, unpack
 from genrail.finding import Change, Data, Finder, FindOptions, Json, Progress, Recipe, Request
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from genrail.identifiers.semantic_ids import SemanticIds
     from genrail.models.native import NativeModel
     from genrail.models.text_encoder import Encoder
+    from genrail.training.distillation import Lessons
     from genrail.training.native import TrainingReport
     from genrail.training.pairs import QueryPairs
 
@@ -205,6 +207,7 @@ class NativeRecipe(Recipe):
         max_seconds: Stop training after this long and keep the best so far; None trains to the end.
         epochs: Passes over the training data at most; None chooses by the size of the catalogue and the events.
         beam: How to search.
+        distillation: How to learn from a teacher's rankings, where the data has a teacher.
 
     Cost: about a minute per 10,000 items on two cores without interactions; see docs/results.md.
     """
@@ -212,6 +215,7 @@ class NativeRecipe(Recipe):
     kind: ClassVar[str] = "native"
     finder: ClassVar[type[Finder]] = Native
     learns: ClassVar[bool] = True
+    takes_teacher: ClassVar[bool] = True
 
     levels: int = 3
     codes: int | None = None
@@ -221,8 +225,11 @@ class NativeRecipe(Recipe):
     max_seconds: float | None = None
     epochs: int | None = None
     beam: BeamSettings = field(default_factory=BeamSettings)
+    distillation: Distillation = field(default_factory=Distillation)
 
     def __post_init__(self) -> None:
+        if isinstance(self.distillation, Mapping):
+            object.__setattr__(self, "distillation", Distillation(**self.distillation))
         if isinstance(self.beam, Mapping):  # from a manifest
             object.__setattr__(self, "beam", BeamSettings(**self.beam))
         if self.train_items is not None and self.train_items < 1:
@@ -288,22 +295,12 @@ class NativeRecipe(Recipe):
     def _taught(
         self, spelling: NativeSpelling, data: Data, given: QueryPairs | None, progress: Progress
     ) -> TrainingReport:
-        """Teach the model, in place, from its catalogue's text, interactions and judged queries."""
+        """Teach the model, in place, from its catalogue's text, interactions, judged queries and a teacher."""
         from genrail.training.native import train_native
         from genrail.training.native_settings import TrainingSettings
-        from genrail.training.pairs import QueryPairs, encode_pseudo_queries
+        from genrail.training.pairs import QueryPairs
 
-        catalog = data.catalog
-        titles, texts = self._texts(catalog, data.seed)
-        encode = spelling.encoder.encode
-        pairs = encode_pseudo_queries(
-            lambda texts: encode(texts, lambda done, total: progress("pseudo-query vectors", done, total)),
-            titles,
-            texts,
-            self.pseudo_queries,
-            data.seed,
-        )
-        pairs = pairs.take(catalog.live[pairs.rows])
+        pairs, _ = self._made_up(spelling.encoder, data, self.pseudo_queries, data.seed, progress)
         if given is not None:
             pairs = QueryPairs(np.concatenate([pairs.vectors, given.vectors]), np.concatenate([pairs.rows, given.rows]))
         sequences = None if data.sequences is None else (data.sequences.rows, data.sequences.offsets)
@@ -313,11 +310,39 @@ class NativeRecipe(Recipe):
             spelling.model,
             sequences,
             pairs,
-            TrainingSettings.for_size(len(catalog), targets, self.max_seconds, self.epochs),
+            TrainingSettings.for_size(len(data.catalog), targets, self.max_seconds, self.epochs),
+            lessons=self._lessons(spelling, data, progress),
             validation=None if held_back is None else list(held_back.cases()),
             seed=data.seed,
             progress=lambda now: progress("training", round(now.seconds), round(now.seconds + now.seconds_left)),
         )
+
+    def _lessons(self, spelling: NativeSpelling, data: Data, progress: Progress) -> list[Lessons]:
+        """Ask the teacher, if there is one."""
+        settings = self.distillation
+        if data.teacher is None or settings.share == 0.0:
+            return []
+        found = [on_histories(data.teacher, data, spelling.model.settings.history, settings, progress)]
+        if settings.queries:
+            other = int(generator(data.seed, "lessons", "queries").integers(2**31))  # not those that are learnt anyway
+            pairs, texts = self._made_up(spelling.encoder, data, settings.queries, other, progress)
+            found.append(on_words(data.teacher, data, texts, pairs.vectors, pairs.rows, settings, progress))
+        return [one for one in found if one is not None]
+
+    def _made_up(
+        self, encoder: LazyEncoder, data: Data, variants: int, seed: int, progress: Progress
+    ) -> tuple[QueryPairs, list[str]]:
+        """Make up queries for the live items, and encode them."""
+        from genrail.training.pairs import QueryPairs, pseudo_queries
+
+        titles, texts = self._texts(data.catalog, data.seed)
+        queries, rows = pseudo_queries(titles, texts, variants, seed)
+        live = np.flatnonzero(data.catalog.live[rows])
+        if not len(live):
+            raise CatalogError("no item has a title or text; nothing to make queries from")
+        queries = [queries[place] for place in live.tolist()]
+        vectors = encoder.encode(queries, lambda done, total: progress("pseudo-query vectors", done, total))
+        return QueryPairs(np.asarray(vectors, dtype=np.float32), rows[live]), queries
 
     def _texts(self, catalog: Catalog, seed: int) -> tuple[list[str], list[str]]:
         """Give titles and texts by row, empty where no queries are to be made up."""

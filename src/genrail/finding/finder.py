@@ -324,6 +324,9 @@ class Recipe(Protocol):
     needs_interactions: ClassVar[bool] = False
     """Whether it is of no use without interactions."""
 
+    takes_teacher: ClassVar[bool] = False
+    """Whether it learns from the rankings of `Data.teacher`: a fused engine builds it last, taught by its other lanes."""
+
     def choices(self) -> Sequence[Recipe]:
         """List recipes with other settings worth trying on validation events, this one first."""
         return [self]

@@ -13,7 +13,7 @@ from genrail.errors import CatalogError, SettingsError, ShapeError
 from genrail.models.native_network import QUERY
 from genrail.rng import generator
 
-__all__ = ["ContextBatch", "QueryPairs", "Windows", "encode_pseudo_queries", "pseudo_queries", "windows"]
+__all__ = ["ContextBatch", "Likes", "QueryPairs", "Windows", "encode_pseudo_queries", "pseudo_queries", "windows"]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float32]
@@ -28,11 +28,26 @@ class ContextBatch:
         tokens: Item rows, oldest first, `QUERY` where the query is read, any row behind the end, (contexts, positions).
         targets: Row of the item to be written after each position, -1 for none, (contexts, positions).
         queries: Vector of each context's query, (contexts, dimensions), or None if no context has one.
+        likes: What a teacher would give beside each target, in their order; None without a teacher.
     """
 
     tokens: Int
     targets: Int
     queries: Float | None = None
+    likes: Likes | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Likes:
+    """Hold a distribution over some items for each target.
+
+    Args:
+        rows: Items, (targets, k).
+        shares: How probable each is, 0 or more, (targets, k); rows add up to 1.
+    """
+
+    rows: Int
+    shares: Float
 
 
 # --- histories ----------------------------------------------------------------------------------------------------
