@@ -15,9 +15,10 @@ from genrail.rng import generator
 from genrail.types import Query
 
 if TYPE_CHECKING:
+    from genrail.evaluation.splits import FlatSequences
     from genrail.training.distillation import Lessons
 
-__all__ = ["Distillation", "on_histories", "on_words"]
+__all__ = ["Distillation", "later_events", "on_histories", "on_words"]
 
 Rows = npt.NDArray[np.int64]
 BATCH = 64
@@ -73,24 +74,39 @@ def on_histories(
     """
     if data.sequences is None or not settings.histories:
         return None
-    rows, offsets = np.asarray(data.sequences.rows), np.asarray(data.sequences.offsets)
-    users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     random = generator(data.seed, "lessons", "histories")
-    later = np.flatnonzero(np.arange(len(rows)) > offsets[users])  # all events but a user's first
-    chosen = np.sort(random.permutation(later)[: settings.histories])
-    if not len(chosen):
+    histories, targets, users = later_events(data.sequences, settings.histories, random, longest)
+    if not histories:
         return None
-    part = random.permutation(len(offsets) - 1) % settings.folds
-    histories = [rows[max(offsets[users[event]], event - longest) : event].tolist() for event in chosen.tolist()]
+    part = random.permutation(len(data.sequences.offsets) - 1) % settings.folds
     ids = data.catalog.item_ids
     found: dict[int, tuple[Rows, npt.NDArray[np.float64]]] = {}
     for fold in range(settings.folds):
-        places = np.flatnonzero(part[users[chosen]] == fold)
+        places = np.flatnonzero(part[users] == fold)
         asked = teacher if settings.folds == 1 else _without(teacher, data.of_users(part != fold), progress)
         queries = [Query(history=[ids[row] for row in histories[place]]) for place in places.tolist()]
-        told = _ask(asked, data, queries, settings.depth, progress, len(found), len(chosen))
+        told = _ask(asked, data, queries, settings.depth, progress, len(found), len(histories))
         found.update(zip(places.tolist(), told, strict=True))
-    return _lessons(histories, rows[chosen], [found[place] for place in range(len(chosen))], None, settings)
+    return _lessons(histories, targets, [found[place] for place in range(len(histories))], None, settings)
+
+
+def later_events(
+    sequences: FlatSequences, most: int, random: np.random.Generator, longest: int
+) -> tuple[list[list[int]], Rows, Rows]:
+    """Draw events that came after others: the past of each, its item, and whose it is.
+
+    Args:
+        sequences: Events, each user's oldest first.
+        most: So many at most.
+        random: Draws them.
+        longest: Items of a past; those before are left out.
+    """
+    rows, offsets = np.asarray(sequences.rows), np.asarray(sequences.offsets)
+    users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    chosen = np.sort(random.permutation(np.flatnonzero(np.arange(len(rows)) > offsets[users]))[:most])
+    starts = np.maximum(offsets[users[chosen]], chosen - longest)
+    pasts = [rows[start:event].tolist() for start, event in zip(starts.tolist(), chosen.tolist(), strict=True)]
+    return pasts, rows[chosen], users[chosen]
 
 
 def on_words(

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from genrail.catalog import Catalog
 from genrail.decoding import BeamSettings, Decoded
 from genrail.errors import CatalogError, FingerprintError, SettingsError
 from genrail.finders.generative import Generative, RailTrace, Spelling, live_index
-from genrail.finders.lessons import Distillation, on_histories, on_words
+from genrail.finders.lessons import Distillation, later_events, on_histories, on_words
 from genrail.finders.new_items import Memory, Mixing, Newcomers, mixed_answers, newcomers
 from genrail.finders.readings import pack, unpack
 from genrail.finding import Change, Data, Finder, FindOptions, Json, Progress, Recipe, Request
@@ -24,6 +24,7 @@ from genrail.identifiers.schemes import SCHEME, codebook_size, described, identi
 from genrail.models.encoders import LazyEncoder, require_torch
 from genrail.models.scripts import unread_words
 from genrail.rng import generator
+from genrail.training.rewards import ReinforcementSettings
 
 if TYPE_CHECKING:
     from genrail.identifiers.semantic_ids import SemanticIds
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from genrail.training.distillation import Lessons
     from genrail.training.native import TrainingReport
     from genrail.training.pairs import QueryPairs
+    from genrail.training.reinforcement import ReinforcementReport
 
 __all__ = ["Native", "NativeRecipe", "NativeSpelling"]
 
@@ -208,6 +210,8 @@ class NativeRecipe(Recipe):
         epochs: Passes over the training data at most; None chooses by the size of the catalogue and the events.
         beam: How to search.
         distillation: How to learn from a teacher's rankings, where the data has a teacher.
+        objective: What `train` raises: the `likelihood` of what was right, or the `reward` of what the model writes.
+        reinforcement: How to learn from rewards.
 
     Cost: about a minute per 10,000 items on two cores without interactions; see docs/results.md.
     """
@@ -226,10 +230,16 @@ class NativeRecipe(Recipe):
     epochs: int | None = None
     beam: BeamSettings = field(default_factory=BeamSettings)
     distillation: Distillation = field(default_factory=Distillation)
+    objective: Literal["likelihood", "reward"] = "likelihood"
+    reinforcement: ReinforcementSettings = field(default_factory=ReinforcementSettings)
 
     def __post_init__(self) -> None:
+        if self.objective not in ("likelihood", "reward"):
+            raise SettingsError(f"objective is {self.objective!r}; give likelihood or reward")
         if isinstance(self.distillation, Mapping):
             object.__setattr__(self, "distillation", Distillation(**self.distillation))
+        if isinstance(self.reinforcement, Mapping):
+            object.__setattr__(self, "reinforcement", ReinforcementSettings(**self.reinforcement))
         if isinstance(self.beam, Mapping):  # from a manifest
             object.__setattr__(self, "beam", BeamSettings(**self.beam))
         if self.train_items is not None and self.train_items < 1:
@@ -289,8 +299,42 @@ class NativeRecipe(Recipe):
         memory = before.memory if data.interactions is None else _memory(before.memory, data)
         held_out = before.held_out and data.hold_out
         after = replace(before, model=copy.deepcopy(before.model), held_out=held_out, memory=memory)
-        report = self._taught(after, data, _judged_pairs(before.encoder, data), progress)
-        return finder.replaced(spelling=after, report=report)
+        judged = _judged_pairs(before.encoder, data)
+        if self.objective == "reward":
+            return finder.replaced(spelling=after, report=self._rewarded(after, data, judged, progress))
+        return finder.replaced(spelling=after, report=self._taught(after, data, judged, progress))
+
+    def _rewarded(
+        self, spelling: NativeSpelling, data: Data, given: QueryPairs | None, progress: Progress
+    ) -> ReinforcementReport:
+        """Teach the model, in place, by the reward of what it writes for histories and judged queries."""
+        from genrail.training.reinforcement import reinforce
+
+        model, settings, data = spelling.model, self.reinforcement, data.without_validation
+        if data.sequences is None and given is None:
+            given, _ = self._made_up(spelling.encoder, data, self.pseudo_queries, data.seed, progress)
+        random = generator(data.seed, "rewarded requests")
+        most = settings.requests * settings.epochs
+        cases = [] if given is None else [
+            (model.context(vector), int(row)) for vector, row in zip(given.vectors, given.rows, strict=True)
+        ]
+        cases = [cases[place] for place in random.permutation(len(cases))[:most].tolist()]
+        held_out = cases[: len(cases) // 5] if data.held_back is None else []
+        cases = cases[len(held_out) :]
+        if data.sequences is not None:
+            pasts, targets, _ = later_events(data.sequences, most, random, model.settings.history)
+            cases += [(model.context(history=past), int(row)) for past, row in zip(pasts, targets, strict=True)]
+        if data.held_back is not None:
+            held_out = [(model.context(history=past), row) for past, row in data.held_back.cases()]
+        return reinforce(
+            model,
+            cases,
+            settings if self.epochs is None else replace(settings, epochs=self.epochs),
+            validation=held_out,
+            max_seconds=self.max_seconds,
+            seed=data.seed,
+            progress=lambda now: progress("training", round(now.seconds), round(now.seconds + now.seconds_left)),
+        )
 
     def _taught(
         self, spelling: NativeSpelling, data: Data, given: QueryPairs | None, progress: Progress
