@@ -122,17 +122,27 @@ def measure(folder: Path, arguments: argparse.Namespace, seed: int, vectors: Pat
     if arguments.no_train:
         train = None
     started = time.perf_counter()
-    engine = Engine.build(
-        catalog,
-        interactions=_without_last(events, catalog) if events is not None and arguments.papers_split else events,
-        queries=None if train is None else train.queries,
-        qrels=None if train is None else train.qrels,
-        encoder=TextEncoder.load(max_tokens=arguments.max_tokens, cache=vectors),
-        seed=seed,
-        progress=progress,
-        lanes=arguments.lanes and arguments.lanes.split(","),
-        **settings_of(arguments),
-    )
+    encoder = TextEncoder.load(max_tokens=arguments.max_tokens, cache=vectors)
+    kept = None if arguments.engine is None else arguments.engine / f"{folder.name}-{seed}"
+    if kept is not None and kept.exists():
+        engine = Engine.load(kept, encoder=encoder)
+    else:
+        engine = Engine.build(
+            catalog,
+            interactions=without_last(events, catalog) if events is not None and arguments.papers_split else events,
+            queries=None if train is None else train.queries,
+            qrels=None if train is None else train.qrels,
+            encoder=encoder,
+            seed=seed,
+            progress=progress,
+            lanes=arguments.lanes and arguments.lanes.split(","),
+            **settings_of(arguments),
+        )
+        if kept is not None:
+            engine.save(kept)
+    for name, lane in engine.edition.finder.parts.items():
+        if lane.report is not None:
+            print(json.dumps({f"training of {name}": lane.report.to_dict()}), flush=True)
     facts: dict[str, Any] = {
         "folder": folder.name,
         "seed": seed,
@@ -168,7 +178,7 @@ def _pasts(events: Interactions, catalog: Catalog) -> Any:
             yield [catalog.item_ids[row] for row in rows.tolist()]
 
 
-def _without_last(events: Interactions, catalog: Catalog) -> Interactions:
+def without_last(events: Interactions, catalog: Catalog) -> Interactions:
     """Leave out each user's last event, so that the engine holds out, and never learns from, the one before it."""
     sequences = events.sequences(catalog)
     ids = catalog.item_ids
@@ -200,6 +210,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="of the native model, at most")
     parser.add_argument("--max-seconds", type=float, help="stop the training of the native model after this long")
     parser.add_argument("--vectors", type=Path, help="folder that keeps text vectors between runs")
+    parser.add_argument("--engine", type=Path, help="folder that keeps the engines that were built, to measure again")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
     print(f"command: python {' '.join(sys.argv)}\n{json.dumps(machine())}")

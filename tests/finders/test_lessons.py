@@ -40,7 +40,7 @@ def test_a_counting_teacher_is_asked_without_the_user_whom_it_is_asked_about():
     own = Data(catalog, events, hold_out=False)  # each user is the only one who takes the second after the first
     teacher = recipe_named("cooccurrence", {"backward": 0.0}).build(own, quiet)
     asked = Distillation(share=1.0, folds=6, depth=12)
-    blind, seeing = (on_histories(teacher, own, 20, one, quiet) for one in (asked, Distillation(share=1.0, folds=1)))
+    blind, seeing = (on_histories(teacher, own, 20, one, quiet) for one in (asked, Distillation(share=1.0, folds=1, depth=12)))
     places = [place for place, past in enumerate(blind.histories) if len(past) == 1]
     firsts = [[lessons.rows[place, 1] == lessons.rows[place, 0] for place in places] for lessons in (blind, seeing)]
     assert np.mean(firsts[1]) == 1.0 and np.mean(firsts[0]) < 0.5
@@ -49,7 +49,7 @@ def test_a_counting_teacher_is_asked_without_the_user_whom_it_is_asked_about():
 
 def test_a_teacher_of_words_ranks_as_it_answers(data):
     teacher = recipe_named("bm25").build(data, quiet)
-    lessons = on_words(teacher, data, ["red boot"], np.zeros((1, 8), np.float32), np.array([3]), Distillation(), quiet)
+    lessons = on_words(teacher, data, ["red boot"], np.zeros((1, 8), np.float32), np.array([3]), Distillation(share=0.5), quiet)
     answer = teacher.search_batch([Query("red boot")], 5)[0].item_ids
     assert [data.catalog.item_ids[row] for row in lessons.rows[0, 1:6]] == answer
     assert lessons.rows[0, 0] == 3 and lessons.shares[0, 0] == pytest.approx(0.5)

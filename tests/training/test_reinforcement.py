@@ -122,7 +122,10 @@ def test_a_model_that_gets_no_better_stays_as_it_was():
     before = model.fingerprint
     cases = [(model.context(history=[item]), (item + 5) % ITEMS) for item in range(ITEMS)]
     report = reinforce(
-        model, cases, ReinforcementSettings(epochs=1, rollouts=2), reward=lambda one: np.zeros(one.rows.shape),
+        model,
+        cases,
+        ReinforcementSettings(epochs=1, rollouts=2),
+        reward=lambda one: np.zeros(one.rows.shape),
         validation=[(model.context(history=[0]), 0)],  # an item of its own history is never written
     )
     assert not report.kept and model.fingerprint == before

@@ -212,7 +212,7 @@ def _ndcg(finder: Finder, data: Data, held_out: HeldOut) -> float:
 
 
 def taught_lanes(
-    lanes: Mapping[str, Finder], data: Data, progress: Progress, recipes: Mapping[str, Recipe] | None = None
+    lanes: Mapping[str, Finder], data: Data, progress: Progress, recipes: Mapping[str, Recipe]
 ) -> tuple[Lanes, Report | None]:
     """Teach the lanes that learn, and count anew what the others count.
 
@@ -231,7 +231,7 @@ def taught_lanes(
     for name, lane in sorted(lanes.items(), key=lambda one: one[1].recipe.takes_teacher):
         recipe = lane.recipe
         if recipe.learns:
-            recipe = (recipes or {}).get(name, recipe)
+            recipe = recipes.get(name, recipe)
             final[name] = blind[name] = recipe.train(lane, _taught_by(recipe, blind, before, progress), progress)
             report = final[name].report or report
         elif recipe.learns_queries and data.judged:

@@ -42,7 +42,7 @@ class Distillation:
         SettingsError: A value outside its range.
     """
 
-    share: float = 0.5
+    share: float = 0.0
     temperature: float = 0.5
     histories: int = 20_000
     queries: int = 0
@@ -175,6 +175,4 @@ def _lessons(
         rows[number, : len(listed)] = listed
     own = 1.0 - settings.share * shares.sum(axis=1, keepdims=True)
     together: npt.NDArray[Any] = np.concatenate([own, settings.share * shares], axis=1)
-    return Lessons(
-        histories, np.concatenate([targets[:, None], rows], axis=1), together.astype(np.float32), vectors
-    )
+    return Lessons(histories, np.concatenate([targets[:, None], rows], axis=1), together.astype(np.float32), vectors)

@@ -315,9 +315,11 @@ class NativeRecipe(Recipe):
             given, _ = self._made_up(spelling.encoder, data, self.pseudo_queries, data.seed, progress)
         random = generator(data.seed, "rewarded requests")
         most = settings.requests * settings.epochs
-        cases = [] if given is None else [
-            (model.context(vector), int(row)) for vector, row in zip(given.vectors, given.rows, strict=True)
-        ]
+        cases = (
+            []
+            if given is None
+            else [(model.context(vector), int(row)) for vector, row in zip(given.vectors, given.rows, strict=True)]
+        )
         cases = [cases[place] for place in random.permutation(len(cases))[:most].tolist()]
         held_out = cases[: len(cases) // 5] if data.held_back is None else []
         cases = cases[len(held_out) :]

@@ -325,7 +325,7 @@ class Recipe(Protocol):
     """Whether it is of no use without interactions."""
 
     takes_teacher: ClassVar[bool] = False
-    """Whether it learns from the rankings of `Data.teacher`: a fused engine builds it last, taught by its other lanes."""
+    """Whether it learns from the rankings of `Data.teacher`; in a fused engine the other lanes are the teacher."""
 
     def choices(self) -> Sequence[Recipe]:
         """List recipes with other settings worth trying on validation events, this one first."""

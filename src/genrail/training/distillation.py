@@ -41,7 +41,9 @@ class Lessons:
     def __post_init__(self) -> None:
         count = len(self.histories)
         if self.rows.shape != self.shares.shape or len(self.rows) != count:
-            raise ShapeError(f"{count} requests, rows {self.rows.shape}, shares {self.shares.shape}; give one per request")
+            raise ShapeError(
+                f"{count} requests, rows {self.rows.shape}, shares {self.shares.shape}; give one per request"
+            )
         if self.queries is not None and len(self.queries) != count:
             raise ShapeError(f"{count} requests but {len(self.queries)} query vectors; give one per request")
 

@@ -197,9 +197,7 @@ class _Reinforcement:
             rows[number, : len(answer.rows)] = answer.rows
         return Rollouts(rows, np.array([row for _, row in cases], dtype=np.int64), self.vectors)
 
-    def _log_probabilities(
-        self, network: Any, contexts: Sequence[NativeContext], owner: Int, rows: Tensor
-    ) -> Tensor:
+    def _log_probabilities(self, network: Any, contexts: Sequence[NativeContext], owner: Int, rows: Tensor) -> Tensor:
         """Compute the log-probability of rows, each under the context of its owner, (rows,)."""
         nodes = self.model.nodes
         tokens, ends, queries = self.model.batch(contexts)
