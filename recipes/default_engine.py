@@ -49,8 +49,11 @@ class Named:
 
 
 def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Take the settings of the training that were given."""
-    return {name: value for name in ("epochs", "max_seconds") if (value := getattr(arguments, name)) is not None}
+    """Take the settings of lanes and training that were given."""
+    lanes = {} if arguments.lanes is None else {"lanes": arguments.lanes.split(",")}
+    return lanes | {
+        name: value for name in ("epochs", "max_seconds") if (value := getattr(arguments, name)) is not None
+    }
 
 
 def retrievers(engine: Engine, words: bool) -> list[Retriever]:
@@ -135,7 +138,6 @@ def measure(folder: Path, arguments: argparse.Namespace, seed: int, vectors: Pat
             encoder=encoder,
             seed=seed,
             progress=progress,
-            lanes=arguments.lanes and arguments.lanes.split(","),
             **settings_of(arguments),
         )
         if kept is not None:

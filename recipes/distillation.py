@@ -70,14 +70,14 @@ def show(kind: str, runs: Mapping[str, Mapping[str, Evaluation]]) -> dict[str, A
     return {"means": means, "differences": told}
 
 
-def build(arguments: argparse.Namespace, seed: int, vectors: Path, share: float) -> Engine:
-    """Build an engine whose native lane takes so much from its teacher."""
+def build(arguments: argparse.Namespace, seed: int, vectors: Path, recipe: str) -> Engine:
+    """Build an engine whose native lane learns by this recipe, `sft` or `distill`."""
     folder = arguments.folder
     catalog, events = folders.items(folder, seed, arguments.title_only), folders.events(folder)
     if events is not None and arguments.papers_split:
         events = without_last(events, catalog)
     given = {name: getattr(arguments, name) for name in ("epochs", "max_seconds", "levels", "codes", "pseudo_queries")}
-    lessons = {name: getattr(arguments, name) for name in ("temperature", "histories", "queries", "depth")}
+    lessons = {name: getattr(arguments, name) for name in ("share", "temperature", "histories", "queries", "depth")}
     return Engine.build(
         catalog,
         interactions=events,
@@ -85,7 +85,8 @@ def build(arguments: argparse.Namespace, seed: int, vectors: Path, share: float)
         seed=seed,
         progress=progress,
         lanes=["native", *arguments.lanes.split(",")],
-        distillation={"share": share, **{name: value for name, value in lessons.items() if value is not None}},
+        recipe=recipe,
+        distillation={name: value for name, value in lessons.items() if value is not None},
         **{name: value for name, value in given.items() if value is not None},
     )
 
@@ -94,18 +95,18 @@ def measure(arguments: argparse.Namespace, seed: int, vectors: Path) -> dict[str
     """Build, teach and measure with one seed; give the figures."""
     runs: dict[str, dict[str, dict[str, Evaluation]]] = {}
     reports: dict[str, Any] = {}
-    for name, share in (("plain", 0.0), ("taught", arguments.share)):
+    for name, recipe in (("plain", "sft"), ("taught", "distill")):
         if name == "taught" and arguments.reward is not None:
             continue
         started = time.perf_counter()
-        engine = build(arguments, seed, vectors, share)
+        engine = build(arguments, seed, vectors, recipe)
         reports[name] = {"build seconds": round(time.perf_counter() - started, 1), **engine.describe()}
         runs[name] = tables(engine, arguments)
         if arguments.reward is not None:
             events = folders.events(arguments.folder)
             if events is not None and arguments.papers_split:
                 events = without_last(events, engine.catalog)
-            settings = {"objective": "reward", "reinforcement": {"reward": arguments.reward}}
+            settings = {"recipe": "grpo", "reinforcement": {"reward": arguments.reward}}
             report = engine.train(interactions=events, seed=seed, progress=progress, **settings)
             reports["rewarded"] = None if report is None else report.to_dict()
             runs["rewarded"] = tables(engine, arguments)
@@ -119,7 +120,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--lanes", default="bm25,dense,cooccurrence", help="beside native; they are the teacher")
-    parser.add_argument("--share", type=float, default=0.5, help="of a target's probability, for the teacher's items")
+    parser.add_argument("--share", type=float, help="of a target's probability, for the teacher's items")
     parser.add_argument("--temperature", type=float, help="of the teacher's scores")
     parser.add_argument("--histories", type=int, help="that the teacher is asked about")
     parser.add_argument("--queries", type=int, help="made-up ones for each item that the teacher is asked about")

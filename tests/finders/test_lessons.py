@@ -40,7 +40,9 @@ def test_a_counting_teacher_is_asked_without_the_user_whom_it_is_asked_about():
     own = Data(catalog, events, hold_out=False)  # each user is the only one who takes the second after the first
     teacher = recipe_named("cooccurrence", {"backward": 0.0}).build(own, quiet)
     asked = Distillation(share=1.0, folds=6, depth=12)
-    blind, seeing = (on_histories(teacher, own, 20, one, quiet) for one in (asked, Distillation(share=1.0, folds=1, depth=12)))
+    blind, seeing = (
+        on_histories(teacher, own, 20, one, quiet) for one in (asked, Distillation(share=1.0, folds=1, depth=12))
+    )
     places = [place for place, past in enumerate(blind.histories) if len(past) == 1]
     firsts = [[lessons.rows[place, 1] == lessons.rows[place, 0] for place in places] for lessons in (blind, seeing)]
     assert np.mean(firsts[1]) == 1.0 and np.mean(firsts[0]) < 0.5
@@ -49,7 +51,9 @@ def test_a_counting_teacher_is_asked_without_the_user_whom_it_is_asked_about():
 
 def test_a_teacher_of_words_ranks_as_it_answers(data):
     teacher = recipe_named("bm25").build(data, quiet)
-    lessons = on_words(teacher, data, ["red boot"], np.zeros((1, 8), np.float32), np.array([3]), Distillation(share=0.5), quiet)
+    lessons = on_words(
+        teacher, data, ["red boot"], np.zeros((1, 8), np.float32), np.array([3]), Distillation(share=0.5), quiet
+    )
     answer = teacher.search_batch([Query("red boot")], 5)[0].item_ids
     assert [data.catalog.item_ids[row] for row in lessons.rows[0, 1:6]] == answer
     assert lessons.rows[0, 0] == 3 and lessons.shares[0, 0] == pytest.approx(0.5)
@@ -58,22 +62,29 @@ def test_a_teacher_of_words_ranks_as_it_answers(data):
 def test_the_native_lane_of_a_fused_engine_is_taught_by_the_others():
     catalog = shop()
     engine = genrail.Engine.build(
-        catalog, interactions=pasts(catalog, 60), encoder="hashing", epochs=1, distillation={"share": 0.5, "folds": 2}
+        catalog,
+        interactions=pasts(catalog, 60),
+        encoder="hashing",
+        epochs=1,
+        recipe="distill",
+        distillation={"folds": 2},
     )
     assert engine.edition.finder.lanes["native"].report.lessons > 0
     assert list(engine.edition.finder.lanes)[0] == "native"
     alone = genrail.Engine.build(catalog, "native", interactions=pasts(catalog, 60), encoder="hashing", epochs=1)
     assert alone.edition.finder.report.lessons == 0
+    with pytest.raises(SettingsError, match="nobody to learn from"):
+        genrail.Engine.build(catalog, "native", encoder="hashing", epochs=1, recipe="distill")
 
 
 def test_an_engine_learns_from_rewards():
     catalog = shop()
     events = pasts(catalog, 60)
     engine = genrail.Engine.build(catalog, "native", interactions=events, encoder="hashing", epochs=1)
-    report = engine.train(interactions=events, objective="reward", epochs=1)
+    report = engine.train(interactions=events, recipe="grpo", epochs=1)
     assert "reward" in report.to_dict()["start"]
     fused = genrail.Engine.build(catalog, interactions=events, encoder="hashing", epochs=1)
-    report = fused.train(interactions=events, objective="reward", epochs=1)
+    report = fused.train(interactions=events, recipe="grpo", epochs=1)
     assert "reward" in report.to_dict()["start"]
 
 

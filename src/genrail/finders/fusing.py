@@ -36,7 +36,7 @@ CUTOFF = 10
 DEFAULT = ("native", "bm25", "dense", "two-tower", "lookup", "cooccurrence")
 OF_NATIVE = (
     *("levels", "codes", "identifiers", "pseudo_queries", "train_items", "max_seconds", "epochs"),
-    *("distillation", "objective", "reinforcement"),
+    *("recipe", "distillation", "reinforcement"),
 )
 ENOUGH = 100  # judged queries that a tower is taught by in a fusion; it shifts all questions, so a handful is too few
 # Beside vectors, which know what a text is about, a lexical lane does best that looks at titles and at words in a row;
@@ -56,7 +56,7 @@ class FusedRecipe(Recipe):
         settings: Of each lane, by its name.
         words_share: Of the score for words and a history together, what the words decide.
         negations: Read "without X" in a query as what is not wanted.
-        levels, codes, identifiers, pseudo_queries, train_items, max_seconds, epochs, distillation, objective,
+        levels, codes, identifiers, pseudo_queries, train_items, max_seconds, epochs, recipe, distillation,
             reinforcement: See `NativeRecipe`; the other lanes are the teacher.
     """
 
@@ -75,8 +75,8 @@ class FusedRecipe(Recipe):
     train_items: int | None = None
     max_seconds: float | None = None
     epochs: int | None = None
+    recipe: Literal["sft", "distill", "grpo"] = "sft"
     distillation: Distillation = field(default_factory=Distillation)
-    objective: Literal["likelihood", "reward"] = "likelihood"
     reinforcement: ReinforcementSettings = field(default_factory=ReinforcementSettings)
 
     def __post_init__(self) -> None:

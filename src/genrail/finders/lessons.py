@@ -30,7 +30,7 @@ class Distillation:
 
     Args:
         share: Of a target's probability, what goes to the items that the teacher lists; the rest stays with the item
-            that was taken, or that the query was made from. 0 learns from no teacher.
+            that was taken, or that the query was made from.
         temperature: Of the softmax over the teacher's scores, see `shares_of`.
         histories: Training histories that the teacher is asked about, at most.
         queries: Made-up queries for each item that it is asked about.
@@ -42,7 +42,7 @@ class Distillation:
         SettingsError: A value outside its range.
     """
 
-    share: float = 0.0
+    share: float = 0.5
     temperature: float = 0.5
     histories: int = 20_000
     queries: int = 0

@@ -209,8 +209,9 @@ class NativeRecipe(Recipe):
         max_seconds: Stop training after this long and keep the best so far; None trains to the end.
         epochs: Passes over the training data at most; None chooses by the size of the catalogue and the events.
         beam: How to search.
-        distillation: How to learn from a teacher's rankings, where the data has a teacher.
-        objective: What `train` raises: the `likelihood` of what was right, or the `reward` of what the model writes.
+        recipe: What is learnt from: what was right (`sft`), also what a teacher ranks (`distill`; in a fused engine the
+            other lanes teach), or, by `train`, the rewards of what the model itself writes (`grpo`).
+        distillation: How to learn from a teacher.
         reinforcement: How to learn from rewards.
 
     Cost: about a minute per 10,000 items on two cores without interactions; see docs/results.md.
@@ -229,13 +230,13 @@ class NativeRecipe(Recipe):
     max_seconds: float | None = None
     epochs: int | None = None
     beam: BeamSettings = field(default_factory=BeamSettings)
+    recipe: Literal["sft", "distill", "grpo"] = "sft"
     distillation: Distillation = field(default_factory=Distillation)
-    objective: Literal["likelihood", "reward"] = "likelihood"
     reinforcement: ReinforcementSettings = field(default_factory=ReinforcementSettings)
 
     def __post_init__(self) -> None:
-        if self.objective not in ("likelihood", "reward"):
-            raise SettingsError(f"objective is {self.objective!r}; give likelihood or reward")
+        if self.recipe not in ("sft", "distill", "grpo"):
+            raise SettingsError(f"recipe is {self.recipe!r}; a native model knows sft, distill and grpo")
         if isinstance(self.distillation, Mapping):
             object.__setattr__(self, "distillation", Distillation(**self.distillation))
         if isinstance(self.reinforcement, Mapping):
@@ -300,7 +301,7 @@ class NativeRecipe(Recipe):
         held_out = before.held_out and data.hold_out
         after = replace(before, model=copy.deepcopy(before.model), held_out=held_out, memory=memory)
         judged = _judged_pairs(before.encoder, data)
-        if self.objective == "reward":
+        if self.recipe == "grpo":
             return finder.replaced(spelling=after, report=self._rewarded(after, data, judged, progress))
         return finder.replaced(spelling=after, report=self._taught(after, data, judged, progress))
 
@@ -366,8 +367,10 @@ class NativeRecipe(Recipe):
     def _lessons(self, spelling: NativeSpelling, data: Data, progress: Progress) -> list[Lessons]:
         """Ask the teacher, if there is one."""
         settings = self.distillation
-        if data.teacher is None or settings.share == 0.0:
+        if self.recipe != "distill":
             return []
+        if data.teacher is None:
+            raise SettingsError("there is nobody to learn from: distill needs an engine with further lanes")
         found = [on_histories(data.teacher, data, spelling.model.settings.history, settings, progress)]
         if settings.queries:
             other = int(generator(data.seed, "lessons", "queries").integers(2**31))  # not those that are learnt anyway
