@@ -118,30 +118,38 @@ def latency(engine: Engine, queries: Sequence[Query]) -> dict[str, float]:
     return {"p50 ms": round(float(np.median(kept)), 2), "p99 ms": round(float(np.percentile(kept, 99)), 2)}
 
 
-def measure(folder: Path, arguments: argparse.Namespace, seed: int, vectors: Path) -> dict[str, Any]:
-    """Build the default engine on a folder and measure it; give the figures."""
-    catalog, events = folders.items(folder, seed, arguments.title_only), folders.events(folder)
-    train, test = Words.both(folder)
-    if arguments.no_train:
-        train = None
-    started = time.perf_counter()
+def built(
+    folder: Path, catalog: Catalog, events: Interactions | None, arguments: Any, seed: int, vectors: Path
+) -> Engine:
+    """Build the default engine, or take the one that was kept."""
     encoder = TextEncoder.load(max_tokens=arguments.max_tokens, cache=vectors)
     kept = None if arguments.engine is None else arguments.engine / f"{folder.name}-{seed}"
     if kept is not None and kept.exists():
-        engine = Engine.load(kept, encoder=encoder)
-    else:
-        engine = Engine.build(
-            catalog,
-            interactions=without_last(events, catalog) if events is not None and arguments.papers_split else events,
-            queries=None if train is None else train.queries,
-            qrels=None if train is None else train.qrels,
-            encoder=encoder,
-            seed=seed,
-            progress=progress,
-            **settings_of(arguments),
-        )
-        if kept is not None:
-            engine.save(kept)
+        return Engine.load(kept, encoder=encoder)
+    train, _ = Words.both(folder)
+    given = {} if train is None or arguments.no_train else {"queries": train.queries, "qrels": train.qrels}
+    if events is not None and arguments.papers_split:
+        events = without_last(events, catalog)
+    engine = Engine.build(
+        catalog,
+        interactions=events,
+        **given,
+        encoder=encoder,
+        seed=seed,
+        progress=progress,
+        **settings_of(arguments),
+    )
+    if kept is not None:
+        engine.save(kept)
+    return engine
+
+
+def measure(folder: Path, arguments: argparse.Namespace, seed: int, vectors: Path) -> dict[str, Any]:
+    """Build the default engine on a folder and measure it; give the figures."""
+    catalog, events = folders.items(folder, seed, arguments.title_only), folders.events(folder)
+    _, test = Words.both(folder)
+    started = time.perf_counter()
+    engine = built(folder, catalog, events, arguments, seed, vectors)
     for name, lane in engine.edition.finder.parts.items():
         if lane.report is not None:
             print(json.dumps({f"training of {name}": lane.report.to_dict()}), flush=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from genrail.errors import SettingsError
 from genrail.training.loop import LoopSettings
@@ -69,9 +69,11 @@ class TrainingSettings:
         small = LoopSettings(
             epochs=epochs or 10, learning_rate=3e-3, warm_up=30, validate_every=2, max_seconds=max_seconds
         )
+        # Words behind histories have three matrices to learn, whatever the catalogue: some 300 steps of 256 queries.
+        words = replace(small, epochs=epochs or min(60, max(10, 80_000 // max(items, 1))))
         if targets > 50_000:
             # Chosen on the validation events of Amazon Beauty (131,000 targets); they also say when to stop.
             loop = LoopSettings(epochs=epochs or 12, max_seconds=max_seconds)
-            return cls(loop=loop, held_out_users=1000, words=small)
+            return cls(loop=loop, held_out_users=1000, words=words)
         held_out = max(1, min(300, targets // 50))
-        return cls(loop=small, held_out_users=held_out, held_out_queries=min(200, items // 5))
+        return cls(loop=small, held_out_users=held_out, held_out_queries=min(200, items // 5), words=words)
