@@ -112,7 +112,7 @@ def test_the_saved_folder_opens_with_transformers(whole, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def base(self, tmp_path_factory):
+def base(tmp_path_factory):
     pytest.importorskip("peft", reason='needs the extra: pip install "genrail[peft]"')
     model = language_model()
     folder = tmp_path_factory.mktemp("base")
@@ -122,7 +122,7 @@ def base(self, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def taught(self, base):
+def taught(base):
     own = engine(model=str(base))
     spelling = own.edition.finder.spelling
     object.__setattr__(spelling, "source", str(base))  # as if it came from a hub, by name

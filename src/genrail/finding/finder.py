@@ -324,6 +324,9 @@ class Recipe(Protocol):
     needs_interactions: ClassVar[bool] = False
     """Whether it is of no use without interactions."""
 
+    takes_teacher: ClassVar[bool] = False
+    """Whether it learns from the rankings of `Data.teacher`; in a fused engine the other lanes are the teacher."""
+
     def choices(self) -> Sequence[Recipe]:
         """List recipes with other settings worth trying on validation events, this one first."""
         return [self]

@@ -15,6 +15,7 @@ from genrail.rng import generator
 
 __all__ = [
     "ContextBatch",
+    "Likes",
     "Pair",
     "QueryPairs",
     "Windows",
@@ -41,11 +42,26 @@ class ContextBatch:
         tokens: Item rows, oldest first, `QUERY` where the query is read, any row behind the end, (contexts, positions).
         targets: Row of the item to be written after each position, -1 for none, (contexts, positions).
         queries: Vector of each context's query, (contexts, dimensions), or None if no context has one.
+        likes: What a teacher would give beside each target, in their order; None without a teacher.
     """
 
     tokens: Int
     targets: Int
     queries: Float | None = None
+    likes: Likes | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Likes:
+    """Hold a distribution over some items for each target.
+
+    Args:
+        rows: Items, (targets, k).
+        shares: How probable each is, 0 or more, (targets, k); rows add up to 1.
+    """
+
+    rows: Int
+    shares: Float
 
 
 # --- histories ----------------------------------------------------------------------------------------------------
