@@ -80,7 +80,7 @@ class TextRanker(Scorer):
 def _causal(model: Any) -> Any:
     from genrail.models.checkpoints import load_checkpoint
 
-    return load_checkpoint(model) if isinstance(model, str | Path) else model
+    return load_checkpoint(model, packed=True) if isinstance(model, str | Path) else model
 
 
 class QueryLikelihood(TextRanker):

@@ -307,7 +307,7 @@ class TitleSpelling(Spelling):
         how = dict(details.get("loaded", {}))  # saved by earlier versions: none, and float32 on a CPU
         if "device" in how:
             how["device"] = present_device(how["device"])
-        model = load_checkpoint(source or folder / COPY, tokenizer_class=details["tokenizer_class"], **how)
+        model = load_checkpoint(source or folder / COPY, tokenizer_class=details["tokenizer_class"], packed=True, **how)
         if model.fingerprint != details["model"]:
             raise FingerprintError(
                 f"the language model found as {source or folder / COPY} is not the one the engine was built with "
@@ -420,7 +420,7 @@ class TitlesRecipe(Recipe):
             return TitleSpelling(model, None, self.settings, facts)
         settings = self.settings
         loaded = load_checkpoint(
-            model, settings.device, settings.dtype, progress=progress, attention=settings.attention
+            model, settings.device, settings.dtype, progress=progress, packed=True, attention=settings.attention
         )
         return TitleSpelling(loaded, None if Path(model).exists() else str(model), settings, facts)
 
