@@ -22,6 +22,7 @@ from genrail.decoding.rails import reads_runs
 from genrail.decoding.summing import Combine
 from genrail.errors import CatalogError, FingerprintError, SettingsError
 from genrail.finders.generative import Generative, Spelling, live_index
+from genrail.finders.written_settings import typed_setting
 from genrail.finding import Change, Data, Finder, FindOptions, Json, Progress, Recipe, Request
 from genrail.finding.finder import unknown
 from genrail.identifiers import IdentifierTable
@@ -103,12 +104,7 @@ class LanguageModelSettings:
     def from_dict(cls, values: dict[str, Any]) -> LanguageModelSettings:
         """Read what `to_dict` gave, perhaps by way of JSON."""
         known = {one.name for one in fields(cls)}
-        plain: dict[str, Any] = {name: value for name, value in values.items() if name in known}
-        plain["template"] = None if plain["template"] is None else PromptTemplate(**plain["template"])
-        plain["examples"] = tuple(Example(**one) for one in plain["examples"])
-        plain["writer"] = None if plain["writer"] is None else WriterSettings(**plain["writer"])
-        for name, value in plain.items():
-            plain[name] = tuple(value) if isinstance(value, list) else value
+        plain = {name: typed_setting(name, value) for name, value in values.items() if name in known}
         return cls(**plain)
 
 
@@ -437,7 +433,7 @@ class TitlesRecipe(Recipe):
         settings = values.get("settings", LanguageModelSettings())
         if not isinstance(settings, LanguageModelSettings):
             settings = LanguageModelSettings.from_dict(settings)
-        typed = {name: value for name, value in values.items() if name in own}
+        typed = {name: typed_setting(name, value) for name, value in values.items() if name in own}
         beam = values.get("beam", BeamSettings())
         beam = BeamSettings(**beam) if isinstance(beam, Mapping) else beam
         return cls(values.get("model"), replace(settings, **typed), beam)

@@ -76,6 +76,7 @@ def load_checkpoint(
     if packed:
         from genrail.models.packed_linear import pack
 
+        _ = found.fingerprint  # while the weights are plain: afterwards it would need a copy of them
         pack(getattr(found, "body", model))
     return found
 
