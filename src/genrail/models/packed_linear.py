@@ -12,7 +12,7 @@ from genrail.errors import StateError
 __all__ = ["PackedLinear", "pack", "unpack"]
 
 ROWS = 20  # for which the layout is chosen: as many as a step of a beam search reads
-TOLERANCE = 1e-4  # of the trial, relative; roundings of float32 are a hundredth of it
+TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 5e-2}  # of the trial, relative: a few times their roundings
 
 
 class PackedLinear(nn.Module):
@@ -22,7 +22,7 @@ class PackedLinear(nn.Module):
     weights are not kept beside the packed ones: the memory stays the same. A deep copy, and what is saved, is plain.
 
     Args:
-        layer: In float32, on a CPU.
+        layer: In float32 or bfloat16, on a CPU.
 
     Source: weight prepacking of oneDNN, as inductor's freezing does it.
     """
@@ -73,12 +73,12 @@ class PackedLinear(nn.Module):
 def pack(network: nn.Module) -> bool:
     """Replace all linear layers in place, where this build of torch can; tell whether it did.
 
-    Only layers in float32 on a CPU, of which a trial shows that they compute the same.
+    Only layers in float32 or bfloat16 on a CPU, of which a trial shows that they compute the same.
     """
     layers = [(parent, name, child) for parent, name, child in _children(network) if type(child) is nn.Linear]
-    if not layers or any(child.weight.dtype != torch.float32 or child.weight.is_cuda for _, _, child in layers):
+    if not layers or any(child.weight.dtype not in TOLERANCES for _, _, child in layers):
         return False
-    if not _trial(layers[0][2]):
+    if any(child.weight.device.type != "cpu" for _, _, child in layers) or not _trial(layers[0][2]):
         return False
     for parent, name, child in layers:
         setattr(parent, name, PackedLinear(child).eval())
@@ -100,8 +100,9 @@ def _children(network: nn.Module) -> list[tuple[nn.Module, str, nn.Module]]:
 def _trial(layer: nn.Linear) -> bool:
     """Compare a packed layer with the plain one."""
     try:
-        rows = torch.linspace(-1, 1, 3 * layer.in_features).reshape(3, -1)
-        found, expected = PackedLinear(layer)(rows), layer(rows)
+        rows = torch.linspace(-1, 1, 3 * layer.in_features).reshape(3, -1).to(layer.weight.dtype)
+        found, expected = PackedLinear(layer)(rows).float(), layer(rows).float()
     except (AttributeError, NotImplementedError, RuntimeError):
         return False
-    return bool(((found - expected).abs().max() <= TOLERANCE * (1 + expected.abs().max())).item())
+    tolerance = TOLERANCES[layer.weight.dtype]
+    return bool(((found - expected).abs().max() <= tolerance * (1 + expected.abs().max())).item())
