@@ -145,6 +145,28 @@ def test_what_titles_have_anyway_is_saved_and_read_again_only_for_new_ones(tmp_p
     assert 0 < reads[0] < 5
 
 
+def kinds(items):
+    rows = [{"id": f"t{row}", "title": title, "price": row} for row, title in enumerate(checkpoints.TITLES[:items])]
+    return [{**row, "category": f"Shoes > {row['title'].split()[1]}"} for row in rows]
+
+
+@pytest.mark.parametrize("spelling", ["kind-first", ("title", "brand-last", "{category}")])
+def test_spellings_that_begin_with_meaning_are_saved_and_new_items_have_them(tmp_path, spelling):
+    own = Engine.build(genrail.Catalog.from_items(kinds(20)), model=language_model(), spelling=spelling)
+    finder = own.edition.finder
+    written = [finder.spelling.titles.decode(one.tolist()) for one in finder.table.sequences(0)]
+    first = own.catalog.titles[0]
+    assert written[0] == (f"Air, Shoes: {first}" if spelling == "kind-first" else first)
+    assert sorted(own.search("boot", k=20).item_ids) == sorted(own.catalog.item_ids)
+    own.save(tmp_path / "e")
+    opened = genrail.load(tmp_path / "e")
+    for engine in (own, opened):
+        engine.add([{"id": "new", "title": "Nike Rain Boot purple", "price": 1, "category": "Shoes > Boots"}])
+    hits = [hit for hit in opened.search("boot", k=21) if hit.item_id == "new"]
+    assert [hit.title for hit in hits] == ["Nike Rain Boot purple"]
+    assert opened.edition.finder.table == own.edition.finder.table
+
+
 def test_precision_and_attention_are_saved_and_restored(tmp_path):
     tokenizer = checkpoints.tokenizer()
     # Read from a folder, the tokenizer may have a token more; real models have rows to spare, too.

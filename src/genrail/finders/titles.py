@@ -28,6 +28,7 @@ from genrail.finding.finder import unknown
 from genrail.identifiers import IdentifierTable
 from genrail.identifiers.several import SeveralIdentifiers
 from genrail.identifiers.table import Identifiers
+from genrail.identifiers.wording import TITLE, Wording
 from genrail.models.at_hand import Precision, present_device
 from genrail.models.encoders import require_torch
 from genrail.models.identifier_writer import WriterSettings, write_identifiers
@@ -56,6 +57,9 @@ class LanguageModelSettings:
         chat: Use the tokenizer's chat template; default: when it has one.
         catalog_facts: Columns whose most frequent values are named in every prompt: what the shop has.
         item_facts: Columns whose values stand behind each title of a history.
+        spelling: What an item is called by, and what its identifier therefore begins with: ``title``, ``kind-first``,
+            ``brand-last``, or a template such as ``{category}: {title}``; see `Wording`. Several make several
+            identifiers of each item. Users see titles all the same.
         aliases: A column of further identifiers of each item, separated by ``|``, besides its title.
         writer: Let the model itself write further identifiers of each item, see `WriterSettings`; None for titles.
         combine: How an item with several identifiers is scored: by its `best` one, or by their `sum`.
@@ -74,6 +78,7 @@ class LanguageModelSettings:
     chat: bool | None = None
     catalog_facts: tuple[str, ...] = ()
     item_facts: tuple[str, ...] = ()
+    spelling: str | tuple[str, ...] = TITLE
     aliases: str | None = None
     writer: WriterSettings | None = None
     combine: Combine = "best"
@@ -93,7 +98,12 @@ class LanguageModelSettings:
     @property
     def several(self) -> bool:
         """Tell whether items may have more than one identifier."""
-        return self.aliases is not None or self.writer is not None
+        return self.aliases is not None or self.writer is not None or len(self.spellings) > 1
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """List what items are called by."""
+        return (self.spelling,) if isinstance(self.spelling, str) else tuple(self.spelling)
 
     def to_dict(self) -> dict[str, Any]:
         """Turn the settings into plain values."""
@@ -143,12 +153,14 @@ class TitleSpelling(Spelling):
             the saved folder.
         settings: How it is asked.
         facts: Of the catalogue, as they stand in every prompt.
+        wording: How items are called, fitted to the catalogue that the finder was built with.
     """
 
     model: CausalModel | Seq2SeqModel
     source: str | None = None
     settings: LanguageModelSettings = field(default_factory=LanguageModelSettings)
     facts: str = ""
+    wording: Wording = field(default_factory=Wording)
     encoder: None = field(default=None, init=False)
     held_out: bool = field(default=True, init=False)  # it is not trained here
     name: str = field(default="", init=False)
@@ -246,13 +258,16 @@ class TitleSpelling(Spelling):
         return self, table
 
     def _spell(self, catalog: Catalog, rows: range, reading: Mapping[str, Any]) -> Identifiers:
-        titles, item_ids = catalog.titles[rows.start : rows.stop], catalog.item_ids[rows.start : rows.stop]
+        item_ids = catalog.item_ids[rows.start : rows.stop]
+        lists = [self.wording.words(catalog, row) for row in rows]
         if not self.settings.several:
-            table: IdentifierTable = self.titles.assign(titles, item_ids)
+            table: IdentifierTable = self.titles.assign([first for first, *_ in lists], item_ids)
             return table
         written = reading.get("identifiers", [[]] * len(rows))
-        lists = [[title, *self._aliases(catalog, row)] for title, row in zip(titles, rows, strict=True)]
-        lists = [[*known, *others] for known, others in zip(lists, written, strict=True)]
+        lists = [
+            [*known, *self._aliases(catalog, row), *others]
+            for known, row, others in zip(lists, rows, written, strict=True)
+        ]
         owners = [item_id for item_id, texts in zip(item_ids, lists, strict=True) for _ in texts]
         flat = self.titles.assign([text for texts in lists for text in texts], owners)
         places = iter(range(len(flat)))
@@ -281,6 +296,7 @@ class TitleSpelling(Spelling):
             "tokenizer_class": type(self.model.tokenizer).__name__,
             "settings": self.settings.to_dict(),
             "facts": self.facts,
+            "wording": self.wording.to_dict(),
             "loaded": self._loaded(),
             "empty": self.empty.save(folder, self.empty_context()),
         }
@@ -310,7 +326,8 @@ class TitleSpelling(Spelling):
                 "(weights, configuration or tokenizer differ); build the engine again with this one"
             )
         settings = LanguageModelSettings.from_dict(details["settings"]) if "settings" in details else None
-        made = cls(model, source, settings or LanguageModelSettings(), details.get("facts", ""))
+        wording = Wording.from_dict(details["wording"]) if "wording" in details else Wording()
+        made = cls(model, source, settings or LanguageModelSettings(), details.get("facts", ""), wording)
         if details.get("empty") is not None:
             made.empty.load(folder, details["empty"], made.empty_context())
         return made
@@ -408,17 +425,18 @@ class TitlesRecipe(Recipe):
         from genrail.models.checkpoints import load_checkpoint
 
         model, facts = self.model, catalog_facts(catalog, self.settings.catalog_facts)
+        wording = Wording.fit(catalog, self.settings.spellings)
         if not isinstance(model, str | Path):
             if not hasattr(model, "prefill") or not hasattr(model, "tokenizer"):
                 raise SettingsError(
                     f"{model!r} is no language model; give a name, a folder, or what load_checkpoint returns"
                 )
-            return TitleSpelling(model, None, self.settings, facts)
+            return TitleSpelling(model, None, self.settings, facts, wording)
         settings = self.settings
         loaded = load_checkpoint(
             model, settings.device, settings.dtype, progress=progress, packed=True, attention=settings.attention
         )
-        return TitleSpelling(loaded, None if Path(model).exists() else str(model), settings, facts)
+        return TitleSpelling(loaded, None if Path(model).exists() else str(model), settings, facts, wording)
 
     def to_dict(self) -> dict[str, Json]:
         """Turn the settings into plain values; a model that has no name is saved by itself."""
