@@ -48,7 +48,7 @@ def test_an_encoder_decoder_writes_titles_too():
 
 @pytest.fixture(scope="module")
 def engine():
-    return Engine.build(shop(), model=language_model())
+    return Engine.build(shop(), model=language_model(), calibration=0.0)
 
 
 def test_every_title_can_be_written(engine):
@@ -114,7 +114,7 @@ def test_a_calibrated_engine_takes_off_what_titles_have_anyway():
     spelling, table = own.edition.finder.spelling, own.edition.finder.table
     ranking = own.search("boot", k=30)
     assert sorted(ranking.item_ids) == sorted(own.catalog.item_ids)
-    assert list(ranking.item_ids) != list(Engine.build(shop(), model=spelling.model).search("boot", k=30).item_ids)
+    assert list(ranking.item_ids) != list(Engine.build(shop(), model=spelling.model, calibration=0.0).search("boot", k=30).item_ids)
     rails = genrail.decoding.BeamSettings(width=100, meaning="renormalised", jump_tails=False)
     plain = {}
     for name, context in (("asked", spelling.prompts.render("boot", [])), ("empty", spelling.prompts.empty())):
@@ -125,6 +125,23 @@ def test_a_calibrated_engine_takes_off_what_titles_have_anyway():
     assert differences == pytest.approx(sorted(differences, reverse=True), abs=1e-3)
     assert [hit.log_probability for hit in ranking] == pytest.approx([plain["asked"][row] for row in rows], abs=1e-3)
     assert len(table) == 30
+
+
+def test_an_untrained_model_is_calibrated_unless_told_otherwise(engine, tmp_path):
+    model = engine.edition.finder.spelling.model
+    own = Engine.build(shop(), model=model)
+    asked = Engine.build(shop(), model=model, calibration=1.0)
+    found = own.search("boot", k=30)
+    assert found.item_ids == asked.search("boot", k=30).item_ids != engine.search("boot", k=30).item_ids
+    told = own.search_batch([Query("boot")], 30, explain=True)[0]
+    assert told.item_ids == found.item_ids
+    assert own.follow(found[0].item_id, told).startswith("finished")
+    chosen = genrail.decoding.BeamSettings()  # a decoder of one's own is heard as it is
+    assert own.search("boot", k=30, decoder=chosen).item_ids == engine.search("boot", k=30).item_ids
+    both = Engine.build(shop(), model=model, spelling=("title", "brand-last"), combine="sum")
+    assert len(both.search("boot", k=5)) == 5
+    own.save(tmp_path / "e")
+    assert genrail.load(tmp_path / "e").search("boot", k=30).item_ids == found.item_ids
 
 
 def test_what_titles_have_anyway_is_saved_and_read_again_only_for_new_ones(tmp_path, monkeypatch):

@@ -43,6 +43,7 @@ __all__ = ["LanguageModelSettings", "TitleSpelling", "TitleWriter", "TitlesRecip
 
 EMPTY = "empty_scores.npz"  # what titles have anyway, inside a saved engine
 COPY = "checkpoint"  # folder of the copied weights inside a saved engine
+MOST_CALIBRATED = 50_000  # items of which what they have anyway is read unasked: four minutes of a core
 MOST_VALUES = 12  # values named of each column of catalogue facts
 
 
@@ -65,8 +66,9 @@ class LanguageModelSettings:
         combine: How an item with several identifiers is scored: by its `best` one, or by their `sum`.
         calibration: Rank by how much the request raises a title's probability over what it has anyway, with this
             weight, 0 to 1; the search then runs on the rails (`renormalised`), a fraction of the cost. 0 leaves
-            log p(title | request) over the whole vocabulary. Untrained models need it: see docs/language-models.md.
-            What titles have anyway is computed once, when the finder is built, and kept.
+            log p(title | request) over the whole vocabulary. What titles have anyway is computed once, when the finder
+            is built, and kept. Default: 1 for a model that was not taught here, which needs it
+            (docs/language-models.md), and a catalogue that is read in minutes; else 0.
         dtype: Precision of the weights, of a model given by name or folder.
         device: Where it computes, such as `cpu` or `cuda`.
         attention: See `CausalModel`.
@@ -82,7 +84,7 @@ class LanguageModelSettings:
     aliases: str | None = None
     writer: WriterSettings | None = None
     combine: Combine = "best"
-    calibration: float = 0.0
+    calibration: float | None = None
     dtype: Precision = "float32"
     device: str = "cpu"
     attention: Literal["auto", "shared", "rows"] = "auto"
@@ -90,7 +92,7 @@ class LanguageModelSettings:
     def __post_init__(self) -> None:
         if self.combine not in ("best", "sum"):
             raise SettingsError(f"combine is {self.combine!r}; give 'best' or 'sum'")
-        if not 0 <= self.calibration <= 1:
+        if self.calibration is not None and not 0 <= self.calibration <= 1:
             raise SettingsError(f"calibration is {self.calibration}; give 0 to 1")
         if self.calibration and self.combine == "sum":
             raise SettingsError("calibration compares one identifier of each item; give combine='best'")
@@ -345,6 +347,11 @@ class EmptyKept:
         self._lock = Lock()
         self._scores = EmptyScores()
 
+    @property
+    def known(self) -> bool:
+        """Tell whether any were read."""
+        return len(self._scores) > 0
+
     def extended(
         self, model: Any, context: list[int], trie: CompressedTrie, progress: Callable[[int, int], None] | None
     ) -> EmptyScores:
@@ -372,10 +379,12 @@ class TitleWriter(Generative):
     spelling: TitleSpelling
 
     def decoder(self, options: FindOptions) -> Decoder:
-        """Give the decoder of a request: calibrated where the settings say so, but for one that shows its steps."""
+        """Give the decoder of a request: calibrated, where the request names no way of its own."""
         chosen = super().decoder(options)
         weight = self.spelling.settings.calibration
-        if not weight or options.decoder is not None or options.explain or not isinstance(chosen, BeamSettings):
+        if weight is None:
+            weight = 1.0 if self.spelling.empty.known else 0.0
+        if not weight or options.decoder is not None or options.meaning or not isinstance(chosen, BeamSettings):
             return chosen
         along = reads_runs(self.spelling.model) and isinstance(self.index, LiveTrie)
         return Calibrated(replace(chosen, meaning="renormalised") if along else chosen, weight)
@@ -417,9 +426,16 @@ class TitlesRecipe(Recipe):
         table = spelling.identify(catalog, progress)
         progress("titles", len(catalog), len(catalog))
         index = live_index(catalog, table, progress)
-        if self.settings.calibration and isinstance(index, LiveTrie):
+        if self._calibrates(catalog) and isinstance(index, LiveTrie):
             spelling.empty_scores(compressed(index), progress)
         return TitleWriter(catalog, spelling, table, index, self, self.beam)
+
+    def _calibrates(self, catalog: Catalog) -> bool:
+        """Tell whether what titles have anyway is read at once: where asked for, and by default where that is quick."""
+        settings = self.settings
+        if settings.calibration is not None:
+            return settings.calibration > 0
+        return settings.combine == "best" and self.beam.meaning == "full_softmax" and len(catalog) <= MOST_CALIBRATED
 
     def _spelling(self, catalog: Catalog, progress: Progress) -> TitleSpelling:
         from genrail.models.checkpoints import load_checkpoint
