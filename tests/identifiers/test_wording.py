@@ -56,6 +56,8 @@ def test_templates_name_columns_and_several_spellings_are_told_apart(shop):
     both = Wording.fit(shop, ["title", "{category}: {brand-last}", "{title}"])
     assert both.words(shop, 0) == ["Otter Creek trail boot red", "Trail Boots, Outdoor: trail boot red Otter Creek"]
     assert Wording.fit(shop, ["A {category}, {brand}"]).words(shop, 1) == ["Otter Creek"]
+    named = Catalog.from_items([{"id": "a", "name": "boot | sandal", "brand": "Ecco"}])
+    assert Wording.fit(named, ["{brand} {name}"]).words(named, 0) == ["Ecco boot | sandal"]
     assert Wording.fit(shop, ["{tags}; {title}"]).words(shop, 0)[0].endswith("Otter Creek trail boot red")
 
 

@@ -119,7 +119,7 @@ def _template(catalog: Catalog, spelling: str) -> str:
         raise SettingsError(
             f"spelling is {spelling!r}; give {TITLE}, {KIND_FIRST}, {BRAND_LAST} or a template with {{title}}"
         )
-    return spelling
+    return spelling.replace(f"{{{catalog.columns.title}}}", "{title}")
 
 
 def _filled(template: str, values: dict[str, object]) -> str:
