@@ -28,8 +28,8 @@ class TracedBeam:
         children: Tokens that the constraint allows next, in token order, shape (children,).
         items: Allowed items below each child, shape (children,).
         log_probabilities: Of each child given the prefix, shape (children,).
-        removed: Share of the model's probability that fell on forbidden tokens, 0 to 1; where it was asked for the rails
-            alone, the share of their probability that fell on items that this request forbids.
+        removed: Share of the model's probability that fell on forbidden tokens, 0 to 1; where it was only asked for the
+            rails, the share of their probability that fell on items that this request forbids.
         scores: What the continuations are ranked by, (children,), where that is not the path's log-probability.
     """
 
