@@ -107,9 +107,8 @@ def _ask_language_model(catalog: Catalog, model: str, folder: Path, as_json: boo
     for title, ranking in answers:
         show_ranking(title, ranking)
     _draw(writer)
-    note(
-        f'\nwithout training it writes poorly and ranks fairly: docs/language-models.md. Try:\n  genrail search {folder} "red sneakers"'
-    )
+    note("\nwithout training it writes poorly and ranks fairly: docs/language-models.md. Try:")
+    note(f'  genrail search {folder} "red sneakers" --explain')
 
 
 def _pasts(catalog: Catalog, interactions: Interactions) -> list[list[str]]:
