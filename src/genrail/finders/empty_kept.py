@@ -23,6 +23,11 @@ class EmptyKept:
         self._lock = Lock()
         self._scores = EmptyScores()
 
+    @property
+    def known(self) -> bool:
+        """Tell whether any were read."""
+        return len(self._scores) > 0
+
     def extended(
         self, model: Any, context: list[int], trie: CompressedTrie, progress: Callable[[int, int], None] | None
     ) -> EmptyScores:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
@@ -20,13 +19,16 @@ from genrail.decoding.empty_scores import EmptyScores
 from genrail.decoding.rails import reads_runs
 from genrail.decoding.summing import Combine
 from genrail.errors import CatalogError, FingerprintError, SettingsError
+from genrail.finders.catalog_facts import catalog_facts, check_column
 from genrail.finders.empty_kept import EmptyKept
 from genrail.finders.generative import Generative, Spelling, live_index
+from genrail.finders.written_settings import typed_setting
 from genrail.finding import Change, Data, Finder, FindOptions, Json, Progress, Recipe, Request
 from genrail.finding.finder import unknown
 from genrail.identifiers import IdentifierTable
 from genrail.identifiers.several import SeveralIdentifiers
 from genrail.identifiers.table import Identifiers
+from genrail.identifiers.wording import TITLE, Wording
 from genrail.models.at_hand import Precision, present_device
 from genrail.models.encoders import require_torch
 from genrail.models.identifier_writer import WriterSettings, write_identifiers
@@ -39,11 +41,11 @@ if TYPE_CHECKING:
     from genrail.models.seq2seq import Seq2SeqModel
     from genrail.models.text_encoder import Encoder
 
-__all__ = ["LanguageModelSettings", "TitleSpelling", "TitleWriter", "TitlesRecipe", "catalog_facts"]
+__all__ = ["LanguageModelSettings", "TitleSpelling", "TitleWriter", "TitlesRecipe"]
 
 COPY = "checkpoint"  # folder of the copied weights inside a saved engine
 ADAPTER = "adapter"  # folder of what was learnt over a model that is loaded by name
-MOST_VALUES = 12  # values named of each column of catalogue facts
+MOST_CALIBRATED = 50_000  # items of which what they have anyway is read unasked: four minutes of a core
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,17 @@ class LanguageModelSettings:
         chat: Use the tokenizer's chat template; default: when it has one.
         catalog_facts: Columns whose most frequent values are named in every prompt: what the shop has.
         item_facts: Columns whose values stand behind each title of a history.
+        spelling: What an item is called by, and what its identifier therefore begins with: ``title``, ``kind-first``,
+            ``brand-last``, or a template such as ``{category}: {title}``; see `Wording`. Several make several
+            identifiers of each item. Users see titles all the same.
         aliases: A column of further identifiers of each item, separated by ``|``, besides its title.
         writer: Let the model itself write further identifiers of each item, see `WriterSettings`; None for titles.
         combine: How an item with several identifiers is scored: by its `best` one, or by their `sum`.
         calibration: Rank by how much the request raises a title's probability over what it has anyway, with this
             weight, 0 to 1; the search then runs on the rails (`renormalised`), a fraction of the cost. 0 leaves
-            log p(title | request) over the whole vocabulary. Untrained models need it: see docs/language-models.md.
-            What titles have anyway is computed once, when the finder is built, and kept.
+            log p(title | request) over the whole vocabulary. What titles have anyway is computed once, when the finder
+            is built, and kept. Default: 1 for a model that was not taught here, which needs it
+            (docs/language-models.md), and a catalogue that is read in minutes; else 0.
         dtype: Precision of the weights, of a model given by name or folder.
         device: Where it computes, such as `cpu` or `cuda`.
         attention: See `CausalModel`.
@@ -75,10 +81,11 @@ class LanguageModelSettings:
     chat: bool | None = None
     catalog_facts: tuple[str, ...] = ()
     item_facts: tuple[str, ...] = ()
+    spelling: str | tuple[str, ...] = TITLE
     aliases: str | None = None
     writer: WriterSettings | None = None
     combine: Combine = "best"
-    calibration: float = 0.0
+    calibration: float | None = None
     dtype: Precision = "float32"
     device: str = "cpu"
     attention: Literal["auto", "shared", "rows"] = "auto"
@@ -86,7 +93,7 @@ class LanguageModelSettings:
     def __post_init__(self) -> None:
         if self.combine not in ("best", "sum"):
             raise SettingsError(f"combine is {self.combine!r}; give 'best' or 'sum'")
-        if not 0 <= self.calibration <= 1:
+        if self.calibration is not None and not 0 <= self.calibration <= 1:
             raise SettingsError(f"calibration is {self.calibration}; give 0 to 1")
         if self.calibration and self.combine == "sum":
             raise SettingsError("calibration compares one identifier of each item; give combine='best'")
@@ -94,7 +101,12 @@ class LanguageModelSettings:
     @property
     def several(self) -> bool:
         """Tell whether items may have more than one identifier."""
-        return self.aliases is not None or self.writer is not None
+        return self.aliases is not None or self.writer is not None or len(self.spellings) > 1
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """List what items are called by."""
+        return (self.spelling,) if isinstance(self.spelling, str) else tuple(self.spelling)
 
     def to_dict(self) -> dict[str, Any]:
         """Turn the settings into plain values."""
@@ -105,38 +117,8 @@ class LanguageModelSettings:
     def from_dict(cls, values: dict[str, Any]) -> LanguageModelSettings:
         """Read what `to_dict` gave, perhaps by way of JSON."""
         known = {one.name for one in fields(cls)}
-        plain: dict[str, Any] = {name: value for name, value in values.items() if name in known}
-        plain["template"] = None if plain["template"] is None else PromptTemplate(**plain["template"])
-        plain["examples"] = tuple(Example(**one) for one in plain["examples"])
-        plain["writer"] = None if plain["writer"] is None else WriterSettings(**plain["writer"])
-        for name, value in plain.items():
-            plain[name] = tuple(value) if isinstance(value, list) else value
+        plain = {name: typed_setting(name, value) for name, value in values.items() if name in known}
         return cls(**plain)
-
-
-def catalog_facts(catalog: Catalog, columns: Sequence[str]) -> str:
-    """Write what a catalogue has: the most frequent values of some columns, one line each.
-
-    Raises:
-        CatalogError: No such column.
-
-    >>> shop = Catalog.from_items([{"id": str(n), "title": "boot", "brand": "Nike" if n else "Ecco"} for n in range(3)])
-    >>> catalog_facts(shop, ["brand"])
-    'brand: Nike, Ecco'
-    """
-    lines = []
-    for name in columns:
-        _check_column(catalog, name)
-        values = [value for value in catalog.frame.get_column(name).to_list() if value is not None]
-        parts = [part.strip() for value in values for part in written(value).split("|")]
-        best = [value for value, _ in Counter(part for part in parts if part).most_common(MOST_VALUES)]
-        lines.append(f"{name}: {', '.join(best)}")
-    return "\n".join(lines)
-
-
-def _check_column(catalog: Catalog, name: str) -> None:
-    if name not in catalog.frame.columns:
-        raise CatalogError(f'no column is named "{name}"; the catalogue has {", ".join(catalog.frame.columns)}')
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +131,7 @@ class TitleSpelling(Spelling):
             the saved folder.
         settings: How it is asked.
         facts: Of the catalogue, as they stand in every prompt.
+        wording: How items are called, fitted to the catalogue that the finder was built with.
         adapter: What was learnt over the model called `source`, merged into `model` already: it is saved instead of the
             weights.
         held_out: Was each user's last event kept out of what was learnt.
@@ -158,6 +141,7 @@ class TitleSpelling(Spelling):
     source: str | None = None
     settings: LanguageModelSettings = field(default_factory=LanguageModelSettings)
     facts: str = ""
+    wording: Wording = field(default_factory=Wording)
     adapter: Adapter | None = None
     held_out: bool = True
     encoder: None = field(default=None, init=False)
@@ -254,7 +238,7 @@ class TitleSpelling(Spelling):
     def identify(self, catalog: Catalog, progress: Progress) -> Identifiers:
         """Give every row its title as identifier, and the others that the settings ask for."""
         for name in (*self.settings.item_facts, *([self.settings.aliases] if self.settings.aliases else [])):
-            _check_column(catalog, name)
+            check_column(catalog, name)
         rows = range(len(catalog))
         return self._spell(catalog, rows, self.read(catalog, rows, progress))
 
@@ -280,13 +264,16 @@ class TitleSpelling(Spelling):
         return self, table
 
     def _spell(self, catalog: Catalog, rows: range, reading: Mapping[str, Any]) -> Identifiers:
-        titles, item_ids = catalog.titles[rows.start : rows.stop], catalog.item_ids[rows.start : rows.stop]
+        item_ids = catalog.item_ids[rows.start : rows.stop]
+        lists = [self.wording.words(catalog, row) for row in rows]
         if not self.settings.several:
-            table: IdentifierTable = self.titles.assign(titles, item_ids)
+            table: IdentifierTable = self.titles.assign([first for first, *_ in lists], item_ids)
             return table
         written = reading.get("identifiers", [[]] * len(rows))
-        lists = [[title, *self._aliases(catalog, row)] for title, row in zip(titles, rows, strict=True)]
-        lists = [[*known, *others] for known, others in zip(lists, written, strict=True)]
+        lists = [
+            [*known, *self._aliases(catalog, row), *others]
+            for known, row, others in zip(lists, rows, written, strict=True)
+        ]
         owners = [item_id for item_id, texts in zip(item_ids, lists, strict=True) for _ in texts]
         flat = self.titles.assign([text for texts in lists for text in texts], owners)
         places = iter(range(len(flat)))
@@ -320,6 +307,7 @@ class TitleSpelling(Spelling):
             "tokenizer_class": type(self.model.tokenizer).__name__,
             "settings": self.settings.to_dict(),
             "facts": self.facts,
+            "wording": self.wording.to_dict(),
             "loaded": self._loaded(),
             "empty": self.empty.save(folder, self.empty_context()),
         }
@@ -342,7 +330,7 @@ class TitleSpelling(Spelling):
         how = dict(details.get("loaded", {}))  # saved by earlier versions: none, and float32 on a CPU
         if "device" in how:
             how["device"] = present_device(how["device"])
-        model = load_checkpoint(source or folder / COPY, tokenizer_class=details["tokenizer_class"], **how)
+        model = load_checkpoint(source or folder / COPY, tokenizer_class=details["tokenizer_class"], packed=True, **how)
         if model.fingerprint != details["model"]:
             raise FingerprintError(
                 f"the language model found as {source or folder / COPY} is not the one the engine was built with "
@@ -356,7 +344,9 @@ class TitleSpelling(Spelling):
             adapter, model = adapted(model, folder / ADAPTER, details["adapter"])
         model.name = str(details.get("name") or model.name)
         held_out = bool(details.get("held_out", True))
-        made = cls(model, source, settings or LanguageModelSettings(), details.get("facts", ""), adapter, held_out)
+        wording = Wording.from_dict(details["wording"]) if "wording" in details else Wording()
+        facts, settings = str(details.get("facts", "")), settings or LanguageModelSettings()
+        made = cls(model, source, settings, facts, wording, adapter, held_out)
         if details.get("empty") is not None:
             made.empty.load(folder, details["empty"], made.empty_context())
         return made
@@ -373,10 +363,12 @@ class TitleWriter(Generative):
     spelling: TitleSpelling
 
     def decoder(self, options: FindOptions) -> Decoder:
-        """Give the decoder of a request: calibrated where the settings say so, but for one that shows its steps."""
+        """Give the decoder of a request: calibrated, where the request names no way of its own."""
         chosen = super().decoder(options)
         weight = self.spelling.settings.calibration
-        if not weight or options.decoder is not None or options.explain or not isinstance(chosen, BeamSettings):
+        if weight is None:
+            weight = 1.0 if self.spelling.empty.known else 0.0
+        if not weight or options.decoder is not None or options.meaning or not isinstance(chosen, BeamSettings):
             return chosen
         along = reads_runs(self.spelling.model) and isinstance(self.index, LiveTrie)
         return Calibrated(replace(chosen, meaning="renormalised") if along else chosen, weight)
@@ -421,7 +413,7 @@ class TitlesRecipe(Recipe):
         table = spelling.identify(catalog, progress)
         progress("titles", len(catalog), len(catalog))
         index = live_index(catalog, table, progress)
-        if self.settings.calibration and isinstance(index, LiveTrie):
+        if self._calibrates(catalog) and isinstance(index, LiveTrie):
             spelling.empty_scores(compressed(index), progress)
         return TitleWriter(catalog, spelling, table, index, self, self.beam)
 
@@ -455,21 +447,29 @@ class TitlesRecipe(Recipe):
         assert isinstance(finder, TitleWriter)
         return shown(finder, data, self.tuning, count)
 
+    def _calibrates(self, catalog: Catalog) -> bool:
+        """Tell whether what titles have anyway is read at once: where asked for, and by default where that is quick."""
+        settings = self.settings
+        if settings.calibration is not None:
+            return settings.calibration > 0
+        return settings.combine == "best" and self.beam.meaning == "full_softmax" and len(catalog) <= MOST_CALIBRATED
+
     def _spelling(self, catalog: Catalog, progress: Progress) -> TitleSpelling:
         from genrail.models.checkpoints import load_checkpoint
 
         model, facts = self.model, catalog_facts(catalog, self.settings.catalog_facts)
+        wording = Wording.fit(catalog, self.settings.spellings)
         if not isinstance(model, str | Path):
             if not hasattr(model, "prefill") or not hasattr(model, "tokenizer"):
                 raise SettingsError(
                     f"{model!r} is no language model; give a name, a folder, or what load_checkpoint returns"
                 )
-            return TitleSpelling(model, None, self.settings, facts)
+            return TitleSpelling(model, None, self.settings, facts, wording)
         settings = self.settings
         loaded = load_checkpoint(
-            model, settings.device, settings.dtype, progress=progress, attention=settings.attention
+            model, settings.device, settings.dtype, progress=progress, packed=True, attention=settings.attention
         )
-        return TitleSpelling(loaded, None if Path(model).exists() else str(model), settings, facts)
+        return TitleSpelling(loaded, None if Path(model).exists() else str(model), settings, facts, wording)
 
     def to_dict(self) -> dict[str, Json]:
         """Turn the settings into plain values; a model that has no name is saved by itself."""
@@ -485,7 +485,7 @@ class TitlesRecipe(Recipe):
         settings = values.get("settings", LanguageModelSettings())
         if not isinstance(settings, LanguageModelSettings):
             settings = LanguageModelSettings.from_dict(settings)
-        typed = {name: value for name, value in values.items() if name in own}
+        typed = {name: typed_setting(name, value) for name, value in values.items() if name in own}
         beam = values.get("beam", BeamSettings())
         beam = BeamSettings(**beam) if isinstance(beam, Mapping) else beam
         tuning = values.get("tuning", FineTuning())
