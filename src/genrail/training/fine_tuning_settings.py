@@ -11,10 +11,10 @@ from genrail.training.loop_settings import LoopSettings
 
 __all__ = ["FineTuning"]
 
-RECIPES = ("sft",)
+RECIPES = ("sft", "distill")
 LEAST = {
     "pseudo_queries": 0,
-    "histories": 0,
+    "next_items": 0,
     "validation": 0,
     "longest": 2,
     "validation_beams": 1,
@@ -36,9 +36,10 @@ class FineTuning:
     """Say what a language model is taught, and how it learns to write identifiers.
 
     Args:
-        recipe: `sft`: supervised fine-tuning on pairs of a request and its items.
+        recipe: `sft`: supervised fine-tuning on pairs of a request and its items; `distill`: a teacher ranks items for
+            made-up queries and pasts, and its rankings are what is right, beside the item itself.
         pseudo_queries: Made-up queries for each item; None for 4, or none where histories alone are given.
-        histories: At most about so many next items; None for all.
+        next_items: At most about so many events of histories; None for all.
         longest: Tokens of a prompt and its answer together; None for what the model can read.
         too_long: What becomes of a longer prompt: `shorten` drops the oldest titles, then the last words; or
             `leave out`.
@@ -65,9 +66,9 @@ class FineTuning:
         SettingsError: A value outside its range.
     """
 
-    recipe: Literal["sft"] = "sft"
+    recipe: Literal["sft", "distill"] = "sft"
     pseudo_queries: int | None = None
-    histories: int | None = 20_000
+    next_items: int | None = 20_000
     longest: int | None = None
     too_long: Literal["shorten", "leave out"] = "shorten"
     validation: int = 64
