@@ -13,8 +13,8 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 import genrail
-from genrail.cli.build import OPTIONS
 from genrail.cli.main import app
+from genrail.cli.reading import OPTIONS
 from genrail.engine import Engine
 from genrail.serving.host import Host
 
@@ -23,7 +23,7 @@ COLOURS, KINDS = ("red", "blue", "green"), ("boot", "sandal", "clog", "slipper")
 NAMES = ("--id", "sku", "--title", "name")
 HASHING = ("--encoder", "hashing")
 LEARNING = ("--set", "epochs=1")
-LANGUAGE_MODEL = ("--set", "pseudo_queries=1", "--set", "histories=6", "--levels", 2, *LEARNING)
+LANGUAGE_MODEL = ("--set", "pseudo_queries=1", "--set", "next_items=6", "--levels", 2, *LEARNING)
 SMALL_T5 = ("--set", "width=16", "--set", "layers=1", "--set", "heads=1", "--set", "head_width=8", "--set", "beam=4")
 WAYS = {
     "bm25": (),
@@ -123,7 +123,8 @@ def test_rails_of_attribute_codes_are_words(files, tmp_path):
 
 
 def test_every_argument_of_build_that_is_no_setting_has_an_option_to_point_to():
-    assert set(inspect.signature(Engine.build).parameters) == {*OPTIONS, "progress", "settings"}
+    for method in (Engine.build, Engine.train):
+        assert set(inspect.signature(method).parameters) <= {*OPTIONS, "self", "progress", "settings"}
 
 
 def test_a_setting_that_does_not_exist_or_is_not_clear_is_named(files, tmp_path):
