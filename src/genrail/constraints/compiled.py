@@ -70,13 +70,24 @@ def compiled(
 
 
 def _stamped(kernel: Kernel) -> Kernel:
-    """Let a cached kernel go stale when any kernel changes.
+    """Let a cached kernel go stale when any kernel changes, and be used for the types that it was compiled for only.
 
-    numba looks at the kernel's own file only, but its machine code holds copies of kernels of other files.
+    numba looks at the kernel's own file only, but its machine code holds copies of kernels of other files. And its
+    index knows no lock: processes that compile at once on a new machine may write the code for one type under the name
+    of another, which would then read arrays as what they are not, in every process from then on.
     """
-    index = getattr(getattr(kernel, "_cache", None), "_cache_file", None)
-    if index is not None and hasattr(index, "_source_stamp"):
-        index._source_stamp = (index._source_stamp, _sources())
+    kept = getattr(kernel, "_cache", None)
+    index = getattr(kept, "_cache_file", None)
+    if kept is None or index is None or not hasattr(index, "_source_stamp"):
+        return kernel
+    index._source_stamp = (index._source_stamp, _sources())
+    load = kept.load_overload
+
+    def load_checked(types: tuple[object, ...], target: object) -> object:
+        found = load(types, target)
+        return found if found is None or tuple(found.signature.args) == tuple(types) else None
+
+    kept.load_overload = load_checked
     return kernel
 
 
