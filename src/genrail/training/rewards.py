@@ -34,7 +34,8 @@ class Rollouts:
     @property
     def hits(self) -> npt.NDArray[np.bool_]:
         """Tell which rollouts are the right item, (requests, rollouts)."""
-        return self.rows == self.targets[:, None]
+        found: npt.NDArray[np.bool_] = self.rows == self.targets[:, None]
+        return found
 
 
 Reward = Callable[[Rollouts], Float]
@@ -112,10 +113,9 @@ def advantages(rewards: Float, rows: Int, scaled: bool = True) -> Float:
     count = np.maximum(there.sum(axis=1, keepdims=True), 1)
     known = np.where(there, rewards, 0.0)
     centred = np.where(there, known - known.sum(axis=1, keepdims=True) / count, 0.0)
-    if not scaled:
-        return centred
-    spread = np.sqrt((centred**2).sum(axis=1, keepdims=True) / count)
-    return centred / (spread + 1e-4)
+    if scaled:
+        centred = centred / (np.sqrt((centred**2).sum(axis=1, keepdims=True) / count) + 1e-4)
+    return centred
 
 
 @dataclass(frozen=True)
