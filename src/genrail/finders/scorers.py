@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import SettingsError
 from genrail.finding import Json, Request, Scorer
+from genrail.types import Page
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
+    from genrail.models.causal import CausalModel
     from genrail.ranking.language_model import TextScorer
 
 __all__ = ["CrossEncoder", "QueryLikelihood", "Relevance", "TextRanker", "TitleLikelihood"]
@@ -39,7 +40,7 @@ class TextRanker(Scorer):
     kind: ClassVar[str]
     words_only: ClassVar[bool] = True
 
-    def __init__(self, model: Any = MODEL, text: str = "all", most_characters: int = MOST_CHARACTERS) -> None:
+    def __init__(self, model: object = MODEL, text: str = "all", most_characters: int = MOST_CHARACTERS) -> None:
         if text not in ("title", "all") or most_characters < 1:
             raise SettingsError(f"text is {text!r} and most_characters {most_characters}; give title or all, 1 or more")
         self.model = model
@@ -72,15 +73,15 @@ class TextRanker(Scorer):
         return {"model": str(self.model), "text": self.text, "most_characters": self.most_characters}
 
     @classmethod
-    def load(cls, folder: Path, details: Mapping[str, Any]) -> Self:
+    def load(cls, folder: Path, details: Page) -> Self:
         """Read what `save` wrote."""
         return cls(details["model"], details["text"], details["most_characters"])
 
 
-def _causal(model: Any) -> Any:
+def _causal(model: object) -> CausalModel:
     from genrail.models.checkpoints import load_checkpoint
 
-    return load_checkpoint(model) if isinstance(model, str | Path) else model
+    return cast("CausalModel", load_checkpoint(model) if isinstance(model, str | Path) else model)
 
 
 class QueryLikelihood(TextRanker):
