@@ -347,6 +347,14 @@ class Recipe(Protocol):
         """
         raise SettingsError(f"{finder.name} does not learn; train an engine that has a part which does")
 
+    def examples(self, finder: Finder, data: Data, count: int) -> list[dict[str, Any]]:
+        """Show what `train` would learn from, so many examples of each source: source, prompt, right items.
+
+        Raises:
+            SettingsError: This kind is not taught by prompts, or nothing of the data fits the catalogue.
+        """
+        raise SettingsError(f"{finder.name} is not taught by prompts, so there are no examples to show")
+
     def to_dict(self) -> dict[str, Json]:
         """Turn the settings into plain values."""
         return asdict(self) if is_dataclass(self) and not isinstance(self, type) else {}
