@@ -222,6 +222,7 @@ def fine_tuned(
         trie,
         tuning,
         validate=validate,
+        focus=None if tuning.focus is None else data.catalog.where(tuning.focus),
         seed=data.seed,
         progress=_told(progress),
     )
