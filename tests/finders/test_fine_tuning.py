@@ -14,7 +14,8 @@ import genrail
 from genrail.catalog import Interactions
 from genrail.engine import Engine
 from genrail.errors import DiskError, FingerprintError, SettingsError
-from genrail.finders.fine_tuning import pairs_of
+from genrail.finders.fine_tuning import pairs_of, taught_pairs
+from genrail.finders.lessons import Distillation
 from genrail.finding import Data
 from genrail.models.checkpoints import wrap
 from genrail.models.prompts import PromptTemplate
@@ -395,3 +396,52 @@ class TestCodes:
     def test_words_have_no_codes_to_learn(self, untaught):
         with pytest.raises(SettingsError, match="writes words"):
             untaught.train(queries=QUERIES, qrels=QRELS, **QUICK | {"learns": "codes"})
+
+    def test_alignment_joins_codes_and_words(self):
+        own = self.build()
+        given = {"recipe": "align", "interactions": events(), **QUICK}
+        shown = own.training_examples(20, **{name: one for name, one in given.items() if name != "learns"})
+        aligned = [one for one in shown if one["source"] == "align"]
+        assert any("<sid_0_" in one["prompt"] for one in aligned) and any(
+            "<sid_" not in one["prompt"] for one in aligned
+        )
+        report = own.train(**given, epoch=40)
+        assert report.pairs["align"] == 2 * ITEMS + report.pairs["history"]
+        assert len(own.search("3 please", k=ITEMS)) == ITEMS
+
+
+def test_titles_have_no_codes_to_align(untaught):
+    with pytest.raises(SettingsError, match="has no codes"):
+        untaught.train(recipe="align", **QUICK)
+
+
+def test_a_teacher_says_what_is_right_beside_the_item_itself(untaught):
+    teacher = Engine.build(shop(), "bm25")
+    data = Data(shop(), seed=3).taught_by(teacher.edition.finder)
+    made, held = pairs_of(data, FineTuning(pseudo_queries=2, validation=4), 20)
+    told = taught_pairs(made, data, 20, Distillation(share=0.4, depth=3), lambda *_: None)
+    assert len(told) == len(made) and len(held) == 4
+    for before, pair in zip(made, told, strict=True):
+        assert sum(pair.weights) == pytest.approx(1.0)
+        own = dict(zip(pair.rows, pair.weights, strict=True))
+        assert own[before.rows[0]] >= 0.6 - 1e-6
+        listed = {int(one[1:]) for one in teacher.search(before.text, k=3).item_ids}
+        assert set(own) - {before.rows[0]} <= listed
+    report = Engine(untaught.edition).train(recipe="distill", teacher=teacher, **QUICK | {"pseudo_queries": 1})
+    assert set(report.pairs) == {"teacher"}
+    with pytest.raises(SettingsError, match="nobody teaches"):
+        untaught.train(recipe="distill", **QUICK | {"pseudo_queries": 1})
+    with pytest.raises(SettingsError, match="teacher has 3 items"):
+        untaught.train(recipe="distill", teacher=Engine.build(shop(3), "bm25"), **QUICK)
+
+
+def test_contrast_learns_all_first_and_then_what_it_is_meant_for(untaught):
+    catalog = genrail.Catalog.from_items(
+        [{"id": f"t{row}", "title": title, "price": row} for row, title in enumerate(TITLES)]
+    )
+    own = Engine.build(catalog, model=language_model(), template=TEMPLATE)
+    how = {"recipe": "calrec", "focus": "price < 4", "first_epochs": 1, "epochs": 2}
+    report = own.train(interactions=events(), **QUICK | how)
+    assert len(report.loop.history) == 2 and report.loop.history[1].loss > 0
+    with pytest.raises(SettingsError, match="focus allows no item"):
+        own.train(interactions=events(), **QUICK | how | {"focus": "price > 99"})

@@ -21,7 +21,7 @@ from genrail.rng import generator
 from genrail.training.figures import graded_figures
 from genrail.training.fine_tuning import Learner, Reader, fine_tune
 from genrail.training.packing import TrainingExample
-from genrail.training.pairs import Pair, held_out, history_pairs, judged_pairs, of_live, text_pairs
+from genrail.training.pairs import Pair, aligned_pairs, held_out, history_pairs, judged_pairs, of_live, text_pairs
 from genrail.types import Query
 
 if TYPE_CHECKING:
@@ -126,7 +126,10 @@ def pairs_of(data: Data, tuning: FineTuning, longest: int) -> tuple[list[Pair], 
         held += [Pair(None, tuple(past), (row,), source="history") for past, row in cases if catalog.live[row]]
     if not judged and not pasts:
         texts, held = held_out(texts, tuning.validation, seed=data.seed)
-    return [*words, *pasts, *texts], held
+    learnt = [*words, *pasts, *texts]
+    if tuning.recipe == "align":
+        learnt += of_live(aligned_pairs(learnt, catalog.titles, data.seed), catalog.live)
+    return learnt, held
 
 
 def taught_pairs(
@@ -257,7 +260,7 @@ def shown(finder: Generative, data: Data, tuning: FineTuning, count: int) -> lis
                 {"item_id": data.catalog.item_ids[row], "title": data.catalog.titles[row], "share": weight}
                 for row, weight in zip(pair.rows, pair.weights, strict=True)
             ]
-            prompt = finder.spelling.model.tokenizer.decode(_prompt(finder, pair))
+            prompt = finder.spelling.model.tokenizer.decode(_prompt(finder, pair)[0])
             found.append({"source": pair.source, "prompt": prompt, "items": items})
     return sorted(found, key=lambda one: str(one["source"]))
 
@@ -297,22 +300,26 @@ def _examples(
         if place % 1000 == 0:
             progress("prompts", place, len(pairs))
         fitting: Pair | None = pair
-        prompt = _prompt(finder, pair)
-        if room is not None and len(prompt) + longest > room:
-            fitting = None if tuning.too_long == "leave out" else _shortened(finder, pair, room - longest)
+        prompt, text = _prompt(finder, pair)
+        answer = len(text) or longest
+        if room is not None and len(prompt) + answer > room:
+            fitting = None if tuning.too_long == "leave out" else _shortened(finder, pair, room - answer)
             shortened, left_out = shortened + (fitting is not None), left_out + (fitting is None)
-            prompt = [] if fitting is None else _prompt(finder, fitting)
+            prompt, text = ([], []) if fitting is None else _prompt(finder, fitting)
         if fitting is not None:
-            found.append((TrainingExample(prompt, pair.rows, pair.weights), fitting))
+            found.append((TrainingExample(prompt, pair.rows, pair.weights, text), fitting))
     progress("prompts", len(pairs), len(pairs))
     return found, {"shortened": shortened, "left_out": left_out}
 
 
-def _prompt(finder: Generative, pair: Pair) -> list[int]:
+def _prompt(finder: Generative, pair: Pair) -> tuple[list[int], list[int]]:
+    """Render a request as the finder asks; give what should follow too, where that is no item."""
+    if pair.coded or pair.named:
+        return finder.spelling.aligned(pair, finder.catalog, finder.table)
     allowed = finder.catalog.live
     request = Request(pair.text, np.array(pair.history, dtype=np.int64), allowed, (), allowed)
     prompt: list[int] = finder.spelling.contexts([request], finder.catalog)[0]
-    return prompt
+    return prompt, []
 
 
 def _shortened(finder: Generative, pair: Pair, room: int) -> Pair | None:
@@ -325,7 +332,7 @@ def _shortened(finder: Generative, pair: Pair, room: int) -> Pair | None:
             pair = replace(pair, text=" ".join(words[:-1]))
         else:
             return None
-        if len(_prompt(finder, pair)) <= room:
+        if len(_prompt(finder, pair)[0]) <= room:
             return pair
 
 

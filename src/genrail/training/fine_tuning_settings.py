@@ -58,8 +58,8 @@ class FineTuning:
         batch: Requests in one step.
         pack_tokens: Requests are put together into tries of about so many tokens, in which what they share is read
             once; None reads each right answer as a row of its own, padded.
-        target_target: With `calrec`, the share of the loss by which a target behind its request looks like itself alone,
-            among the targets of the batch.
+        target_target: With `calrec`, the share of the loss by which a target behind its request looks like itself
+            alone, among the targets of the batch.
         user_target: Likewise, the share by which a request looks like its target.
         temperature: Of both: cosines are divided by it.
         focus: Only items that this filter allows are targets after the first `first_epochs`: the second stage of
