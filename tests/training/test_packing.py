@@ -158,7 +158,9 @@ def test_a_pack_shares_what_begins_alike():
 def test_contrast_compares_means_of_what_was_read():
     """Against the definition: each target behind its request, each request, and each target by itself, one by one."""
     model, index, examples = make()
-    examples[1] = TrainingExample(examples[1].prompt, examples[0].rows)  # the same target twice is no wrong answer
+    examples[1] = TrainingExample(
+        examples[1].prompt, examples[0].rows, examples[0].weights
+    )  # the same target twice is no wrong answer
     packs = packed(examples, Answers(compressed(index)), contrast=True, size=200)
     with torch.no_grad():
         found = contrastive_losses(hidden_states(model.body, packs, model.sees), packs, 0.5)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from genrail.catalog import Catalog
+from genrail.constraints.compressed import compressed
 from genrail.decoding import BeamSettings
 from genrail.errors import CatalogError, DamagedError, FingerprintError, SettingsError, StorageError
 from genrail.finders.fine_tuning import fine_tuned, shown
@@ -301,6 +302,8 @@ class CodesRecipe(Recipe):
 
     def _taught(self, finder: CodeWriter, data: Data, progress: Progress, copied: bool = True) -> CodeWriter:
         before = finder.spelling
+        if not copied and not len(compressed(finder.index).depth):
+            return finder  # one identifier alone: there is nothing to decide
         taught = fine_tuned(finder, data, self.tuning, progress, copied, self.distillation)
         spelling = replace(before.with_language_model(taught.model), held_out=before.held_out and data.hold_out)
         recipe = replace(self, tuning=self.tuning.kept())
