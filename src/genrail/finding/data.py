@@ -42,8 +42,8 @@ class Data:
         hold_out: Keep each user's last event out, so that `evaluate` stays honest.
         seed: Same seed and data, same finder.
         held_back: Events to validate on, which are not in `sequences`; made by `without_validation`.
-        teacher: A `Finder` of this catalogue, whose rankings those may learn that learn from a teacher. (To the types an
-            object, since finders are made from data.)
+        teacher: A `Finder` of this catalogue, whose rankings those may learn that learn from a teacher. To the types it
+            is an object, since finders are made from data.
     """
 
     catalog: Catalog
