@@ -78,7 +78,8 @@ def words(catalog: Catalog, test: Words, arguments: argparse.Namespace) -> dict[
     rows = [[name, *_row(one)] for name, one in found.items()]
     figures: dict[str, Any] = {name: one.means for name, one in found.items()}
     for recipe in arguments.recipes:
-        how = {"teacher": teacher, "depth": arguments.depth} if recipe == "distill" else {}
+        how: dict[str, Any] = {"made_up": arguments.made_up}
+        how |= {"teacher": teacher, "depth": arguments.depth} if recipe == "distill" else {}
         engine, told = taught(before, arguments, recipe=recipe, pseudo_queries=arguments.pseudo_queries, **how)
         one = _asked(engine, test)
         figures[recipe] = {**one.means, **told}
@@ -150,6 +151,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--epoch", type=int, default=1000, help="requests between two validations")
     parser.add_argument("--validation", type=int, default=48, help="requests that are held out")
     parser.add_argument("--pseudo-queries", type=int, default=2, help="made-up queries for each item")
+    parser.add_argument("--made-up", type=int, help="at most so many of them")
     parser.add_argument("--depth", type=int, default=10, help="items that the teacher lists")
     parser.add_argument("--users", type=int, default=300, help="test users, drawn by the seed")
     parser.add_argument("--requests", type=int, default=96, help="of the measurement of speed")

@@ -28,7 +28,7 @@ TITLES = checkpoints.TITLES[: 2 * ITEMS : 2]
 TEMPLATE = PromptTemplate(system="", search="{query}", recommendation="{history}", answer="> ", line="{number} {title}")
 QUERIES = {f"q{row}": f"{row} please" for row in range(ITEMS)}  # words that say nothing: they have to be learnt
 QRELS = {f"q{row}": {f"t{row}": 1.0} for row in range(ITEMS)}
-LONG = {"epochs": 25}
+LONG = {"epochs": 15, "learning_rate": 6e-3}
 QUICK = {
     "learning_rate": 4e-3,
     "epochs": 1,
@@ -84,6 +84,7 @@ def test_queries_find_their_titles_afterwards_and_the_given_engine_stays(untaugh
     assert right(untaught) < 0.4 < 0.9 <= right(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how", [{"loss": "cross-entropy"}, {"pack_tokens": None, "precision": "bfloat16"}, {"learns": "top", "layers": 1}]
 )
@@ -155,6 +156,7 @@ class TestLoRA:
             own = taught.edition.finder.spelling.model.model(input_ids=ids).logits
             assert torch.allclose(model(input_ids=ids).logits, own, atol=1e-4)
 
+    @pytest.mark.slow
     def test_another_base_is_refused(self, taught, base, tmp_path, monkeypatch):
         taught.save(tmp_path / "e")
         other = language_model(seed=1)
@@ -162,6 +164,7 @@ class TestLoRA:
         with pytest.raises(FingerprintError, match="not the one"):
             genrail.load(tmp_path / "e")
 
+    @pytest.mark.slow
     def test_an_adapter_over_the_last_blocks_alone(self, base):
         own = engine(model=str(base))
         report = own.train(queries=QUERIES, qrels=QRELS, layers=1, **QUICK | {"learns": "lora"})
@@ -170,6 +173,7 @@ class TestLoRA:
         assert report.weights == sum(16 * sum(shape) for shape in matrices)
         assert own.edition.finder.spelling.adapter is None  # the base is a folder, which is copied: it is merged in
 
+    @pytest.mark.slow
     def test_taught_twice_it_is_whole(self, taught, tmp_path):
         own = Engine(taught.edition)
         own.train(queries=QUERIES, qrels=QRELS, **QUICK | {"learns": "lora"})
@@ -307,6 +311,7 @@ def test_a_loss_that_becomes_nan_stops_and_keeps_the_best(untaught, monkeypatch)
     assert len(own.search("1 please", k=ITEMS)) == ITEMS
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_the_memory_is_halved_and_it_says_so(untaught, monkeypatch):
     from genrail.training import fine_tuning
 
@@ -367,6 +372,7 @@ class TestCodes:
         own = {"encoder": "hashing", "template": TEMPLATE, "levels": 2, "codes": 4, **QUICK, **settings}
         return Engine.build(shop(), "codes", model=language_model(), queries=QUERIES, qrels=QRELS, **own)
 
+    @pytest.mark.slow
     def test_queries_find_their_codes(self):
         own = self.build(**LONG)
         assert right(own) >= 0.4

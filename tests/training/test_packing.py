@@ -58,11 +58,8 @@ def test_a_pack_gives_what_its_sequences_give_alone(family):
         hidden = hidden_states(model.body, packs, model.sees)
         first = 0
         for pack in packs:
-            for slot in range(len(pack)):
-                path = [slot]
-                while pack.parents[path[0]] >= 0:
-                    path.insert(0, pack.parents[path[0]])
-                ids = torch.tensor([[pack.ids[one] for one in path]])
+            for slot in [*range(0, len(pack), 29), len(pack) - 1]:
+                ids = torch.tensor([[pack.ids[one] for one in pack.path(slot)]])
                 alone = model.body(input_ids=ids, use_cache=False)[0][0, -1]
                 assert torch.allclose(hidden[first + slot], alone, atol=2e-4, rtol=1e-3)
             first += len(pack)

@@ -119,6 +119,9 @@ def pairs_of(data: Data, tuning: FineTuning, longest: int) -> tuple[list[Pair], 
     if made is None:
         made = 0 if pasts and not judged else VARIANTS
     texts = of_live(text_pairs(catalog.titles, catalog.texts(), made, data.seed), catalog.live)
+    if tuning.made_up is not None and tuning.made_up < len(texts):
+        drawn = generator(data.seed, "made-up queries").permutation(len(texts))[: tuning.made_up]
+        texts = [texts[place] for place in np.sort(drawn)]
     words, held = held_out(judged, tuning.validation, seed=data.seed)
     withheld = blind.held_back
     if withheld is not None and len(withheld) and tuning.validation:
@@ -200,37 +203,21 @@ def fine_tuned(
     learner = Learner(module, tuning, _code_rows(finder), data.seed)
     model = CausalModel(module, given.tokenizer, given.name, given.attention, given.prompts_together)
     student = finder.replaced(spelling=finder.spelling.with_language_model(model))
-    longest = student.spelling.longest_history
-    learnt, held = pairs_of(data, tuning, longest)
-    if tuning.recipe == "distill":
-        settings = distillation or Distillation()
-        learnt = taught_pairs(learnt, data, longest, settings, progress)
-        held = [pair for pair in held if pair.source != "text"] + taught_pairs(
-            [pair for pair in held if pair.source == "text"], data, longest, settings, progress
-        )
+    learnt, held = _requests(student, data, tuning, distillation or Distillation(), progress)
     trie = finder.spelling.in_words(compressed(finder.index))
     examples, counts = _examples(learnt, student, trie, tuning, progress)
-    measure = _measure(data, held, tuning.validation_beams)
-
-    def validate() -> dict[str, float]:
-        if measure is None:
-            return {}
-        student.spelling.changed()
-        return measure(student)
-
     report = fine_tune(
         Reader(module, model.body, model.output, model.sees if model.reads_runs else None),
         [example for example, _ in examples],
         _groups([pair for _, pair in examples]),
         trie,
         tuning,
-        validate=validate,
+        validate=_validation(student, data, held, tuning.validation_beams),
         focus=None if tuning.focus is None else data.catalog.where(tuning.focus),
         seed=data.seed,
         progress=_told(progress),
     )
-    weights = learner.close()
-    adapter = None
+    weights, adapter = learner.close(), None
     if learner.wrapped is not None:
         module, adapter = merge_lora(learner.wrapped, given.fingerprint, given.name)
     module = module.requires_grad_(True).to(given.model.dtype)
@@ -239,6 +226,20 @@ def fine_tuned(
     told = FineTuningReport(report, known, len(held), weights, unknown=_unknown(data), **counts)
     meaning = "renormalised" if tuning.loss == "rails" else finder.beam.meaning
     return FineTuned(final, adapter, replace(finder.beam, meaning=meaning), told)
+
+
+def _requests(
+    student: Generative, data: Data, tuning: FineTuning, settings: Distillation, progress: Progress
+) -> tuple[list[Pair], list[Pair]]:
+    """List what is learnt and what is held out, as a teacher sees it where there is one."""
+    longest = student.spelling.longest_history
+    learnt, held = pairs_of(data, tuning, longest)
+    if tuning.recipe == "distill":
+        learnt = taught_pairs(learnt, data, longest, settings, progress)
+        texts = [pair for pair in held if pair.source == "text"]
+        held = [pair for pair in held if pair.source != "text"]
+        held += taught_pairs(texts, data, longest, settings, progress)
+    return learnt, held
 
 
 def _code_rows(finder: Generative) -> range | None:
@@ -335,20 +336,22 @@ def _shortened(finder: Generative, pair: Pair, room: int) -> Pair | None:
             return pair
 
 
-def _measure(data: Data, held: Sequence[Pair], beams: int) -> Callable[[Generative], dict[str, float]] | None:
-    """Make what asks a finder the held-out requests and compares its answers with what is right."""
+def _validation(
+    student: Generative, data: Data, held: Sequence[Pair], beams: int
+) -> Callable[[], dict[str, float]] | None:
+    """Make what asks the student the held-out requests, and compares its answers with what is right."""
     if not held:
         return None
-    ids = data.catalog.item_ids
+    ids, edition = data.catalog.item_ids, Edition(data.catalog, student)
     queries = [Query(pair.text, [ids[row] for row in pair.history]) for pair in held]
+    requests = [resolve(query, edition.catalog, edition.filters) for query in queries]
+    right = [dict(zip(pair.rows, pair.weights, strict=True)) for pair in held]
     decoder = BeamSettings(width=max(beams, CUTOFF), meaning="renormalised")
 
-    def measure(finder: Generative) -> dict[str, float]:
-        edition = Edition(data.catalog, finder)
-        requests = [resolve(query, edition.catalog, edition.filters) for query in queries]
-        found = finder.find(requests, CUTOFF, FindOptions(decoder=decoder))
-        right = [dict(zip(pair.rows, pair.weights, strict=True)) for pair in held]
+    def validate() -> dict[str, float]:
+        student.spelling.changed()
+        found = student.find(requests, CUTOFF, FindOptions(decoder=decoder))
         ndcg, recall = graded_figures([one.rows for one in found], right, CUTOFF)
         return {f"nDCG@{CUTOFF}": ndcg, f"R@{CUTOFF}": recall}
 
-    return measure
+    return validate
