@@ -215,6 +215,7 @@ def test_validation_chooses_by_constrained_decoding(untaught, tmp_path):
     assert set(report.loop.best) == {"nDCG@10", "R@10"} and report.held_out == 2 + 3
     lines = [json.loads(line) for line in curve.read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2] and all("nDCG@10" in line for line in lines)
+    assert curve.with_suffix(".html").read_text().count("<polyline") == 3  # loss, nDCG, recall
     assert report.pairs == {"judged": 10, "history": 45}
 
 

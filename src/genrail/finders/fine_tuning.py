@@ -14,7 +14,7 @@ from genrail.constraints.compressed import CompressedTrie, compressed
 from genrail.decoding import BeamSettings
 from genrail.errors import SettingsError
 from genrail.finders.lessons import Distillation, on_histories, on_words
-from genrail.finding import Data, Edition, FindOptions, Progress, Request, resolve
+from genrail.finding import Data, FindOptions, Progress, Request
 from genrail.models.adapters import Adapter, merge_lora
 from genrail.models.causal import CausalModel
 from genrail.rng import generator
@@ -22,7 +22,6 @@ from genrail.training.figures import graded_figures
 from genrail.training.fine_tuning import Learner, Reader, fine_tune
 from genrail.training.packing import TrainingExample
 from genrail.training.pairs import Pair, aligned_pairs, held_out, history_pairs, judged_pairs, of_live, text_pairs
-from genrail.types import Query
 
 if TYPE_CHECKING:
     from genrail.finders.generative import Generative
@@ -212,7 +211,7 @@ def fine_tuned(
         _groups([pair for _, pair in examples]),
         trie,
         tuning,
-        validate=_validation(student, data, held, tuning.validation_beams),
+        validate=_validation(student, held, tuning.validation_beams),
         focus=None if tuning.focus is None else data.catalog.where(tuning.focus),
         seed=data.seed,
         progress=_told(progress),
@@ -317,9 +316,15 @@ def _prompt(finder: Generative, pair: Pair) -> tuple[list[int], list[int]]:
     """Render a request as the finder asks; give what should follow too, where that is no item."""
     if pair.coded or pair.named:
         return finder.spelling.aligned(pair, finder.catalog, finder.table)
-    allowed = finder.catalog.live
-    request = Request(pair.text, np.array(pair.history, dtype=np.int64), allowed, (), allowed)
-    return cast("list[int]", finder.spelling.contexts([request], finder.catalog)[0]), []
+    return cast("list[int]", finder.spelling.contexts([_request(finder, pair)], finder.catalog)[0]), []
+
+
+def _request(finder: Generative, pair: Pair) -> Request:
+    """Ask for what is right: any live item but those of the past."""
+    past, live = np.array(pair.history, dtype=np.int64), finder.catalog.live
+    allowed = live.copy()
+    allowed[past] = False
+    return Request(pair.text, past, allowed, (), live, excluded=past)
 
 
 def _shortened(finder: Generative, pair: Pair, room: int) -> Pair | None:
@@ -336,15 +341,11 @@ def _shortened(finder: Generative, pair: Pair, room: int) -> Pair | None:
             return pair
 
 
-def _validation(
-    student: Generative, data: Data, held: Sequence[Pair], beams: int
-) -> Callable[[], dict[str, float]] | None:
+def _validation(student: Generative, held: Sequence[Pair], beams: int) -> Callable[[], dict[str, float]] | None:
     """Make what asks the student the held-out requests, and compares its answers with what is right."""
     if not held:
         return None
-    ids, edition = data.catalog.item_ids, Edition(data.catalog, student)
-    queries = [Query(pair.text, [ids[row] for row in pair.history]) for pair in held]
-    requests = [resolve(query, edition.catalog, edition.filters) for query in queries]
+    requests = [_request(student, pair) for pair in held]
     right = [dict(zip(pair.rows, pair.weights, strict=True)) for pair in held]
     decoder = BeamSettings(width=max(beams, CUTOFF), meaning="renormalised")
 

@@ -74,7 +74,7 @@ class FineTuning:
         checkpointing: Compute activations twice instead of keeping them: a third slower, a fraction of the memory.
         loop: Of the training loop.
         checkpoint: A file that this training is kept in after each epoch, and resumed from if it exists.
-        curve: A file for the learning curve, a line of JSON for each epoch.
+        curve: A file (`.jsonl`) for the learning curve, a line for each epoch; a picture stands beside it (`.html`).
 
     Raises:
         SettingsError: A value outside its range.
