@@ -170,7 +170,7 @@ def run(
         seed: Of dropout and other draws within a step.
         progress: Called after each step.
         checkpoint: A file (`.safetensors`), replaced in one go after each epoch; training resumes there if it exists.
-        curve: A file (`.jsonl`) with one line for each epoch, written as they end; a picture stands beside it (`.html`).
+        curve: A file (`.jsonl`) with one line for each epoch; a picture stands beside it (`.html`).
 
     Raises:
         SettingsError: The loss became infinite or NaN before there was anything to keep.
