@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from genrail.models.causal import CausalModel
     from genrail.models.encoders import LazyEncoder
     from genrail.models.text_encoder import Encoder
+    from genrail.training.pairs import Pair
 
 __all__ = ["Generative", "RailTrace", "Spelling", "generative_part", "live_index"]
 
@@ -117,6 +118,14 @@ class Spelling(Protocol):
     def with_language_model(self, model: CausalModel) -> Self:
         """Ask another language model, of the same vocabulary, in the same words."""
         return self
+
+    def aligned(self, pair: Pair, catalog: Catalog, table: Any) -> tuple[list[int], list[int]]:
+        """Render a task that joins codes and words: the prompt, and what should follow where that is no item.
+
+        Raises:
+            SettingsError: This family has no codes.
+        """
+        raise SettingsError(f"recipe 'align' joins codes and words, and {self.name} has no codes; give 'sft'")
 
     def in_words(self, trie: CompressedTrie) -> CompressedTrie:
         """Write identifiers as tokens of the language model's whole vocabulary."""

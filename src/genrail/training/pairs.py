@@ -19,6 +19,7 @@ __all__ = [
     "Pair",
     "QueryPairs",
     "Windows",
+    "aligned_pairs",
     "held_out",
     "history_pairs",
     "judged_pairs",
@@ -327,7 +328,10 @@ class Pair:
         history: Catalogue rows, oldest first; perhaps none.
         rows: The right items, each once.
         weights: How much each of them counts; above 0, together 1.
-        source: Where it is from: `history`, `judged`, `text` or `teacher`.
+        source: Where it is from: `history`, `judged`, `text`, `teacher` or `align`.
+        coded: Items in the request are written as their codes instead of their titles; a request without words and past
+            is the code of its item.
+        named: The answer is the title of the item.
 
     Raises:
         ShapeError: Not one weight for each item.
@@ -338,6 +342,8 @@ class Pair:
     rows: tuple[int, ...]
     weights: tuple[float, ...] = (1.0,)
     source: str = "judged"
+    coded: bool = False
+    named: bool = False
 
     def __post_init__(self) -> None:
         if len(self.rows) != len(self.weights):
@@ -393,6 +399,31 @@ def text_pairs(titles: Sequence[str], texts: Sequence[str], variants: int = 4, s
         return []
     queries, rows = pseudo_queries(titles, texts, variants, seed)
     return [Pair(text.strip(), (), (row,), source="text") for text, row in zip(queries, rows.tolist(), strict=True)]
+
+
+def aligned_pairs(pairs: Sequence[Pair], titles: Sequence[str], seed: int = 0) -> list[Pair]:
+    """List tasks that join codes and words, beside those that a model of codes is meant for.
+
+    Of each item: its title is asked for and its code is right, and the other way; of each past, by turns: in codes, and
+    in codes with the title of the next item as the answer.
+
+    Args:
+        pairs: The others, pasts among them.
+        titles: One per row.
+        seed: Of the turns.
+
+    Source: Zheng et al. 2024, LC-Rec: item-to-index, index-to-item and fusion tasks.
+    """
+    found = []
+    for row, title in enumerate(titles):
+        if title.strip():
+            found += [Pair(title.strip(), (), (row,), source="align")]
+            found += [Pair(None, (), (row,), source="align", coded=True, named=True)]
+    random = generator(seed, "alignment of pasts")
+    for pair in pairs:
+        if pair.source == "history":
+            found.append(replace(pair, source="align", coded=True, named=bool(random.random() < 0.5)))
+    return found
 
 
 def of_live(pairs: Sequence[Pair], live: npt.NDArray[np.bool_]) -> list[Pair]:
