@@ -25,6 +25,7 @@ KIND_NAMES = (
 )  # fmt: skip
 STEPS = 2  # of a path such as `Clothing > Women > Leggings` that are written, from its end
 MOST_OPENERS = 4  # words at the beginning of a title that may be a brand
+FEWEST = 2  # titles that a brand must open; what stands in one title alone may be anything
 SHARE = 0.5  # of a word's titles that it must open to be taken for a part of a brand
 
 _SLOT = re.compile(r"\{([^{}]+)\}")
@@ -152,7 +153,7 @@ def _openers(titles: Sequence[str]) -> frozenset[str]:
     found: frozenset[str] = frozenset()
     for _ in range(MOST_OPENERS):
         pairs = Counter(pair for words in split for pair in _opening_pairs(words, found) if pair[1])
-        found = frozenset(word for (_, word), count in pairs.items() if count >= SHARE * anywhere[word])
+        found = frozenset(word for (_, word), count in pairs.items() if count >= max(FEWEST, SHARE * anywhere[word]))
     return found
 
 
