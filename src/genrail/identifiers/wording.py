@@ -25,7 +25,6 @@ KIND_NAMES = (
 )  # fmt: skip
 STEPS = 2  # of a path such as `Clothing > Women > Leggings` that are written, from its end
 MOST_OPENERS = 4  # words at the beginning of a title that may be a brand
-FEWEST = 2  # titles that a brand must open; what stands in one title alone may be anything
 SHARE = 0.5  # of a word's titles that it must open to be taken for a part of a brand
 
 _SLOT = re.compile(r"\{([^{}]+)\}")
@@ -102,6 +101,8 @@ class Wording:
         count = 0
         while count < min(MOST_OPENERS, len(words) - 1) and _bare(words[count]) in self.openers:
             count += 1
+        while count and count < len(words) - 1 and not _bare(words[count]):
+            count += 1  # a dash between a brand and the rest
         return " ".join([*words[count:], *words[:count]])
 
 
@@ -153,7 +154,7 @@ def _openers(titles: Sequence[str]) -> frozenset[str]:
     found: frozenset[str] = frozenset()
     for _ in range(MOST_OPENERS):
         pairs = Counter(pair for words in split for pair in _opening_pairs(words, found) if pair[1])
-        found = frozenset(word for (_, word), count in pairs.items() if count >= max(FEWEST, SHARE * anywhere[word]))
+        found = frozenset(word for (_, word), count in pairs.items() if count >= SHARE * anywhere[word])
     return found
 
 
