@@ -97,7 +97,7 @@ def _ask_language_model(catalog: Catalog, model: str, folder: Path, as_json: boo
             catalog, "reranked", **ranker, scorer_settings={"model": model, "text": "title"}, progress=progress
         )
     answers = [
-        (f'"{words}", {how}', engine.search(words, HITS))
+        (f'"{words}", {how}', engine.search(words, k=HITS))
         for words in WORDS
         for how, engine in (("written on rails", writer), ("found by BM25, ranked by the model", ranked))
     ]
