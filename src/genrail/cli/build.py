@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -136,7 +137,7 @@ def build(
             _show_engine(out, engine.describe())
 
 
-def _settings(given: list[str]) -> dict[str, Any]:
+def _settings(given: list[str]) -> dict[str, object]:
     """Read ``name=value`` pairs; values are JSON where they can be, else words.
 
     >>> _settings(["epochs=3", "index=exact"])
@@ -214,7 +215,7 @@ def _show_catalog(items: Catalog) -> None:
     print_account(items.report, "indexed", f"; id: {columns.item_id}, title: {columns.title}, text: {text}")
 
 
-def _show_engine(out: Path, facts: dict[str, Any]) -> None:
+def _show_engine(out: Path, facts: Mapping[str, object]) -> None:
     print_table(
         str(out), ["what", "value"], [[key, value] for key, value in facts.items() if not isinstance(value, dict)]
     )

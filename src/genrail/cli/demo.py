@@ -89,12 +89,18 @@ def _ask_language_model(catalog: Catalog, model: str, folder: Path, as_json: boo
     """Let a language model write titles on rails, and rank what words find; draw the rails."""
     from genrail.engine import Engine
 
-    ranker = {"inner": "bm25", "scorer": "query-likelihood", "depth": 20}
+    ranker = {"model": model, "text": "title"}
     with stage_progress(quiet=as_json) as progress:
         writer = Engine.build(catalog, model=model, spelling="kind-first", progress=progress)
         writer.save(folder)
         ranked = Engine.build(
-            catalog, "reranked", **ranker, scorer_settings={"model": model, "text": "title"}, progress=progress
+            catalog,
+            "reranked",
+            inner="bm25",
+            depth=20,
+            scorer="query-likelihood",
+            scorer_settings=ranker,
+            progress=progress,
         )
     answers = [
         (f'"{words}", {how}', engine.search(words, k=HITS))

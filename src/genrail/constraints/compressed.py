@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints.segments import LiveTrie
 from genrail.constraints.step import NanNotice
 from genrail.constraints.trie import Trie
@@ -19,7 +19,6 @@ from genrail.errors import ShapeError
 
 __all__ = ["CompressedTrie", "compressed"]
 
-Array = npt.NDArray[Any]
 Int = npt.NDArray[np.int64]
 
 ROOT = 0
