@@ -107,7 +107,7 @@ def test_a_language_model_writes_and_ranks_on_any_folder(run, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("texts", TEXTS)
-@pytest.mark.parametrize("recipe", ["default_engine", "new_items", "identifiers"])
+@pytest.mark.parametrize("recipe", ["default_engine", "new_items", "identifiers", "distillation"])
 def test_recipes_that_train_on_any_folder(run, tmp_path, recipe, texts):
     figures = tmp_path / "figures.json"
     few = ["--identifiers", "kmeans", "lsh"] if recipe == "identifiers" else []

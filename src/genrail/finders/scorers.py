@@ -102,12 +102,9 @@ class TextRanker(Scorer):
         """Load the language model, unless a loaded one was given."""
         from genrail.models.checkpoints import load_checkpoint
 
-        found = (
-            load_checkpoint(self.model, dtype=self.dtype, packed=True)
-            if isinstance(self.model, str | Path)
-            else self.model
-        )
-        return cast("CausalModel", found)
+        named = isinstance(self.model, str | Path)
+        loaded = load_checkpoint(str(self.model), dtype=self.dtype, packed=True) if named else self.model
+        return cast("CausalModel", loaded)
 
     def kept(self) -> ItemStates:
         """Open what is kept of the items' texts."""
