@@ -38,6 +38,7 @@ WAYS = {
     "native rqvae": ("--identifiers", "rqvae", "--levels", 2, *LEARNING),
     "native attributes": ("--identifiers", "attributes", *LEARNING),
     "titles": ("--model",),
+    "in-prompt": ("--set", "max_tokens=2", "--model"),
     "codes": (*LANGUAGE_MODEL, "--model"),
     "codes lsh": (*LANGUAGE_MODEL, "--identifiers", "lsh", "--model"),
     "fused": ("--lanes", "bm25,cooccurrence"),

@@ -88,7 +88,7 @@ class TextRanker(Scorer):
         Raises:
             SettingsError: A loaded model was given, which has no name to load it by.
         """
-        if not self._by_name:
+        if not isinstance(self.model, str | Path):
             raise SettingsError(f"the ranker {self.name} holds a loaded model; give its name or folder to save it")
         names = ("text", "most_characters", "states", "memory", "dtype")
         return {"model": str(self.model), **{name: getattr(self, name) for name in names}}
@@ -105,10 +105,6 @@ class TextRanker(Scorer):
         named = isinstance(self.model, str | Path)
         loaded = load_checkpoint(str(self.model), dtype=self.dtype, packed=True) if named else self.model
         return cast("CausalModel", loaded)
-
-    @property
-    def _by_name(self) -> bool:
-        return isinstance(self.model, str | Path)
 
     def kept(self) -> ItemStates:
         """Open what is kept of the items' texts."""
