@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import get_args
 
 import numpy as np
 
 from genrail.constraints.checks import token_type
+from genrail.constraints.index import ScoreMeaning
 from genrail.constraints.kernels import best_continuations
 from genrail.constraints.merging import best_of_two
 from genrail.constraints.segments import LiveTrie
+from genrail.constraints.substring import SubstringIndex
 from genrail.constraints.trie import Trie
 
-__all__ = ["is_warm", "warm_up"]
+__all__ = ["is_warm", "warm_up", "warm_up_substring"]
 
 _WIDTHS = {8: 1 << 8, 16: 1 << 16, 32: 1 << 17}  # bits of a stored token: a vocabulary that needs them
 STEPS = 6  # parts of `_exercise`
@@ -104,3 +107,22 @@ def _step(index: Trie | LiveTrie) -> None:
     index.items(state, index.subset(np.arange(index.row_count) < 1))
     index.children(state)
     index.tails(state[None])
+
+
+def warm_up_substring() -> None:
+    """Compile every kernel of the substring index, or read it from the cache of an earlier process.
+
+    Cost: a minute on the first use on a machine, well below a second afterwards.
+
+    >>> warm_up_substring()
+    """
+    index = SubstringIndex.from_sequences([[1, 2, 3], [1, 2]], vocab_size=8, frequent=1).add([[1, 3]]).remove([1])
+    subsets = [index.subset(np.arange(index.row_count) < 1)]
+    logits = np.zeros((1, index.vocab_size), dtype=np.float32)
+    for meaning in get_args(ScoreMeaning):
+        index.candidates(index.start(1), logits, np.zeros((1, 1)), 2, subsets, meaning)
+    state = index.find([1])
+    index.items(state, index.without([0], index.only([0])))
+    index.children(state)
+    index.locate(state)
+    index.compact()

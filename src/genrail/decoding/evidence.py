@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -52,8 +52,8 @@ class EvidenceSettings:
         candidates: So many of the documents that rare keys found are scored by all keys.
         repetition: What of a key's weight depends on how many of its tokens are new in the document, 0 to 1.
         unigrams: So many of the model's most probable tokens are weighed as single tokens.
-        single_key: Share of the best single key in a document's score. 0: intersective, the sum of all evidence;
-            1: the best n-gram alone (the paper's LM+FM).
+        scoring: `intersective`: a document's score is the sum of all evidence; `best`: its best key alone (the paper's
+            LM+FM).
     """
 
     exponent: float = 2.0  # SEAL
@@ -63,12 +63,13 @@ class EvidenceSettings:
     candidates: int = 1500  # SEAL's searcher
     repetition: float = 0.8  # SEAL
     unigrams: int = 5000  # SEAL
-    single_key: float = 0.0  # the paper's best variant
+    scoring: Literal["intersective", "best"] = "intersective"  # the paper's best variant
 
     def __post_init__(self) -> None:
-        for name in ("repetition", "single_key"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise SettingsError(f"{name} is {getattr(self, name)}; it is between 0 and 1")
+        if not 0 <= self.repetition <= 1:
+            raise SettingsError(f"repetition is {self.repetition}; it is between 0 and 1")
+        if self.scoring not in ("intersective", "best"):
+            raise SettingsError(f"scoring is {self.scoring!r}; give 'intersective' or 'best'")
         for name in ("rare", "frequent", "candidates"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must be 1 or more")
@@ -265,10 +266,11 @@ def gather_evidence(
     matches = _matches_in(keys, text, begins)
     accepted, gains = _accept(index, keys, matches, settings)
     scores = np.bincount(matches[0], weights=gains, minlength=len(rows)).astype(np.float64)
-    if unigrams is not None:
+    if settings.scoring == "best":
+        scores = _best_keys(len(rows), keys, matches)
+    elif unigrams is not None:
         stamps = _stamps(index, int(np.diff(begins).max(initial=0)))
         add_unigrams(keys.arrays, matches, accepted, text, begins, np.ascontiguousarray(unigrams), stamps, scores)
-    scores = _blended(scores, keys, matches, settings)
     order = np.lexsort((rows, -scores))[:k]
     return [_evidence(int(d), int(rows[d]), float(scores[d]), keys, matches, accepted, gains) for d in order]
 
@@ -295,9 +297,11 @@ def find_candidates(
     order = np.lexsort((offsets, found_keys, rows))
     candidates, documents = np.unique(rows[order], return_inverse=True)
     matches = documents.astype(np.int64), found_keys[order].astype(np.int64), offsets[order]
-    _, gains = _accept(index, keys, matches, settings)
-    scores = np.bincount(matches[0], weights=gains, minlength=len(candidates)).astype(np.float64)
-    scores = _blended(scores, keys, matches, settings)
+    if settings.scoring == "best":
+        scores = _best_keys(len(candidates), keys, matches)
+    else:
+        _, gains = _accept(index, keys, matches, settings)
+        scores = np.bincount(matches[0], weights=gains, minlength=len(candidates)).astype(np.float64)
     return candidates[np.lexsort((candidates, -scores))[: settings.candidates]]
 
 
@@ -338,13 +342,11 @@ def _accept(
     return accepted, gains
 
 
-def _blended(scores: Array, keys: Keys, matches: tuple[Array, Array, Array], settings: EvidenceSettings) -> Array:
-    """Mix the sum of the evidence with the best single key of each document."""
-    if settings.single_key == 0:
-        return scores
-    best = np.zeros(len(scores))
+def _best_keys(documents: int, keys: Keys, matches: tuple[Array, Array, Array]) -> Array:
+    """Give the weight of the best single key of each document."""
+    best = np.zeros(documents)
     np.maximum.at(best, matches[0], keys.weights[matches[1]])
-    return (1 - settings.single_key) * scores + settings.single_key * best
+    return best
 
 
 def _evidence(

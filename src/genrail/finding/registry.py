@@ -30,6 +30,7 @@ _BUILT_IN = {
     "native": "genrail.finders.native:NativeRecipe",
     "titles": "genrail.finders.titles:TitlesRecipe",
     "codes": "genrail.finders.codes:CodesRecipe",
+    "seal": "genrail.finders.seal:SealRecipe",
     "tiger": "genrail.finders.tiger:TigerRecipe",
     "bm25": "genrail.finders.bm25:BM25Recipe",
     "tfidf": "genrail.finders.tfidf:TFIDFRecipe",
