@@ -52,7 +52,7 @@ def beam_search(
         subsets: Items allowed to each query, None for all; a query whose subset is empty costs no model call.
         k: Items wanted for each query, 1 or more.
         before_step: Called before each step; what it raises ends the search, so that nobody works for callers who left.
-        prior: See `rails_search`; only where `on_compressed_rails`.
+        prior: See `rails_search`; only where `on_compressed_rails` but for a trace, which then tells of that search.
 
     Returns:
         One answer per query, in order.
@@ -93,10 +93,15 @@ def beam_search(
     width = max(settings.width, min(k, max(allowed, default=0)))
     while asked:
         chosen = replace(settings, width=width)
-        if isinstance(index, Trie | LiveTrie) and on_compressed_rails(model, index, settings):
+        if isinstance(index, Trie | LiveTrie) and (prior is not None or on_compressed_rails(model, index, settings)):
             rows = [None if (one := subsets[query]) is None else index.items(_root(index), one) for query in asked]
             reading = [contexts[query] for query in asked]
-            found = rails_search(model, reading, compressed(index), chosen, rows, k, prior, before_step, most > 1)
+            steps = (
+                [DecodeTrace(index, subsets[query], settings.meaning) for query in asked] if settings.trace else None
+            )
+            found = rails_search(
+                model, reading, compressed(index), chosen, rows, k, prior, before_step, most > 1, steps
+            )
             for query, answer in zip(asked, found, strict=True):
                 answers[query] = replace(answer, exhausted=allowed[query] < k)
         else:

@@ -121,25 +121,26 @@ def decode(
         index: The identifiers.
         subsets: Items allowed to each, None for all.
         k: Items wanted.
-        trace: Keep the steps; a beam search has them, nothing else.
+        trace: Keep the steps; a beam search has them, calibrated or not, and nothing else.
         before_step: Called before each step of a beam search; what it raises ends it.
 
     Raises:
         SettingsError: No such decoder, a trace of one that has none, or `Calibrated` for a model without prompts.
     """
-    if trace and not isinstance(decoder, BeamSettings):
-        raise SettingsError(f"explain=True shows the steps of a beam search, not of {type(decoder).__name__}")
+    beam = decoder.decoder if isinstance(decoder, Calibrated) else decoder
+    if trace and not isinstance(beam, BeamSettings):
+        raise SettingsError(f"explain=True shows the steps of a beam search, not of {type(beam).__name__}")
     if isinstance(decoder, Calibrated):
         empty = asked.empty_context()
         if empty is None:
             raise SettingsError(f"Calibrated needs a model with prompts; {asked.name} has none")
         if asked.combine == "sum":
             raise SettingsError("Calibrated compares one identifier of each item; build with combine='best'")
-        along = _calibrated_along(decoder, asked, contexts, index, subsets, k, before_step)
+        along = _calibrated_along(decoder, asked, contexts, index, subsets, k, trace, before_step)
         if along is not None:
             return along
         most = min(MOST, k * decoder.pool)
-        found = decode(decoder.decoder, asked, contexts, index, subsets, most, before_step=before_step)
+        found = decode(decoder.decoder, asked, contexts, index, subsets, most, trace, before_step)
         return calibrate(asked.model, found, empty, k, decoder.weight)
     if isinstance(decoder, Diverse):
         most = min(MOST, k * decoder.pool)
@@ -160,6 +161,7 @@ def _calibrated_along(
     index: Any,
     subsets: Sequence[Subset | None],
     k: int,
+    trace: bool,
     before_step: Callable[[], None] | None,
 ) -> list[Decoded] | None:
     """Take off what items have anyway while searching, where decoder, model and index allow it; else None."""
@@ -173,7 +175,7 @@ def _calibrated_along(
     if empty is None:
         return None
     prior = empty.prior(trie, decoder.weight)
-    return beam_search(asked.model, contexts, index, beam, subsets, k, before_step, prior)
+    return beam_search(asked.model, contexts, index, replace(beam, trace=trace), subsets, k, before_step, prior)
 
 
 def _search(

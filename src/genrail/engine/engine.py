@@ -13,7 +13,7 @@ from genrail.engine.live import LiveEdition, MergeSettings, silent
 from genrail.errors import CatalogError, QueryError, SettingsError
 from genrail.finding import Data, Edition, FindOptions, Gate, Progress, Recipe, Report, Trace, answer_each, raised
 from genrail.finding.answering import checked
-from genrail.finding.finder import unknown
+from genrail.finding.finder import unknown, within
 from genrail.finding.registry import kinds, recipe_named, recipe_type
 from genrail.types import NewItems, Query, Ranking
 
@@ -117,7 +117,8 @@ class Engine(LiveEdition):
             hold_out: Keep each user's last event out of training.
             seed: Same seed, same model.
             progress: Called with (stage, done, total).
-            settings: Of the recipe, to be changed for this training, such as ``max_seconds=60``.
+            settings: Of the recipe, to be changed for this training, such as ``max_seconds=60``; one within another by
+                its path or the end of it, such as ``recipe="sft"`` of a language model's `FineTuning`.
 
         Returns:
             What the training did, where the finder tells.
@@ -127,14 +128,44 @@ class Engine(LiveEdition):
         """
         with self._writing:
             before = self._edition
-            recipe = before.finder.recipe
             data = Data(before.catalog, interactions, queries, qrels, before.finder.encoder, hold_out, seed)
-            recipe = replace(recipe, **_known(recipe, settings)) if settings else recipe  # type: ignore[type-var]
-            after = recipe.train(before.finder, data, progress or silent)
+            after = _set(before.finder.recipe, settings).train(before.finder, data, progress or silent)
             self._edition = Edition(before.catalog, after)
             self._held_out = self._held_out and (hold_out or interactions is None)
             self._line += 1  # a merge that runs meanwhile is of no use to it
         return after.report
+
+    def training_examples(
+        self,
+        count: int = 5,
+        *,
+        interactions: Interactions | None = None,
+        queries: Mapping[str, str] | None = None,
+        qrels: Mapping[str, Mapping[str, float]] | None = None,
+        hold_out: bool = True,
+        seed: int = 0,
+        **settings: Any,
+    ) -> list[dict[str, Any]]:
+        """Show what `train` with the same arguments would learn from, and train nothing.
+
+        Args:
+            count: So many examples of each source.
+            interactions: See `train`.
+            queries: See `train`.
+            qrels: See `train`.
+            hold_out: See `train`.
+            seed: See `train`; also of the draw.
+            settings: See `train`.
+
+        Returns:
+            Of each example its source, the prompt as the model reads it, and the right items with their shares.
+
+        Raises:
+            SettingsError: The finder is not taught by prompts.
+        """
+        edition = self._edition
+        data = Data(edition.catalog, interactions, queries, qrels, edition.finder.encoder, hold_out, seed)
+        return _set(edition.finder.recipe, settings).examples(edition.finder, data, count)
 
     def calibrate_new_items(
         self,
@@ -339,6 +370,11 @@ def _recipe(recipe: Recipe | str | None, model: Any, settings: Mapping[str, Any]
         return recipe_named("fused", {**settings, "settings": of_lanes})
     if recipe is None or isinstance(recipe, str):
         return recipe_named(recipe or "fused", settings)
+    return _set(recipe, settings)
+
+
+def _set(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
+    """Change some settings of a recipe."""
     return replace(recipe, **_known(recipe, settings)) if settings else recipe  # type: ignore[type-var]
 
 
@@ -347,7 +383,8 @@ def _takes_language_model(kind: Any) -> bool:
 
 
 def _known(recipe: Recipe, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Refuse settings that a recipe does not have."""
+    """Find the settings of a recipe that are meant, by name or path; refuse those that it does not have."""
     known: list[str] = [one.name for one in fields(recipe)] if is_dataclass(recipe) else []
-    unknown(settings, known, recipe.kind)
-    return settings
+    found = within(type(recipe), {**{name: getattr(recipe, name) for name in known}, **settings})
+    unknown(found, known, recipe.kind)
+    return found

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from genrail.errors import SettingsError
 from genrail.finders.fused import BATCH, HISTORY, HISTORY_SEEN, WORDS, WORDS_SHARE, Fused
+from genrail.finders.lessons import Distillation
 from genrail.finding import (
     Data,
     Edition,
@@ -24,6 +25,7 @@ from genrail.finding import (
     resolve,
 )
 from genrail.ranking.mixing import Answers, Mixture, learn_mixture
+from genrail.training.rewards import ReinforcementSettings
 from genrail.types import Query
 
 if TYPE_CHECKING:
@@ -33,6 +35,10 @@ __all__ = ["FusedRecipe", "Lanes", "built_lanes", "mixtures", "taught_lanes"]
 
 CUTOFF = 10
 DEFAULT = ("native", "bm25", "dense", "two-tower", "lookup", "cooccurrence")
+OF_NATIVE = (
+    *("levels", "codes", "identifiers", "pseudo_queries", "train_items", "max_seconds", "epochs"),
+    *("recipe", "distillation", "reinforcement"),
+)
 ENOUGH = 100  # judged queries that a tower is taught by in a fusion; it shifts all questions, so a handful is too few
 # Beside vectors, which know what a text is about, a lexical lane does best that looks at titles and at words in a row;
 # on five sets the fusion gains .009 nDCG@10 by these, BM25 alone next to nothing (docs/results.md).
@@ -51,7 +57,8 @@ class FusedRecipe(Recipe):
         settings: Of each lane, by its name.
         words_share: Of the score for words and a history together, what the words decide.
         negations: Read "without X" in a query as what is not wanted.
-        levels, codes, identifiers, pseudo_queries, train_items, max_seconds, epochs: See `NativeRecipe`.
+        levels, codes, identifiers, pseudo_queries, train_items, max_seconds, epochs, recipe, distillation,
+            reinforcement: See `NativeRecipe`; the other lanes are the teacher.
     """
 
     kind: ClassVar[str] = "fused"
@@ -69,8 +76,15 @@ class FusedRecipe(Recipe):
     train_items: int | None = None
     max_seconds: float | None = None
     epochs: int | None = None
+    recipe: Literal["sft", "distill", "grpo"] = "sft"
+    distillation: Distillation = field(default_factory=Distillation)
+    reinforcement: ReinforcementSettings = field(default_factory=ReinforcementSettings)
 
     def __post_init__(self) -> None:
+        if isinstance(self.distillation, Mapping):  # from a manifest
+            object.__setattr__(self, "distillation", Distillation(**self.distillation))
+        if isinstance(self.reinforcement, Mapping):
+            object.__setattr__(self, "reinforcement", ReinforcementSettings(**self.reinforcement))
         if not self.lanes or len(set(self.lanes)) != len(self.lanes):
             raise SettingsError(f"lanes are {self.lanes}; give one or more, each once")
         if not 0.0 <= self.words_share <= 1.0:
@@ -93,8 +107,7 @@ class FusedRecipe(Recipe):
         if name == "bm25" and len(self.lanes) > 1:
             own = BESIDE_VECTORS | own
         if name == "native":
-            shared = ("levels", "codes", "identifiers", "pseudo_queries", "train_items", "max_seconds", "epochs")
-            own = {key: value for key in shared if (value := getattr(self, key)) is not None} | own
+            own = {key: value for key in OF_NATIVE if (value := getattr(self, key)) is not None} | own
             if len(self.lanes) > 1:
                 own = {"pseudo_queries": BESIDE_OTHERS} | own
         return own
@@ -119,7 +132,7 @@ class FusedRecipe(Recipe):
     def train(self, finder: Finder, data: Data, progress: Progress) -> Fused:
         """Teach the lanes that learn, and learn the weights anew."""
         assert isinstance(finder, Fused)
-        lanes, report = taught_lanes(finder.lanes, data, progress)
+        lanes, report = taught_lanes(finder.lanes, data, progress, self.recipes())
         mixed = mixtures(lanes, data, progress, finder.mixtures)
         return finder.replaced(lanes=lanes.final, mixtures=mixed, report=report)
 
@@ -146,7 +159,7 @@ def built_lanes(
 
     Lanes that learn do without the validation events, on which they stop and weights are learnt. The others are built
     twice, once without them: that costs seconds. What a lane's recipe lets choose is chosen on these events too. Lanes
-    that are `given` are taken as they are.
+    that are `given` are taken as they are. A lane that takes a teacher comes last and is taught by the others.
 
     Raises:
         SettingsError: No lane is left.
@@ -154,7 +167,7 @@ def built_lanes(
     final: dict[str, Finder] = {}
     blind: dict[str, Finder] = {}
     before = data.without_validation
-    for name, recipe in recipes.items():
+    for name, recipe in sorted(recipes.items(), key=lambda one: one[1].takes_teacher):
         if recipe.needs_interactions and data.sequences is None:
             continue
         if recipe.needs_queries and len(recipes) > 1 and len(data.judged) < ENOUGH:
@@ -162,14 +175,24 @@ def built_lanes(
         if given and name in given:
             final[name] = blind[name] = given[name]
         elif recipe.learns:
-            final[name] = blind[name] = recipe.build(before, progress)
+            final[name] = blind[name] = recipe.build(_taught_by(recipe, blind, before, progress), progress)
         else:
             chosen, blind[name] = _chosen(recipe, before, progress)
             final[name] = chosen.build(data, progress) if before is not data else blind[name]
     if not final:
         raise SettingsError(f"the lanes {', '.join(recipes)} need interactions; give some, or other lanes")
-    taught = {name for name in final if recipes[name].learns_queries and name not in (given or {})}
-    return Lanes(final, blind, frozenset(taught))
+    order = [name for name in recipes if name in final]
+    taught = frozenset(name for name in order if recipes[name].learns_queries and name not in (given or {}))
+    return Lanes({name: final[name] for name in order}, {name: blind[name] for name in order}, taught)
+
+
+def _taught_by(recipe: Recipe, lanes: Mapping[str, Finder], data: Data, progress: Progress) -> Data:
+    """Let other lanes, fused with the weights of the prior, be the teacher of one that takes one."""
+    if not recipe.takes_teacher or data.teacher is not None or not lanes:
+        return data
+    others = dict(lanes)
+    priors = mixtures(Lanes(others, others), Data(data.catalog, seed=data.seed), progress)
+    return data.taught_by(Fused(data.catalog, others, priors, FusedRecipe(), data.seed))
 
 
 def _chosen(recipe: Recipe, before: Data, progress: Progress) -> tuple[Recipe, Finder]:
@@ -200,8 +223,16 @@ def _ndcg(finder: Finder, data: Data, held_out: HeldOut) -> float:
     return float(np.mean(gains))
 
 
-def taught_lanes(lanes: Mapping[str, Finder], data: Data, progress: Progress) -> tuple[Lanes, Report | None]:
+def taught_lanes(
+    lanes: Mapping[str, Finder], data: Data, progress: Progress, recipes: Mapping[str, Recipe]
+) -> tuple[Lanes, Report | None]:
     """Teach the lanes that learn, and count anew what the others count.
+
+    Args:
+        lanes: To be taught.
+        data: To learn from.
+        progress: Called with (stage, done, total).
+        recipes: By which those learn that learn; None for those that they were built by.
 
     Raises:
         SettingsError: No lane learns from such data.
@@ -209,10 +240,11 @@ def taught_lanes(lanes: Mapping[str, Finder], data: Data, progress: Progress) ->
     final: dict[str, Finder] = {}
     blind: dict[str, Finder] = {}
     before, report = data.without_validation, None
-    for name, lane in lanes.items():
+    for name, lane in sorted(lanes.items(), key=lambda one: one[1].recipe.takes_teacher):
         recipe = lane.recipe
         if recipe.learns:
-            final[name] = blind[name] = recipe.train(lane, before, progress)
+            recipe = recipes.get(name, recipe)
+            final[name] = blind[name] = recipe.train(lane, _taught_by(recipe, blind, before, progress), progress)
             report = final[name].report or report
         elif recipe.learns_queries and data.judged:
             final[name] = blind[name] = recipe.build(before, progress)
@@ -223,7 +255,7 @@ def taught_lanes(lanes: Mapping[str, Finder], data: Data, progress: Progress) ->
     if data.sequences is None and not data.judged:
         raise SettingsError("nothing to learn from: give interactions, or queries and qrels")
     taught = frozenset(name for name, lane in lanes.items() if lane.recipe.learns_queries)
-    return Lanes(final, blind, taught), report
+    return Lanes({name: final[name] for name in lanes}, {name: blind[name] for name in lanes}, taught), report
 
 
 def mixtures(

@@ -21,13 +21,14 @@ from genrail.decoding.decoders import Decoder, decode
 from genrail.decoding.empty_scores import EmptyScores
 from genrail.decoding.summing import Combine
 from genrail.decoding.trace import DecodeTrace, TracedStep
-from genrail.errors import FingerprintError
+from genrail.errors import FingerprintError, SettingsError
 from genrail.finding import Change, Finder, FindOptions, Found, Json, Progress, Recipe, Report, Request, Searching
 from genrail.finding.kept import Kept
 from genrail.identifiers.several import load_identifiers
 from genrail.identifiers.table import Identifiers
 
 if TYPE_CHECKING:
+    from genrail.models.causal import CausalModel
     from genrail.models.encoders import LazyEncoder
     from genrail.models.text_encoder import Encoder
 
@@ -97,6 +98,32 @@ class Spelling(Protocol):
     def combine(self) -> Combine:
         """Say how several identifiers of an item make one score."""
         return "best"
+
+    @property
+    def longest_history(self) -> int:
+        """Give how many items of a history are read."""
+        return 20
+
+    @property
+    def language_model(self) -> CausalModel:
+        """Give the causal language model that writes, with its whole vocabulary; for fine-tuning.
+
+        Raises:
+            SettingsError: This family has none.
+        """
+        raise SettingsError(f"{self.name} is not fine-tuned as a language model; kinds that are: titles, codes")
+
+    def with_language_model(self, model: CausalModel) -> Self:
+        """Ask another language model, of the same vocabulary, in the same words."""
+        return self
+
+    def in_words(self, trie: CompressedTrie) -> CompressedTrie:
+        """Write identifiers as tokens of the language model's whole vocabulary."""
+        return trie
+
+    def changed(self) -> None:
+        """Forget what was read of the model before its weights changed."""
+        return
 
     @property
     def reads_words(self) -> bool:

@@ -327,6 +327,9 @@ class Recipe(Protocol):
     needs_interactions: ClassVar[bool] = False
     """Whether it is of no use without interactions."""
 
+    takes_teacher: ClassVar[bool] = False
+    """Whether it learns from the rankings of `Data.teacher`; in a fused engine the other lanes are the teacher."""
+
     def choices(self) -> Sequence[Recipe]:
         """List recipes with other settings worth trying on validation events, this one first."""
         return [self]
@@ -346,6 +349,14 @@ class Recipe(Protocol):
             SettingsError: This kind does not learn, or nothing of the data fits the catalogue.
         """
         raise SettingsError(f"{finder.name} does not learn; train an engine that has a part which does")
+
+    def examples(self, finder: Finder, data: Data, count: int) -> list[dict[str, Any]]:
+        """Show what `train` would learn from, so many examples of each source: source, prompt, right items.
+
+        Raises:
+            SettingsError: This kind is not taught by prompts, or nothing of the data fits the catalogue.
+        """
+        raise SettingsError(f"{finder.name} is not taught by prompts, so there are no examples to show")
 
     def to_dict(self) -> dict[str, Json]:
         """Turn the settings into plain values."""

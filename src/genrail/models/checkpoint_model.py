@@ -46,6 +46,7 @@ class CheckpointModel:
         self.name = name or type(model).__name__
         self.device = model.device
         self._vocab_size = int(model.get_output_embeddings().weight.shape[0])
+        self._parameters = sum(weights.numel() for weights in model.parameters())
 
     @property
     def vocab_size(self) -> int:
@@ -89,7 +90,7 @@ class CheckpointModel:
         return {
             "model": self.name,
             "class": type(self.model).__name__,
-            "parameters": sum(weights.numel() for weights in self.model.parameters()),
+            "parameters": self._parameters,
             "vocab_size": self.vocab_size,
             "context_size": self.context_size,
             "device": str(self.device),

@@ -237,7 +237,7 @@ class NativeModel:
             empty = torch.zeros(0, dtype=torch.int64)
             nothing = NativeState(empty.numpy(), empty, empty.numpy(), [], 0, None)
             return nothing, np.zeros((0, self.vocab_size), np.float32)
-        tokens, ends, queries = self._batch(contexts)
+        tokens, ends, queries = self.batch(contexts)
         hidden = network.encode(self.nodes, self._node_representations(), tokens, queries)
         every = torch.arange(count)
         query_direct = None if queries is None else network.query_direct(queries)
@@ -281,7 +281,7 @@ class NativeModel:
         new = NativeState(nodes, context, place, past, level, state.query_direct)
         return new, self._logits(new, states, torch.from_numpy(open_rows))
 
-    def _batch(self, contexts: Sequence[NativeContext]) -> tuple[Tensor, Tensor, Tensor | None]:
+    def batch(self, contexts: Sequence[NativeContext]) -> tuple[Tensor, Tensor, Tensor | None]:
         """Lay contexts side by side: tokens (contexts, positions), last positions (contexts,), query vectors."""
         lists = [context.tokens for context in contexts]
         tokens = torch.zeros(len(lists), max(map(len, lists)), dtype=torch.int64)

@@ -37,6 +37,15 @@ class OutputLayer:
         found: torch.Tensor = self._layer(hidden)
         return found
 
+    def columns(self, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Compute the logits of some tokens behind all hidden states, (n, tokens), float32; gradients pass.
+
+        Cost: one row of the weights for each token, read once for all hidden states.
+        """
+        weight, bias = self._layer.weight, getattr(self._layer, "bias", None)
+        found = torch.nn.functional.linear(hidden, weight[tokens], None if bias is None else bias[tokens])
+        return found.float()
+
     @torch.inference_mode()
     def chosen(self, hidden: torch.Tensor, rows: Int, tokens: Int) -> Float32:
         """Compute the logit of each token behind the hidden state of its row; both (pairs,).
@@ -79,6 +88,10 @@ class WholeLogits(OutputLayer):
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Give them back, (n, V)."""
         return hidden
+
+    def columns(self, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Pick the logits of some tokens, (n, tokens)."""
+        return hidden[:, tokens].float()
 
     def chosen(self, hidden: torch.Tensor, rows: Int, tokens: Int) -> Float32:
         """Pick the logit of each token."""

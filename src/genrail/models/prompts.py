@@ -30,6 +30,9 @@ class Example:
     query: str | None = None
     history: Sequence[str] = ()
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "history", tuple(self.history))  # JSON has lists
+
 
 @dataclass(frozen=True)
 class PromptTemplate:
