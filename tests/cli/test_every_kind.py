@@ -40,9 +40,9 @@ WAYS = {
     "titles": ("--model",),
     "codes": (*LANGUAGE_MODEL, "--model"),
     "codes lsh": (*LANGUAGE_MODEL, "--identifiers", "lsh", "--model"),
-    "seal": ("--set", "width=4", "--set", "longest=3", "--model"),
+    "seal": ("--set", "width=4", "--set", "length=3", "--model"),
     "fused": ("--lanes", "bm25,cooccurrence"),
-    "fused seal": ("--lanes", "bm25,seal", "--set", 'settings={"seal": {"width": 4, "longest": 3}}', "--model"),
+    "fused seal": ("--lanes", "bm25,seal", "--set", 'settings={"seal": {"width": 4, "length": 3}}', "--model"),
 }
 
 

@@ -54,7 +54,7 @@ def test_a_batch_is_written_as_each_query_alone_also_in_portions():
     index = SubstringIndex.from_sequences([[1, 2, 3, 1], [2, 3, 5], [1, 2, 4]], VOCABULARY)
     model, contexts, subsets = NoiseModel(VOCABULARY), [[1], [2], [3]], [None, index.only([1]), index.only([])]
     given = [[(1, 2)], [], [(5,), (2, 3, 5)]]
-    settings = NgramSettings(width=2, longest=3)
+    settings = NgramSettings(width=2, length=3)
     batch = write_ngrams(model, contexts, index, settings, subsets, given=given)
     narrow = write_ngrams(model, contexts, index, NgramSettings(2, 3, logits_bytes=1), subsets, given=given)
     for query, (one, other) in enumerate(zip(batch, narrow, strict=True)):
@@ -72,6 +72,6 @@ def test_what_does_not_fit_is_refused():
         write_ngrams(NoiseModel(5), [[1]], index)
     with pytest.raises(ShapeError, match="1 contexts, 2 subsets"):
         write_ngrams(NoiseModel(6), [[1]], index, subsets=[None, None])
-    for name in ("width", "longest", "enough", "logits_bytes"):
+    for name in ("width", "length", "enough", "logits_bytes"):
         with pytest.raises(SettingsError, match=name):
             NgramSettings(**{name: -1})

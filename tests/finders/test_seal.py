@@ -17,14 +17,15 @@ from genrail.decoding import EvidenceSettings
 from genrail.decoding.ngrams import NgramSettings
 from genrail.engine import Engine
 from genrail.errors import SettingsError
-from genrail.finders.passages import Speller
-from genrail.finders.seal import SealRecipe, word_ngrams
+from genrail.finders.passages import Speller, word_ngrams
+from genrail.finders.seal import SealRecipe
 from genrail.models.checkpoints import wrap
 from genrail.models.tiny_lm import UniformModel
 from tests.contracts.finder import FinderContract, random_shop
 from tests.models import checkpoints
 
-NARROW = NgramSettings(width=3, longest=3)
+NARROW = NgramSettings(width=3, length=3)
+SMALL = {"width": 4, "length": 4, "evidence.smoothing": 0.1}  # five occurrences more are much among a few texts
 
 
 def language_model(family="qwen2", **settings):
@@ -75,7 +76,7 @@ def engine_of(texts, model, **settings):
     items = [{"id": f"d{row}", "title": title, "text": text, "row": row} for row, (title, text) in enumerate(texts)]
     limits = Limits(record_bytes=2**21)  # a catalogue refuses records of a megabyte unless it is told
     catalog = genrail.Catalog.from_items(items, text=["text"], limits=limits)
-    return Engine.build(catalog, "seal", model=model, smoothing=0.1, width=4, longest=4, **settings)
+    return Engine.build(catalog, "seal", model=model, **{**SMALL, **settings})
 
 
 PLAIN = [
@@ -224,7 +225,7 @@ def test_an_encoder_decoder_writes_ngrams_too():
 
 
 def test_it_is_a_lane_beside_others(tmp_path):
-    catalog, own = random_shop(1), {"seal": {"width": 4, "longest": 3, "smoothing": 0.1}}
+    catalog, own = random_shop(1), {"seal": {"width": 4, "length": 3, "evidence.smoothing": 0.1}}
     engine = Engine.build(catalog, lanes=("bm25", "seal"), model=language_model(), settings=own)
     hit = engine.search("red boot", k=3, explain=True)[0]
     assert set(hit.explanation["lanes"]) == {"bm25", "seal"} and hit.explanation["matched"]
@@ -260,3 +261,45 @@ def test_the_server_hands_marks_to_the_page(model):
     assert hit.id == "d2" and "rain" in hit.passage.text and hit.passage.of == 1
     assert [hit.passage.text[one.start : one.end] for one in hit.ngrams] == [one.text for one in hit.ngrams]
     assert page["trace"] == {"steps": []}
+
+
+# Teaching -----------------------------------------------------------------------------------------------------------
+
+QUERIES = {"q0": "something to run in", "q1": "a thing for the beach"}
+QRELS = {"q0": {"d0": 1}, "q1": {"d1": 2, "d9": 1}}
+SHORT = {"epochs": 1, "pseudo_queries": 0, "rank": 2, "validation": 0, "batch": 2}
+
+
+def test_it_is_taught_by_judged_queries_and_by_made_up_ones(tmp_path):
+    pytest.importorskip("peft")
+    plain = engine_of(PLAIN, language_model())
+    assert plain.edition.finder.report is None
+    engine = engine_of(PLAIN, language_model(), queries=QUERIES, qrels=QRELS, **SHORT)
+    report = engine.edition.finder.report
+    assert report.pairs == {"judged": 2} and report.weights > 0
+    assert engine.edition.finder.model.fingerprint != plain.edition.finder.model.fingerprint
+    made = engine_of(PLAIN, language_model(), **{**SHORT, "pseudo_queries": 1}).edition.finder
+    assert made.report.pairs == {"text": 3}
+    engine.train(queries=QUERIES, qrels=QRELS, **SHORT)
+    assert engine.edition.finder.report.pairs == {"judged": 2}
+    engine.save(tmp_path / "e")
+    loaded = genrail.load(tmp_path / "e")
+    one, other = (each.search("boot", k=3) for each in (engine, loaded))
+    assert one.item_ids == other.item_ids
+    assert [hit.score for hit in one] == pytest.approx([hit.score for hit in other], abs=1e-3)
+
+
+def test_what_lora_learnt_over_a_named_model_is_saved_without_the_model(tmp_path, monkeypatch):
+    pytest.importorskip("peft")
+    monkeypatch.setattr("genrail.models.checkpoints.load_checkpoint", lambda *_, **__: language_model())
+    engine = engine_of(PLAIN, "some/model", queries=QUERIES, qrels=QRELS, **SHORT)
+    engine.save(tmp_path / "e")
+    names = {path.name for path in (tmp_path / "e").rglob("*.safetensors")}
+    assert names == {"adapter_model.safetensors"}
+    loaded = genrail.load(tmp_path / "e")
+    assert loaded.edition.finder.model.fingerprint == engine.edition.finder.model.fingerprint
+
+
+def test_an_encoder_decoder_is_not_taught():
+    with pytest.raises(SettingsError, match="taught to those only"):
+        engine_of(PLAIN, language_model("t5"), queries=QUERIES, qrels=QRELS, **SHORT)

@@ -37,19 +37,19 @@ class NgramSettings:
 
     Args:
         width: Beams for each query; twice as many n-grams are kept at each length.
-        longest: Tokens of an n-gram, those that it begins with by rule not counted.
+        length: Tokens of an n-gram at most, those that it begins with by rule not counted.
         enough: An n-gram of at most so many occurrences is not continued. With 1 no document is told apart any less:
             a longer n-gram stands in the same place, and is less probable.
         logits_bytes: Queries are split into batches so that one step's float32 logits stay below this.
     """
 
     width: int = 15  # SEAL
-    longest: int = 10  # SEAL
+    length: int = 10  # SEAL
     enough: int = 1
     logits_bytes: int = 256 * 2**20
 
     def __post_init__(self) -> None:
-        for name in ("width", "longest", "logits_bytes"):
+        for name in ("width", "length", "logits_bytes"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} is {getattr(self, name)}; give 1 or more")
         if self.enough < 0:
@@ -123,7 +123,7 @@ def write_ngrams(
 
     >>> from genrail.models.tiny_lm import UniformModel
     >>> index = SubstringIndex.from_sequences([[1, 2, 3], [2, 3]], vocab_size=4)
-    >>> [found] = write_ngrams(UniformModel(4), [[0]], index, NgramSettings(width=2, longest=2), given=[[(3,)]])
+    >>> [found] = write_ngrams(UniformModel(4), [[0]], index, NgramSettings(width=2, length=2), given=[[(3,)]])
     >>> found.ngrams
     ((3,), (1,), (2,), (2, 3))
     """
@@ -183,7 +183,7 @@ class _Search:
         first = log_softmax(self.logits)
         self._score(contexts, given, first)
         self.rows = np.where(self.beams.alive, self.each, -1)  # row of the model's logits, -1: none
-        for left in range(self.settings.longest - 1, -1, -1):
+        for left in range(self.settings.length - 1, -1, -1):
             if not self.beams.alive.any():
                 break
             found = self._candidates()

@@ -16,12 +16,29 @@ from genrail.finding import Json
 from genrail.identifiers.titles import Titles
 from genrail.models.plain_text import plain_tokens
 
-__all__ = ["Passages", "Speller"]
+__all__ = ["Passages", "Speller", "word_ngrams"]
 
 Int = npt.NDArray[np.int64]
 
 SHOWN = 400  # tokens of a passage that an explanation shows at most
 BEFORE = 40  # of them before the best n-gram, where the passage is longer
+EDGES = ".,;:!?()[]{}\"'`“”‘’«»…"  # stripped from the ends of a query's n-grams
+
+
+def word_ngrams(text: str, longest: int) -> list[str]:
+    """List the n-grams of a query's words, as they stand and with the first letter small and capital.
+
+    >>> word_ngrams("Trail shoes?", 2)
+    ['Trail', 'trail', 'Trail shoes', 'trail shoes', 'shoes', 'Shoes']
+    """
+    words = text.split()
+    found: dict[str, None] = {}
+    for first in range(len(words)):
+        for last in range(first + 1, min(first + longest, len(words)) + 1):
+            ngram = " ".join(words[first:last]).strip(EDGES)
+            if ngram:
+                found |= dict.fromkeys((ngram, ngram[0].lower() + ngram[1:], ngram[0].upper() + ngram[1:]))
+    return list(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +93,13 @@ class Speller:
         self._titles = Titles(tokenizer)
         self.mark = self._titles.end_token
         self.vocab_size = self._titles.vocab_size
+
+    @cached_property
+    def begins_word(self) -> npt.NDArray[np.bool_]:
+        """Mark the tokens that begin a word, (vocabulary,); all of them where the vocabulary does not tell."""
+        names = self._titles.tokenizer.convert_ids_to_tokens(list(range(self.vocab_size)))
+        marked = np.array([str(name).startswith(("\u0120", "\u2581")) for name in names])  # blanks, as BPE writes them
+        return marked if marked.any() else np.array([not str(name).startswith("##") for name in names])
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """Spell texts as they are."""

@@ -19,43 +19,29 @@ from genrail.decoding.evidence import Evidence, EvidenceSettings, gather_evidenc
 from genrail.decoding.ngrams import NgramSettings, Written, write_ngrams
 from genrail.errors import CatalogError, SettingsError
 from genrail.finders.arrays import load_array, save_arrays
-from genrail.finders.passages import Passages, Speller
+from genrail.finders.passages import Passages, Speller, word_ngrams
 from genrail.finding import Change, Data, Finder, FindOptions, Found, Json, Progress, Recipe, Report, Request, Searching
 from genrail.finding.kept import Kept
 from genrail.finding.ranks import tie_order
 from genrail.models.at_hand import Precision
 from genrail.models.encoders import require_torch
 from genrail.models.prompts import Prompts, PromptTemplate
+from genrail.training.fine_tuning_settings import FineTuning
+from genrail.training.span_settings import SpanSettings
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
+    from genrail.models.adapters import Adapter
     from genrail.models.text_encoder import Encoder
 
-__all__ = ["Seal", "SealRecipe", "word_ngrams"]
+__all__ = ["Seal", "SealRecipe"]
 
 Int = npt.NDArray[np.int64]
 
 INDEX = "ngrams"  # folder of the substring index inside a saved finder
-EDGES = ".,;:!?()[]{}\"'`“”‘’«»…"  # stripped from the ends of a query's n-grams
 # Free n-grams stand within a text, where words begin with a blank: the prompt ends in a word. Titles begin a line.
 NGRAMS = PromptTemplate("", "{query}", "{history}", "{history}\n{query}", "", "Text:")
 TITLES = PromptTemplate("", "{query}", "{history}", "{history}\n{query}", "", "Title:\n")
-
-
-def word_ngrams(text: str, longest: int) -> list[str]:
-    """List the n-grams of a query's words, as they stand and with the first letter small and capital.
-
-    >>> word_ngrams("Trail shoes?", 2)
-    ['Trail', 'trail', 'Trail shoes', 'trail shoes', 'shoes', 'Shoes']
-    """
-    words = text.split()
-    found: dict[str, None] = {}
-    for first in range(len(words)):
-        for last in range(first + 1, min(first + longest, len(words)) + 1):
-            ngram = " ".join(words[first:last]).strip(EDGES)
-            if ngram:
-                found |= dict.fromkeys((ngram, ngram[0].lower() + ngram[1:], ngram[0].upper() + ngram[1:]))
-    return list(found)
 
 
 class Seal(Searching, Finder):
@@ -68,10 +54,11 @@ class Seal(Searching, Finder):
         catalog: The items.
         recipe: What made this.
         model: A causal or seq2seq checkpoint.
-        source: Name from which it can be loaded again as it is; None copies it into a saved folder.
+        source: Name from which it can be loaded again, but for the adapter; None copies it into a saved folder.
         passages: Whose passages are whose.
         index: Of the passages.
         seed: Of the order between equal scores.
+        adapter: What was learnt over the model called `source`, merged into `model` already.
         report: Of the last training in this process.
 
     Source: Bevilacqua et al. 2022, Autoregressive Search Engines (arXiv 2204.10628).
@@ -86,6 +73,7 @@ class Seal(Searching, Finder):
         passages: Passages,
         index: SubstringIndex,
         seed: int = 0,
+        adapter: Adapter | None = None,
         report: Report | None = None,
     ) -> None:
         self.catalog = catalog
@@ -95,6 +83,7 @@ class Seal(Searching, Finder):
         self.passages = passages
         self.index = index
         self.seed = seed
+        self.adapter = adapter
         self.name = f"n-grams by {source or model.name}"
         self._report = report
         self.speller = Speller(model.tokenizer, recipe.passage)
@@ -104,7 +93,7 @@ class Seal(Searching, Finder):
 
     def replaced(self, **parts: Any) -> Seal:
         """Make the same finder with other parts."""
-        names = ("catalog", "recipe", "model", "source", "passages", "index", "seed")
+        names = ("catalog", "recipe", "model", "source", "passages", "index", "seed", "adapter")
         return Seal(**{**{name: getattr(self, name) for name in names}, "report": self._report, **parts})
 
     # --- questions ----------------------------------------------------------------------------------------------
@@ -258,7 +247,7 @@ class Seal(Searching, Finder):
         (folder / INDEX).mkdir()
         self.index.save(folder / INDEX)
         save_arrays(folder, {"passages": self.passages.counts})
-        return {**save_checkpoint(self.model, self.source, folder), "seed": self.seed}
+        return {**save_checkpoint(self.model, self.source, self.adapter, folder), "seed": self.seed}
 
     @classmethod
     def load(cls, folder: Path, details: Mapping[str, Any], catalog: Catalog, encoder: Encoder | None = None) -> Self:
@@ -272,9 +261,9 @@ class Seal(Searching, Finder):
 
         counts = load_array(folder, "passages", np.int64, (len(catalog),))
         index = SubstringIndex.load(folder / INDEX)
-        model = open_checkpoint(folder, details)
-        recipe = SealRecipe.from_dict(details["recipe"])
-        return cls(catalog, recipe, model, details["checkpoint"], Passages(counts), index, int(details["seed"]))
+        model, adapter = open_checkpoint(folder, details)
+        recipe, source = SealRecipe.from_dict(details["recipe"]), details["checkpoint"]
+        return cls(catalog, recipe, model, source, Passages(counts), index, int(details["seed"]), adapter)
 
     # --- what it is ---------------------------------------------------------------------------------------------
 
@@ -321,6 +310,9 @@ class SealRecipe(Recipe):
         max_history: Titles of a longer history are left out from its old end.
         dtype: Precision of the weights, of a model given by name or folder.
         device: Where it computes, such as `cpu` or `cuda`.
+        spans: Which n-grams are right for a request, where the model is taught.
+        tuning: How it is taught. Building teaches it where there are judged queries, or where `pseudo_queries` of it
+            says how many are made up for each item; `train` always does.
 
     Raises:
         SettingsError: A setting outside its range.
@@ -328,6 +320,8 @@ class SealRecipe(Recipe):
 
     kind: ClassVar[str] = "seal"
     finder: ClassVar[type[Finder]] = Seal
+    learns: ClassVar[bool] = True
+    learns_queries: ClassVar[bool] = True
     takes_language_model: ClassVar[bool] = True
 
     model: Any = None
@@ -342,6 +336,8 @@ class SealRecipe(Recipe):
     max_history: int = 20
     dtype: Precision = "float32"
     device: str = "cpu"
+    spans: SpanSettings = field(default_factory=SpanSettings)
+    tuning: FineTuning = field(default_factory=FineTuning)
 
     def __post_init__(self) -> None:
         parts = {
@@ -349,10 +345,13 @@ class SealRecipe(Recipe):
             "evidence": EvidenceSettings,
             "ngrams_prompt": PromptTemplate,
             "titles_prompt": PromptTemplate,
+            "spans": SpanSettings,
         }
         for name, kind in parts.items():  # from a manifest
             if isinstance(getattr(self, name), Mapping):
                 object.__setattr__(self, name, kind(**getattr(self, name)))
+        if isinstance(self.tuning, Mapping):
+            object.__setattr__(self, "tuning", FineTuning.from_dict(self.tuning))
         if self.fields not in ("ngrams", "titles", "both"):
             raise SettingsError(f"fields is {self.fields!r}; give 'ngrams', 'titles' or 'both'")
         if self.query_ngrams < 0:
@@ -360,7 +359,7 @@ class SealRecipe(Recipe):
 
     def to_dict(self) -> dict[str, Json]:
         """Turn the settings into plain values; a model that has no name is saved by itself."""
-        plain = asdict(replace(self, model=None))
+        plain = asdict(replace(self, model=None, tuning=self.tuning.kept()))
         return {**plain, "model": str(self.model) if isinstance(self.model, str | Path) else None}
 
     def prompts(self, model: Any) -> dict[str, Prompts]:
@@ -390,7 +389,23 @@ class SealRecipe(Recipe):
         gone = np.flatnonzero(~catalog.live)
         index = index.remove(passages.of(gone)) if len(gone) else index
         progress("substring index", 1, 1)
-        return Seal(catalog, self, model, source, passages, index, data.seed)
+        made = Seal(catalog, self, model, source, passages, index, data.seed)
+        return self.train(made, data, progress) if data.judged or self.tuning.pseudo_queries else made
+
+    def train(self, finder: Finder, data: Data, progress: Progress) -> Seal:
+        """Teach a copy of the model which n-grams of which texts follow which requests.
+
+        Where LoRA learnt over a model that has a name, the finder keeps the adapter apart, and is saved without the
+        weights of the model.
+        """
+        from genrail.finders.teaching_spans import taught
+
+        assert isinstance(finder, Seal)
+        model, adapter, report = taught(finder, self, data, progress)
+        apart = adapter is not None and finder.source is not None and finder.adapter is None
+        source, kept = (finder.source, adapter) if apart else (None, None)
+        recipe = replace(self, tuning=self.tuning.kept())
+        return finder.replaced(model=model, source=source, adapter=kept, recipe=recipe, report=report)
 
     def _loaded(self, progress: Progress) -> tuple[Any, str | None]:
         """Load the model; give it, and the name from which it can be loaded again."""
@@ -398,7 +413,7 @@ class SealRecipe(Recipe):
 
         given = self.model
         if isinstance(given, str | Path):
-            loaded = load_checkpoint(given, self.device, self.dtype, progress=progress)
+            loaded = load_checkpoint(given, self.device, self.dtype, progress=progress, packed=True)
             return loaded, None if Path(given).exists() else str(given)
         if not hasattr(given, "prefill") or not hasattr(given, "tokenizer"):
             what = "nothing was given" if given is None else f"{type(given).__name__} is none"

@@ -11,12 +11,14 @@ from genrail.models.at_hand import Precision, find_named, present_device
 from genrail.models.gguf import Report, converted, converted_named, quiet_transformers
 
 if TYPE_CHECKING:
+    from genrail.models.adapters import Adapter
     from genrail.models.causal import CausalModel
     from genrail.models.seq2seq import Seq2SeqModel
 
 __all__ = ["Precision", "load_checkpoint", "open_checkpoint", "save_checkpoint"]
 
 COPY = "checkpoint"  # folder of the copied weights inside a saved finder
+ADAPTER = "adapter"  # folder of what was learnt over a model that is loaded by name
 
 
 def load_checkpoint(
@@ -116,12 +118,15 @@ def wrap(model: Any, tokenizer: Any, name: str = "", **settings: Any) -> CausalM
     return CausalModel(model, tokenizer, name, **settings)
 
 
-def save_checkpoint(model: CausalModel | Seq2SeqModel, source: str | None, folder: Path) -> dict[str, Any]:
+def save_checkpoint(
+    model: CausalModel | Seq2SeqModel, source: str | None, adapter: Adapter | None, folder: Path
+) -> dict[str, Any]:
     """Name a model within a saved finder, and copy its weights and tokenizer where no name gives them again.
 
     Args:
         model: As it answers.
-        source: Name from which it can be loaded as it is; None for a local, changed or in-memory one.
+        source: Name from which it can be loaded, but for the adapter; None for a local, changed or in-memory one.
+        adapter: What was learnt over the model called `source`, merged into `model` already.
         folder: Of the finder.
 
     Returns:
@@ -130,31 +135,43 @@ def save_checkpoint(model: CausalModel | Seq2SeqModel, source: str | None, folde
     if source is None:
         model.model.save_pretrained(folder / COPY)
         model.tokenizer.save_pretrained(folder / COPY)
+    if adapter is not None:
+        adapter.save(folder / ADAPTER)
     told = model.describe()
     return {
         "checkpoint": source,
         "name": model.name,
-        "model": model.fingerprint,
+        "model": model.fingerprint if adapter is None else adapter.base,
+        "adapter": None if adapter is None else adapter.fingerprint,
         "tokenizer_class": type(model.tokenizer).__name__,
         "loaded": {name: str(told[name]) for name in ("dtype", "device", "attention") if name in told},
     }
 
 
-def open_checkpoint(folder: Path, details: Mapping[str, Any]) -> CausalModel | Seq2SeqModel:
+def open_checkpoint(folder: Path, details: Mapping[str, Any]) -> tuple[CausalModel | Seq2SeqModel, Adapter | None]:
     """Load what `save_checkpoint` named: of the same precision, on the same device where that is here.
 
+    Returns:
+        The model, its adapter merged in, and that adapter.
+
     Raises:
-        FingerprintError: Weights or tokenizer are not those the engine was built with.
+        FingerprintError: Weights, tokenizer or adapter are not those the engine was built with.
     """
-    source = details["checkpoint"]
+    source, adapter = details["checkpoint"], None
     how = dict(details.get("loaded", {}))  # saved by earlier versions: none, and float32 on a CPU
     if "device" in how:
         how["device"] = present_device(how["device"])
-    model = load_checkpoint(source or folder / COPY, tokenizer_class=details["tokenizer_class"], **how)
+    model: Any = load_checkpoint(
+        source or folder / COPY, tokenizer_class=details["tokenizer_class"], packed=True, **how
+    )
     if model.fingerprint != details["model"]:
         raise FingerprintError(
             f"the language model found as {source or folder / COPY} is not the one the engine was built with "
             "(weights, configuration or tokenizer differ); build the engine again with this one"
         )
-    model.name = str(details["name"])
-    return model
+    if details.get("adapter") is not None:
+        from genrail.models.adapters import adapted
+
+        adapter, model = adapted(model, folder / ADAPTER, details["adapter"])
+    model.name = str(details.get("name") or model.name)
+    return model, adapter
