@@ -83,7 +83,9 @@ def test_queries_find_their_titles_afterwards_and_the_given_engine_stays(untaugh
     assert right(untaught) < 0.4 < 0.9 <= right(whole)
 
 
-@pytest.mark.parametrize("how", [{"loss": "cross-entropy"}, {"pack_tokens": None}, {"learns": "top", "layers": 1}])
+@pytest.mark.parametrize(
+    "how", [{"loss": "cross-entropy"}, {"pack_tokens": None, "precision": "bfloat16"}, {"learns": "top", "layers": 1}]
+)
 def test_other_ways_to_learn(untaught, how):
     own = Engine(untaught.edition)
     report = own.train(queries=QUERIES, qrels=QRELS, **{**QUICK, "epochs": 3, **how})
@@ -139,6 +141,7 @@ class TestLoRA:
         assert not list((tmp_path / "e").glob("**/checkpoint"))
         assert right(genrail.load(tmp_path / "e")) == right(taught)
 
+    @pytest.mark.filterwarnings("ignore::FutureWarning")  # of peft over transformers
     def test_peft_opens_the_adapter(self, taught, base, tmp_path):
         from peft import PeftModel
         from transformers import AutoModelForCausalLM

@@ -37,7 +37,7 @@ class TestCodes(FinderContract):
 
     def recipe(self):
         loop = LoopSettings(epochs=1, learning_rate=1e-3, warm_up=2, averaging=0.0)
-        tuning = FineTuning(learns="all", pseudo_queries=1, histories=8, validation=4, loop=loop)
+        tuning = FineTuning(learns="all", pseudo_queries=1, next_items=8, validation=4, loop=loop)
         return CodesRecipe(language_model(), levels=2, tuning=tuning)
 
     def checks(self, path):

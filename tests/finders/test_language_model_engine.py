@@ -104,11 +104,6 @@ def test_what_is_no_language_model_is_refused():
         Engine.build(shop(3), model=object())
 
 
-def test_it_is_not_trained_here(engine):
-    with pytest.raises(SettingsError, match="does not learn"):
-        engine.train(queries={"q": "boot"}, qrels={"q": {"t1": 1}})
-
-
 def test_a_calibrated_engine_takes_off_what_titles_have_anyway():
     own = Engine.build(shop(), model=language_model(), calibration=1.0)
     spelling, table = own.edition.finder.spelling, own.edition.finder.table

@@ -31,7 +31,10 @@ def train(
     queries: Annotated[Path | None, typer.Option("--queries", help="Queries: id and text.")] = None,
     qrels: Annotated[Path | None, typer.Option("--qrels", help="Which items are right for which query.")] = None,
     recipe: Annotated[
-        str | None, typer.Option("--recipe", help="How a language model is taught: sft (supervised fine-tuning).")
+        str | None, typer.Option("--recipe", help="How it learns: sft (what was right), distill (a teacher), grpo.")
+    ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option("--teacher", help="Engine folder over the same catalogue, for --recipe distill.")
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of the training: --set name=value, repeatable.")
@@ -80,6 +83,8 @@ def train(
         if show is not None:
             _show(loaded.training_examples(show, **data, **own), json)
             return
+        if teacher is not None:
+            data["teacher"] = Engine.load(teacher)
         with stage_progress(quiet=json) as progress:
             report = loaded.train(**data, **own, progress=progress)
         loaded.save(engine)

@@ -11,7 +11,19 @@ from genrail.catalog import Catalog
 from genrail.decoding.decoders import Decoder
 from genrail.engine.live import LiveEdition, MergeSettings, silent
 from genrail.errors import CatalogError, QueryError, SettingsError
-from genrail.finding import Data, Edition, FindOptions, Gate, Progress, Recipe, Report, Trace, answer_each, raised
+from genrail.finding import (
+    Data,
+    Edition,
+    Finder,
+    FindOptions,
+    Gate,
+    Progress,
+    Recipe,
+    Report,
+    Trace,
+    answer_each,
+    raised,
+)
 from genrail.finding.answering import checked
 from genrail.finding.finder import unknown, within
 from genrail.finding.registry import kinds, recipe_named, recipe_type
@@ -103,6 +115,7 @@ class Engine(LiveEdition):
         interactions: Interactions | None = None,
         queries: Mapping[str, str] | None = None,
         qrels: Mapping[str, Mapping[str, float]] | None = None,
+        teacher: Engine | None = None,
         hold_out: bool = True,
         seed: int = 0,
         progress: Progress | None = None,
@@ -114,6 +127,8 @@ class Engine(LiveEdition):
             interactions: Who took what, in order.
             queries: Query id to words.
             qrels: Query id to item id to grade; items with a grade above 0 are right.
+            teacher: Whose rankings are learnt, with ``recipe="distill"``: an engine over the same items. The lanes of a
+                fused engine are taught by one another.
             hold_out: Keep each user's last event out of training.
             seed: Same seed, same model.
             progress: Called with (stage, done, total).
@@ -129,6 +144,8 @@ class Engine(LiveEdition):
         with self._writing:
             before = self._edition
             data = Data(before.catalog, interactions, queries, qrels, before.finder.encoder, hold_out, seed)
+            if teacher is not None:
+                data = data.taught_by(_fitting(teacher, before.catalog))
             after = _set(before.finder.recipe, settings).train(before.finder, data, progress or silent)
             self._edition = Edition(before.catalog, after)
             self._held_out = self._held_out and (hold_out or interactions is None)
@@ -380,6 +397,20 @@ def _set(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
 
 def _takes_language_model(kind: Any) -> bool:
     return isinstance(kind, str) and kind in kinds() and recipe_type(kind).takes_language_model
+
+
+def _fitting(teacher: Engine, catalog: Catalog) -> Finder:
+    """Give the finder of a teacher, whose rows are those of a catalogue.
+
+    Raises:
+        SettingsError: It knows other items, or in another order.
+    """
+    if teacher.catalog.item_ids != catalog.item_ids:
+        raise SettingsError(
+            f"the teacher has {len(teacher)} items and the engine {int(catalog.live.sum())}, or in another order; "
+            "build both from the same file"
+        )
+    return teacher.edition.finder
 
 
 def _known(recipe: Recipe, settings: Mapping[str, Any]) -> Mapping[str, Any]:

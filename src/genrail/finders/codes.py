@@ -15,6 +15,7 @@ from genrail.decoding import BeamSettings
 from genrail.errors import CatalogError, DamagedError, FingerprintError, SettingsError, StorageError
 from genrail.finders.fine_tuning import fine_tuned, shown
 from genrail.finders.generative import Generative, Spelling, live_index
+from genrail.finders.lessons import Distillation
 from genrail.finders.readings import pack, unpack
 from genrail.finding import Change, Data, Finder, Json, Progress, Recipe, Request
 from genrail.identifiers import IdentifierTable, SemanticIds
@@ -202,12 +203,13 @@ class CodesRecipe(Recipe):
         levels: Codes of an identifier, without the one that tells duplicates apart; 3 as TIGER (Rajput et al. 2023).
         codes: Size of a codebook; None for 256, or a quarter of the items where there are fewer than 1,024.
         identifiers: How items become codes, as for the native finder.
-        tuning: How it learns, and from what: `pseudo_queries`, `histories`, `epochs` and others.
+        tuning: How it learns, and from what: `pseudo_queries`, `next_items`, `epochs` and others.
+        distillation: How it learns from a teacher, with ``recipe="distill"``.
         template: The words around a request; None for those of `PromptTemplate`.
         max_history: Titles of a longer history are left out from its old end.
         beam: How to search.
 
-    Cost: the model reads four short prompts for each item and `histories` longer ones, `epochs` times, and learns from
+    Cost: the model reads four short prompts for each item and `next_items` longer ones, `epochs` times, and learns from
     them: minutes for 1,000 items on a CPU with 100 M weights; beyond that it wants a GPU.
     Source: LC-Rec (Zheng et al. 2024) and MiniOneRec (Kong et al. 2025).
     """
@@ -217,12 +219,14 @@ class CodesRecipe(Recipe):
     learns: ClassVar[bool] = True
     learns_queries: ClassVar[bool] = True
     takes_language_model: ClassVar[bool] = True
+    takes_teacher: ClassVar[bool] = True
 
     model: Any = None
     levels: int = 3
     codes: int | None = None
     identifiers: str = SCHEME
     tuning: FineTuning = field(default_factory=_tuning)
+    distillation: Distillation = field(default_factory=Distillation)
     template: PromptTemplate | None = None
     max_history: int = 20
     beam: BeamSettings = field(default_factory=BeamSettings)
@@ -230,6 +234,8 @@ class CodesRecipe(Recipe):
     def __post_init__(self) -> None:
         if isinstance(self.tuning, Mapping):  # from a manifest
             object.__setattr__(self, "tuning", FineTuning.from_dict(self.tuning))
+        if isinstance(self.distillation, Mapping):
+            object.__setattr__(self, "distillation", Distillation(**self.distillation))
         if isinstance(self.template, Mapping):
             object.__setattr__(self, "template", PromptTemplate(**self.template))
         if isinstance(self.beam, Mapping):
@@ -277,7 +283,7 @@ class CodesRecipe(Recipe):
 
     def _taught(self, finder: CodeWriter, data: Data, progress: Progress, copied: bool = True) -> CodeWriter:
         before = finder.spelling
-        taught = fine_tuned(finder, data, self.tuning, progress, copied)
+        taught = fine_tuned(finder, data, self.tuning, progress, copied, self.distillation)
         spelling = replace(before.with_language_model(taught.model), held_out=before.held_out and data.hold_out)
         recipe = replace(self, tuning=self.tuning.kept())
         return finder.replaced(spelling=spelling, beam=taught.beam, recipe=recipe, report=taught.report)

@@ -12,6 +12,8 @@ import numpy as np
 
 from genrail.constraints.compressed import CompressedTrie, compressed
 from genrail.decoding import BeamSettings
+from genrail.errors import SettingsError
+from genrail.finders.lessons import Distillation, on_histories, on_words
 from genrail.finding import Data, Edition, FindOptions, Progress, Request, resolve
 from genrail.models.adapters import Adapter, merge_lora
 from genrail.models.causal import CausalModel
@@ -24,11 +26,12 @@ from genrail.types import Query
 
 if TYPE_CHECKING:
     from genrail.finders.generative import Generative
+    from genrail.training.distillation import Lessons
     from genrail.training.fine_tuning_settings import FineTuning
     from genrail.training.loop import LoopReport
     from genrail.training.loop import Progress as LoopProgress
 
-__all__ = ["FineTuned", "FineTuningReport", "fine_tuned", "pairs_of", "shown"]
+__all__ = ["FineTuned", "FineTuningReport", "fine_tuned", "pairs_of", "shown", "taught_pairs"]
 
 CUTOFF = 10
 VARIANTS = 4  # made-up queries of each item: one of each kind
@@ -111,7 +114,7 @@ def pairs_of(data: Data, tuning: FineTuning, longest: int) -> tuple[list[Pair], 
     pasts: list[Pair] = []
     if blind.sequences is not None:
         rows, offsets = np.asarray(blind.sequences.rows, np.int64), np.asarray(blind.sequences.offsets, np.int64)
-        pasts = of_live(history_pairs(rows, offsets, longest, tuning.histories, data.seed), catalog.live)
+        pasts = of_live(history_pairs(rows, offsets, longest, tuning.next_items, data.seed), catalog.live)
     made = tuning.pseudo_queries
     if made is None:
         made = 0 if pasts and not judged else VARIANTS
@@ -126,8 +129,55 @@ def pairs_of(data: Data, tuning: FineTuning, longest: int) -> tuple[list[Pair], 
     return [*words, *pasts, *texts], held
 
 
+def taught_pairs(
+    pairs: Sequence[Pair], data: Data, longest: int, settings: Distillation, progress: Progress
+) -> list[Pair]:
+    """Let a teacher say what is right for made-up queries and for pasts; judged queries stay as they are.
+
+    Args:
+        pairs: From `pairs_of`. Pasts among them are replaced by those that the teacher is asked about.
+        data: With the teacher.
+        longest: Items of a history that the model reads.
+        settings: How rankings become shares.
+        progress: Called with (stage, done, total).
+
+    Raises:
+        SettingsError: There is no teacher.
+
+    Cost: the teacher's, for each request.
+    """
+    if data.teacher is None:
+        raise SettingsError("recipe is 'distill', but nobody teaches; give teacher, an engine over the same catalogue")
+    found = [pair for pair in pairs if pair.source not in ("text", "history")]
+    texts = [pair for pair in pairs if pair.source == "text"]
+    if texts:
+        words, rows = [str(pair.text) for pair in texts], np.array([pair.rows[0] for pair in texts])
+        found += _told_by(on_words(data.teacher, data, words, None, rows, settings, progress), words)
+    if any(pair.source == "history" for pair in pairs):
+        lessons = on_histories(data.teacher, data.without_validation, longest, settings, progress)
+        found += [] if lessons is None else _told_by(lessons, [None] * len(lessons))
+    return of_live(found, data.catalog.live)
+
+
+def _told_by(lessons: Lessons, words: Sequence[str | None]) -> list[Pair]:
+    """Turn what a teacher told into pairs."""
+    found = []
+    for text, past, rows, shares in zip(words, lessons.histories, lessons.rows, lessons.shares, strict=True):
+        right: dict[int, float] = {}
+        for row, share in zip(rows.tolist(), shares.tolist(), strict=True):
+            if share > 0:
+                right[row] = right.get(row, 0.0) + share
+        found.append(Pair(text, tuple(past), tuple(right), tuple(right.values()), "teacher"))
+    return found
+
+
 def fine_tuned(
-    finder: Generative, data: Data, tuning: FineTuning, progress: Progress, copied: bool = True
+    finder: Generative,
+    data: Data,
+    tuning: FineTuning,
+    progress: Progress,
+    copied: bool = True,
+    distillation: Distillation | None = None,
 ) -> FineTuned:
     """Teach a finder's causal language model.
 
@@ -137,6 +187,7 @@ def fine_tuned(
         tuning: How.
         progress: Called with (stage, done, total); the training counts seconds, so that its time left is known.
         copied: Teach a copy of the weights; else those of the finder itself, which nobody uses yet.
+        distillation: How to learn from a teacher, with ``recipe="distill"``.
 
     Raises:
         SettingsError: The model cannot be taught so, or there is nothing to learn from.
@@ -146,7 +197,14 @@ def fine_tuned(
     learner = Learner(module, tuning, _code_rows(finder), data.seed)
     model = CausalModel(module, given.tokenizer, given.name, given.attention, given.prompts_together)
     student = finder.replaced(spelling=finder.spelling.with_language_model(model))
-    learnt, held = pairs_of(data, tuning, student.spelling.longest_history)
+    longest = student.spelling.longest_history
+    learnt, held = pairs_of(data, tuning, longest)
+    if tuning.recipe == "distill":
+        settings = distillation or Distillation()
+        learnt = taught_pairs(learnt, data, longest, settings, progress)
+        held = [pair for pair in held if pair.source != "text"] + taught_pairs(
+            [pair for pair in held if pair.source == "text"], data, longest, settings, progress
+        )
     trie = finder.spelling.in_words(compressed(finder.index))
     examples, counts = _examples(learnt, student, trie, tuning, progress)
     measure = _measure(data, held, tuning.validation_beams)
@@ -164,6 +222,7 @@ def fine_tuned(
         trie,
         tuning,
         validate=validate,
+        focus=None if tuning.focus is None else data.catalog.where(tuning.focus),
         seed=data.seed,
         progress=_told(progress),
     )

@@ -113,7 +113,7 @@ def on_words(
     teacher: Finder,
     data: Data,
     queries: Sequence[str],
-    vectors: npt.NDArray[np.float32],
+    vectors: npt.NDArray[np.float32] | None,
     targets: Rows,
     settings: Distillation,
     progress: Progress,
@@ -124,7 +124,7 @@ def on_words(
         teacher: Any finder.
         data: Holds the catalogue.
         queries: The words, (queries,).
-        vectors: What the student reads of them, (queries, dimensions).
+        vectors: What the student reads of them, (queries, dimensions); None where it reads the words.
         targets: Row that each was made from, (queries,).
         settings: How lists are turned into probabilities.
         progress: Called with (stage, done, total).

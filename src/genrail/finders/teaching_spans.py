@@ -46,6 +46,8 @@ def taught(
         raise SettingsError(
             f"{given.name} is no causal language model of transformers; n-grams are taught to those only"
         )
+    if tuning.recipe not in ("sft", "distill"):
+        raise SettingsError(f"n-grams are taught by recipe='sft' or 'distill'; {tuning.recipe!r} is for other finders")
     learnt, held = pairs_of(data, tuning, recipe.max_history)
     lessons, held_out = _lessons(learnt, finder, data), _lessons(held, finder, data)
     module = copy.deepcopy(given.model).float()

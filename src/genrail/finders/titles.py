@@ -22,6 +22,7 @@ from genrail.errors import CatalogError, SettingsError
 from genrail.finders.catalog_facts import catalog_facts, check_column
 from genrail.finders.empty_kept import EmptyKept
 from genrail.finders.generative import Generative, Spelling, live_index
+from genrail.finders.lessons import Distillation
 from genrail.finders.written_settings import typed_setting
 from genrail.finding import Change, Data, Finder, FindOptions, Json, Progress, Recipe, Request
 from genrail.finding.finder import unknown
@@ -349,8 +350,9 @@ class TitleWriter(Generative):
         """Read what `save` wrote."""
         recipe = TitlesRecipe(details["checkpoint"])
         made = cls.opened(folder, details, catalog, encoder, TitleSpelling, recipe)
-        tuning = FineTuning.from_dict(details.get("recipe", {}).get("tuning", {}))
-        return made.replaced(recipe=TitlesRecipe(details["checkpoint"], made.spelling.settings, made.beam, tuning))
+        saved = {name: one for name, one in details.get("recipe", {}).items() if name in ("tuning", "distillation")}
+        own = {"model": details["checkpoint"], "settings": made.spelling.settings, "beam": made.beam}
+        return made.replaced(recipe=TitlesRecipe.from_dict({**own, **saved}))
 
 
 @dataclass(frozen=True)
@@ -362,16 +364,19 @@ class TitlesRecipe(Recipe):
         settings: Prompt, examples, catalogue facts, and how many identifiers an item has.
         beam: How to search.
         tuning: How `train` teaches it.
+        distillation: How it learns from a teacher.
     """
 
     kind: ClassVar[str] = "titles"
     finder: ClassVar[type[Finder]] = TitleWriter
     takes_language_model: ClassVar[bool] = True
+    takes_teacher: ClassVar[bool] = True
 
     model: Any = None
     settings: LanguageModelSettings = field(default_factory=LanguageModelSettings)
     beam: BeamSettings = field(default_factory=BeamSettings)
     tuning: FineTuning = field(default_factory=FineTuning)
+    distillation: Distillation = field(default_factory=Distillation)
 
     def build(self, data: Data, progress: Progress) -> TitleWriter:
         """Load the model and spell every title with its tokenizer."""
@@ -398,7 +403,7 @@ class TitlesRecipe(Recipe):
 
         assert isinstance(finder, TitleWriter)
         before = finder.spelling
-        taught = fine_tuned(finder, data, self.tuning, progress)
+        taught = fine_tuned(finder, data, self.tuning, progress, distillation=self.distillation)
         apart = taught.adapter is not None and before.source is not None and before.adapter is None
         taught.model.name = before.name
         spelling = replace(
@@ -446,13 +451,13 @@ class TitlesRecipe(Recipe):
         """Turn the settings into plain values; a model that has no name is saved by itself."""
         named = self.model if isinstance(self.model, str) else None
         plain = {"settings": self.settings.to_dict(), "beam": asdict(self.beam), "tuning": self.tuning.to_dict()}
-        return {"model": named, **plain}
+        return {"model": named, **plain, "distillation": asdict(self.distillation)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Read what `to_dict` gave; fields of `LanguageModelSettings` can be given by themselves too."""
         own = {one.name for one in fields(LanguageModelSettings)}
-        unknown(values, {"model", "settings", "beam", "tuning", *own}, cls.kind)
+        unknown(values, {"model", "settings", "beam", "tuning", "distillation", *own}, cls.kind)
         settings = values.get("settings", LanguageModelSettings())
         if not isinstance(settings, LanguageModelSettings):
             settings = LanguageModelSettings.from_dict(settings)
@@ -461,4 +466,6 @@ class TitlesRecipe(Recipe):
         beam = BeamSettings(**beam) if isinstance(beam, Mapping) else beam
         tuning = values.get("tuning", FineTuning())
         tuning = FineTuning.from_dict(tuning) if isinstance(tuning, Mapping) else tuning
-        return cls(values.get("model"), replace(settings, **typed), beam, tuning)
+        taught = values.get("distillation", Distillation())
+        taught = Distillation(**taught) if isinstance(taught, Mapping) else taught
+        return cls(values.get("model"), replace(settings, **typed), beam, tuning, taught)

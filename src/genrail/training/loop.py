@@ -217,7 +217,8 @@ class _Run:
         self.pieces = 1  # of each batch
         self.curve: Path | None = None
         self.trouble = ""
-        self.began = time.monotonic()
+        self.clock = time.process_time if settings.clock == "processor" else time.monotonic
+        self.began = self.clock()
         if checkpoint is not None and checkpoint.exists():
             self._resume(checkpoint)
 
@@ -336,7 +337,7 @@ class _Run:
                     parameter.copy_(values[name])
 
     def _seconds(self) -> float:
-        return time.monotonic() - self.began
+        return self.clock() - self.began
 
     def _time_is_up(self) -> bool:
         return self.settings.max_seconds is not None and self._seconds() >= self.settings.max_seconds
@@ -355,7 +356,7 @@ class _Run:
         """Tell this training from others, part by part; more time is no other training."""
         shapes = [(name, list(parameter.shape)) for name, parameter in self.parameters.items()]
         parts = {
-            "settings": asdict(replace(self.settings, max_seconds=None)),
+            "settings": asdict(replace(self.settings, max_seconds=None, clock="wall")),
             "seed": self.seed,
             "model": shapes,
             "data": self.task.data if isinstance(self.task, Divisible) else "",
@@ -426,7 +427,7 @@ class _Run:
         self.best_epoch, self.best_metrics = state["best_epoch"], state["best_metrics"]
         self.history = [EpochRecord(**record) for record in state["history"]]
         self.pieces = state.get("pieces", 1)
-        self.began = time.monotonic() - state["seconds"]
+        self.began = self.clock() - state["seconds"]
 
 
 class _DivergedError(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from genrail.errors import SettingsError
 
@@ -25,6 +26,8 @@ class LoopSettings:
         patience: Stop after so many validations without a better one.
         max_seconds: Stop after this long, keeping the best so far. The learning rate then falls with whichever is
             further on, the clock or the epochs, so results depend on the machine's speed.
+        clock: What seconds are: of the `wall`, or of the `processor`, all threads together, which do not depend on what
+            else the machine does.
 
     Raises:
         SettingsError: A value outside its range.
@@ -39,6 +42,7 @@ class LoopSettings:
     validate_every: int = 1
     patience: int = 3
     max_seconds: float | None = None
+    clock: Literal["wall", "processor"] = "wall"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "validate_every", "patience"):
@@ -51,5 +55,7 @@ class LoopSettings:
             raise SettingsError("warm_up and weight_decay must be 0 or more")
         if not 0.0 <= self.averaging < 1.0:
             raise SettingsError(f"averaging is {self.averaging}; give 0 or more and less than 1")
+        if self.clock not in ("wall", "processor"):
+            raise SettingsError(f"clock is {self.clock!r}; give 'wall' or 'processor'")
         if self.max_seconds is not None and not self.max_seconds > 0.0:
             raise SettingsError(f"max_seconds is {self.max_seconds}; give more than 0, or None")

@@ -15,7 +15,7 @@ from genrail.models.output_layer import OutputLayer
 from genrail.models.token_tree import EVERYTHING, SLIDING, Attention
 from genrail.training.packing import Pack
 
-__all__ = ["hidden_states", "rails_loss", "token_loss"]
+__all__ = ["contrastive_losses", "hidden_states", "rails_loss", "token_loss"]
 
 Int = npt.NDArray[np.int64]
 
@@ -179,3 +179,37 @@ def _forbidden(packs: Sequence[Pack], allowed: Sequence[Mapping[int, Int]], shap
             mask[row, torch.from_numpy(tokens[slot])] = False
             row += 1
     return mask
+
+
+def contrastive_losses(hidden: Tensor, packs: Sequence[Pack], temperature: float) -> tuple[Tensor, Tensor]:
+    """Compute CALRec's two contrastive terms, each summed over all examples.
+
+    Each is a cross-entropy of the right target among the targets of all examples, over cosines of means of hidden
+    states: of a target behind its request with the targets by themselves, and of a request with the targets by
+    themselves. The same target of another example is no wrong answer.
+
+    Args:
+        hidden: From `hidden_states`.
+        packs: The same, laid out with `contrast`.
+        temperature: Cosines are divided by it.
+
+    Source: Li et al. 2024, CALRec: Contrastive Alignment of Generative LLMs for Sequential Recommendation.
+    """
+    first, rows = 0, []
+    means: list[list[Tensor]] = [[], [], []]
+    for pack in packs:
+        for *slots, row in pack.spans:
+            rows.append(row)
+            for side, own in zip(means, slots, strict=True):
+                side.append(hidden[torch.tensor(own, device=hidden.device) + first].float().mean(dim=0))
+        first += len(pack)
+    user, behind, alone = (torch.nn.functional.normalize(torch.stack(side), dim=1) for side in means)
+    item = torch.tensor(rows, device=hidden.device)
+    same = (item[:, None] == item[None, :]) & ~torch.eye(len(rows), dtype=torch.bool, device=hidden.device)
+    right = torch.arange(len(rows), device=hidden.device)
+
+    def term(anchors: Tensor) -> Tensor:
+        logits = (anchors @ alone.T / temperature).masked_fill(same, -torch.inf)
+        return torch.nn.functional.cross_entropy(logits, right, reduction="sum")
+
+    return term(behind), term(user)
