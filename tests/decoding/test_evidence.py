@@ -45,6 +45,16 @@ def test_extreme_keys_have_finite_weights():
         weigh([0, np.nan], [1, 1], 10)
 
 
+def test_what_the_query_does_not_raise_says_nothing():
+    plain = weigh([-2.0] * 3, [5] * 3, 10**6)
+    bounded = weigh([-2.0] * 3, [5] * 3, 10**6, gains=[-1.0, 2.0, 100.0])
+    assert bounded.tolist() == [0.0, 4.0, plain[2]]
+    index = SubstringIndex.from_sequences([[1, 2], [3]] * 20, 5)
+    assert weigh_keys(index, [[1], [3], [1]], [-0.3, -0.3, -0.9], gains=[0.0, 1.0, 9.0]).ngrams == ((3,),)
+    given = np.log([0.2] * 5)
+    assert unigram_weights(index, given, EvidenceSettings(smoothing=0.1), anyway=given).tolist() == [0.0] * 5
+
+
 def test_a_rarer_and_a_more_probable_key_weigh_more():
     assert (np.diff(weigh([-2.0] * 4, [1, 10, 100, 1000], 10**6)) < 0).all()
     assert (np.diff(weigh([-4.0, -3.0, -2.0, -1.0], [10] * 4, 10**6)) > 0).all()

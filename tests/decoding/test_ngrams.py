@@ -50,6 +50,26 @@ def test_a_wide_search_writes_every_ngram_with_its_probability(seed):
     assert found.log_probabilities == pytest.approx(score_sequences(model, [7], unmarked), abs=1e-5)
 
 
+def test_what_is_written_anyway_is_taken_off_first_tokens_and_not_off_probabilities():
+    index = SubstringIndex.from_sequences([[1, 2, 3, 1], [2, 3, 5], [1, 2, 4]] * 2, VOCABULARY)
+    model, contexts = NoiseModel(VOCABULARY), [[1], [2]]
+    wide = NgramSettings(width=50, length=3)
+    plain = write_ngrams(model, contexts, index, wide)
+    anyway = plain[0].first
+    calibrated = write_ngrams(model, contexts, index, wide, anyway=anyway)
+    for one, other in zip(plain, calibrated, strict=True):
+        assert dict(zip(one.ngrams, one.log_probabilities, strict=True)) == pytest.approx(
+            dict(zip(other.ngrams, other.log_probabilities, strict=True)), abs=1e-5
+        )
+        assert one.gains is None
+        heads = [ngram[0] for ngram in other.ngrams]
+        assert other.gains == pytest.approx(other.first[heads] - anyway[heads])
+    narrow = write_ngrams(model, contexts, index, NgramSettings(width=1, length=1), anyway=anyway)[1]
+    rises = narrow.first - anyway
+    held = [1, 2, 3, 4, 5]
+    assert {ngram[0] for ngram in narrow.ngrams} == set(sorted(held, key=lambda token: -rises[token])[:2])
+
+
 def test_a_batch_is_written_as_each_query_alone_also_in_portions():
     index = SubstringIndex.from_sequences([[1, 2, 3, 1], [2, 3, 5], [1, 2, 4]], VOCABULARY)
     model, contexts, subsets = NoiseModel(VOCABULARY), [[1], [2], [3]], [None, index.only([1]), index.only([])]

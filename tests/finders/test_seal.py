@@ -143,9 +143,9 @@ def test_control_tokens_inside_texts_are_characters(model):
 def test_ngrams_never_cross_the_border_of_a_document_or_passage(model):
     engine = engine_of([(title, f"{text} " * 20) for title, text in PLAIN], model, passage=16)
     finder = engine.edition.finder
-    [written] = finder.write([_request(engine, "rain boot")], [None], genrail.finding.FindOptions())
+    [parts] = finder.write([_request(engine, "rain boot")], [None], genrail.finding.FindOptions())
     passages = [finder.index.sequence(passage).tolist() for passage in range(len(finder.index))]
-    for ngram in written.ngrams:
+    for ngram in (ngram for written in parts for ngram in written.ngrams):
         assert any(passage[at : at + len(ngram)] == list(ngram) for passage in passages for at in range(len(passage)))
 
 
@@ -200,10 +200,10 @@ def test_explanations_mark_the_ngrams_where_they_stand(model):
 def test_titles_are_written_from_their_beginning(model):
     engine = engine_of(PLAIN, model, fields="titles", query_ngrams=0)
     finder = engine.edition.finder
-    [written] = finder.write([_request(engine, "boot")], [None], genrail.finding.FindOptions())
+    [[written]] = finder.write([_request(engine, "boot")], [None], genrail.finding.FindOptions())
     assert written.ngrams and all(ngram[0] == finder.speller.mark for ngram in written.ngrams)
     free = engine_of(PLAIN, model, fields="ngrams").edition.finder
-    [written] = free.write([_request(engine, "boot")], [None], genrail.finding.FindOptions())
+    [[written]] = free.write([_request(engine, "boot")], [None], genrail.finding.FindOptions())
     assert all(free.speller.mark not in ngram for ngram in written.ngrams)
 
 
@@ -225,7 +225,7 @@ def test_an_encoder_decoder_writes_ngrams_too():
 
 
 def test_it_is_a_lane_beside_others(tmp_path):
-    catalog, own = random_shop(1), {"seal": {"width": 4, "length": 3, "evidence.smoothing": 0.1}}
+    catalog, own = random_shop(1), {"seal": {"width": 4, "length": 3, "calibrated": False}}
     engine = Engine.build(catalog, lanes=("bm25", "seal"), model=language_model(), settings=own)
     hit = engine.search("red boot", k=3, explain=True)[0]
     assert set(hit.explanation["lanes"]) == {"bm25", "seal"} and hit.explanation["matched"]

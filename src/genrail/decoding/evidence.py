@@ -131,11 +131,17 @@ class Evidence:
 
 
 def weigh(
-    log_probabilities: npt.ArrayLike, counts: npt.ArrayLike, tokens: int, exponent: float = 2.0, smoothing: float = 5.0
+    log_probabilities: npt.ArrayLike,
+    counts: npt.ArrayLike,
+    tokens: int,
+    exponent: float = 2.0,
+    smoothing: float = 5.0,
+    gains: npt.ArrayLike | None = None,
 ) -> Array:
     """Weigh n-grams: how much more the model expects them than the corpus does.
 
-    The weight is max(0, log-odds of the model - log-odds of the corpus) ** exponent.
+    The weight is max(0, log-odds of the model - log-odds of the corpus) ** exponent. With `gains`, what the query adds
+    bounds it: an n-gram that the model expects whatever is asked says nothing about the query.
 
     Args:
         log_probabilities: Of each n-gram under the model, given the query, (keys,).
@@ -143,6 +149,7 @@ def weigh(
         tokens: Tokens of the corpus.
         exponent: See `EvidenceSettings`.
         smoothing: See `EvidenceSettings`.
+        gains: How much the query raises the log-probability of each n-gram, or of its beginning, (keys,).
 
     Returns:
         float64, (keys,).
@@ -160,6 +167,8 @@ def weigh(
     corpus = (np.asarray(counts, dtype=np.float64) + smoothing) / (tokens + smoothing)
     with np.errstate(divide="ignore"):  # a key that is the whole corpus has infinite odds there, and no weight
         odds = model - np.log(-np.expm1(model)) - (np.log(corpus) - np.log1p(-np.minimum(corpus, 1.0)))
+    if gains is not None:
+        odds = np.minimum(odds, np.asarray(gains, dtype=np.float64))
     return np.asarray(np.maximum(odds, 0.0) ** exponent)
 
 
@@ -168,10 +177,11 @@ def weigh_keys(
     ngrams: Sequence[Sequence[int]],
     log_probabilities: npt.ArrayLike,
     settings: EvidenceSettings | None = None,
+    gains: npt.ArrayLike | None = None,
 ) -> Keys:
     """Weigh what a model wrote, dropping what no live document holds and what says nothing.
 
-    An n-gram that is given twice counts once, with the higher log-probability.
+    An n-gram that is given twice counts once, with the higher log-probability. For `gains` see `weigh`.
 
     Raises:
         ShapeError: An n-gram without tokens, or not one log-probability per n-gram.
@@ -183,16 +193,18 @@ def weigh_keys(
         raise ShapeError(f"{len(ngrams)} n-grams and {len(given)} log-probabilities; give one for each")
     if np.isnan(given).any():
         raise LogitsError(f"the log-probability of key {int(np.flatnonzero(np.isnan(given))[0])} is NaN")
-    best: dict[tuple[int, ...], float] = {}
-    for number, (ngram, log_probability) in enumerate(zip(ngrams, given.tolist(), strict=True)):
+    best: dict[tuple[int, ...], int] = {}
+    for number, ngram in enumerate(ngrams):
         key = tuple(int(token) for token in ngram)
         if not key:
             raise ShapeError(f"key {number} has no tokens; an n-gram has one at least")
-        best[key] = max(log_probability, best.get(key, log_probability))
+        if key not in best or given[best[key]] < given[number]:
+            best[key] = number
     keys = sorted(best)
     counts = np.array([index.count(index.find(key)) for key in keys], dtype=np.int64)
-    scores = [best[key] for key in keys]
-    weights = weigh(scores, counts, index.token_count, settings.exponent, settings.smoothing)
+    chosen = np.array([best[key] for key in keys], dtype=np.int64)
+    raised = None if gains is None else np.asarray(gains, dtype=np.float64)[chosen]
+    weights = weigh(given[chosen], counts, index.token_count, settings.exponent, settings.smoothing, raised)
     kept = np.flatnonzero((weights > 0) & (counts > 0) & (counts <= settings.frequent))
     kept = kept[np.argsort(-weights[kept], kind="stable")]
     return Keys(tuple(keys[i] for i in kept), weights[kept], counts[kept])
@@ -202,6 +214,7 @@ def unigram_weights(
     index: SubstringIndex,
     log_probabilities: npt.ArrayLike,
     settings: EvidenceSettings | None = None,
+    anyway: npt.ArrayLike | None = None,
 ) -> Array:
     """Weigh single tokens by one step of the model; the log-odds as they are, without exponent.
 
@@ -209,6 +222,7 @@ def unigram_weights(
         index: The corpus.
         log_probabilities: Of each token as the first one, given the query, (V,), V at least the index's vocabulary.
         settings: How many of the most probable tokens have a weight.
+        anyway: The same without a query; a token then weighs at most what the query adds.
 
     Returns:
         float64, (vocabulary of the index,); 0 for all others and for tokens that no live document holds.
@@ -219,7 +233,8 @@ def unigram_weights(
         raise ShapeError(f"{len(given)} log-probabilities of tokens; the index has a vocabulary of {index.vocab_size}")
     tokens, counts = index.children(index.start(1).states[0, 0]) if index.token_count else (np.zeros(0, np.int64),) * 2
     weights = np.zeros(index.vocab_size)
-    weights[tokens] = weigh(given[tokens], counts, index.token_count, 1.0, settings.smoothing)
+    raised = None if anyway is None else given[tokens] - np.asarray(anyway, dtype=np.float64).reshape(-1)[tokens]
+    weights[tokens] = weigh(given[tokens], counts, index.token_count, 1.0, settings.smoothing, raised)
     largest = np.lexsort((np.arange(len(given)), -given))[: settings.unigrams]
     kept = np.zeros(index.vocab_size)
     largest = largest[largest < index.vocab_size]

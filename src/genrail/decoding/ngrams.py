@@ -28,7 +28,10 @@ __all__ = ["NgramSettings", "Written", "write_ngrams"]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
+Float32 = npt.NDArray[np.float32]
 Ngram = tuple[int, ...]
+
+RAREST = -30.0  # log-probability below which a first token is not told apart
 
 
 @dataclass(frozen=True)
@@ -63,26 +66,31 @@ class Written:
     Args:
         ngrams: Each once.
         log_probabilities: Of each under the model's full softmax, given the query, float64.
-        first: Of each token as the first one, float32, (V,).
+        first: Log-probability of each token as the first one, float32, (V,).
+        anyway: The same without a query, float32, (V,); None where that was not told.
+        begins: Tokens that every n-gram begins with by rule.
         calls: Calls of the model that the query took part in.
     """
 
     ngrams: tuple[Ngram, ...]
     log_probabilities: Float
-    first: npt.NDArray[np.float32]
+    first: Float32
+    anyway: Float32 | None
+    begins: int
     calls: int
+
+    @property
+    def gains(self) -> Float | None:
+        """Say how much the query raises the log-probability of each n-gram's first token; None where not told."""
+        if self.anyway is None:
+            return None
+        heads = np.array([ngram[self.begins] for ngram in self.ngrams], dtype=np.int64)
+        return (self.first[heads] - self.anyway[heads]).astype(np.float64)
 
     @property
     def nbytes(self) -> int:
         """Count the bytes held, about; for caches with a bound."""
         return 8 * sum(map(len, self.ngrams)) + self.log_probabilities.nbytes + self.first.nbytes
-
-    def __add__(self, other: Written) -> Written:
-        """Put the n-grams of another search of the same query behind these; `first` stays."""
-        scores = np.concatenate([self.log_probabilities, other.log_probabilities])
-        return replace(
-            self, ngrams=self.ngrams + other.ngrams, log_probabilities=scores, calls=self.calls + other.calls
-        )
 
 
 def write_ngrams(
@@ -95,6 +103,7 @@ def write_ngrams(
     behind: Ngram = (),
     never: Sequence[int] = (),
     given: Sequence[Sequence[Ngram]] | None = None,
+    anyway: Float32 | None = None,
     before_step: Callable[[], None] | None = None,
 ) -> list[Written]:
     """Let a model write n-grams of allowed documents, and score those that are given.
@@ -108,6 +117,8 @@ def write_ngrams(
         behind: Every n-gram begins with these tokens, such as the mark before each title; they are not scored.
         never: Tokens that are not written, such as that mark.
         given: N-grams to be scored as well, for each query; they too stand behind `behind`.
+        anyway: Log-probability of each token as the first one without a query, (V,). Beams then begin with what the
+            query makes more probable, not with what is probable anyway; the n-grams' own log-probabilities stay.
         before_step: Called before each call of the model; what it raises ends the search.
 
     Returns:
@@ -143,7 +154,7 @@ def write_ngrams(
     found: list[Written] = []
     for first in range(0, len(contexts), together):
         part = slice(first, first + together)
-        search = _Search(model, index, settings, subsets[part], behind, never, before_step or _go_on)
+        search = _Search(model, index, settings, subsets[part], behind, never, anyway, before_step or _go_on)
         found += search.run(contexts[part], lists[part])
     return found
 
@@ -163,15 +174,17 @@ class _Search:
         subsets: Sequence[Subset | None],
         behind: Ngram,
         never: Sequence[int],
+        anyway: Float32 | None,
         before_step: Callable[[], None],
     ) -> None:
         self.model, self.index, self.settings = model, index, settings
         self.subsets = subsets if any(subset is not None for subset in subsets) else None
         self.behind, self.never, self.before_step = behind, np.asarray(never, dtype=np.int64), before_step
+        self.anyway = None if anyway is None else np.maximum(anyway, RAREST)
         queries = len(subsets)
         self.each = np.arange(queries)[:, None]
         self.beams = index.start_behind(behind, queries)
-        self.scores = np.zeros((queries, 1))
+        self.scores = np.zeros((queries, 1))  # what beams are ranked by
         self.tokens = np.zeros((queries, 1, 0), dtype=np.int64)  # (queries, width, depth)
         self.kept: list[dict[Ngram, float]] = [{} for _ in range(queries)]
         self.calls = np.zeros(queries, dtype=np.int64)
@@ -182,17 +195,30 @@ class _Search:
         self.calls += 1
         first = log_softmax(self.logits)
         self._score(contexts, given, first)
+        if self.anyway is not None:
+            self.logits = self.logits - self.anyway
         self.rows = np.where(self.beams.alive, self.each, -1)  # row of the model's logits, -1: none
         for left in range(self.settings.length - 1, -1, -1):
             if not self.beams.alive.any():
                 break
             found = self._candidates()
+            if self.anyway is not None and not self.tokens.shape[2]:  # rises, without the sum that made them shares
+                heads = np.maximum(found.tokens, 0)
+                rises = np.take_along_axis(first, heads, axis=1) - self.anyway[heads]
+                found = replace(found, scores=np.where(found.tokens < 0, -np.inf, rises))
             real = self._keep(found)
             if left:
                 self._advance(found, self._picks(found, real))
         narrow = first.astype(np.float32)
         return [
-            Written(tuple(kept), np.fromiter(kept.values(), np.float64, len(kept)), narrow[query], int(calls))
+            Written(
+                tuple(kept),
+                np.fromiter(kept.values(), np.float64, len(kept)),
+                narrow[query],
+                self.anyway,
+                len(self.behind),
+                int(calls),
+            )
             for query, (kept, calls) in enumerate(zip(self.kept, self.calls, strict=True))
         ]
 
@@ -228,9 +254,11 @@ class _Search:
         real &= ~np.isin(found.tokens, self.never)
         real &= np.cumsum(real, axis=1) <= 2 * self.settings.width
         for query, place in np.argwhere(real).tolist():
-            before = self.tokens[query, found.parents[query, place]].tolist()
-            ngram = (*self.behind, *before, int(found.tokens[query, place]))
+            written = (*self.tokens[query, found.parents[query, place]].tolist(), int(found.tokens[query, place]))
             score = float(found.scores[query, place])
+            if self.anyway is not None:
+                score += float(self.anyway[written[0]])
+            ngram = (*self.behind, *written)
             self.kept[query][ngram] = max(score, self.kept[query].get(ngram, score))
         return real
 

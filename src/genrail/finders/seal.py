@@ -25,6 +25,7 @@ from genrail.finding.kept import Kept
 from genrail.finding.ranks import tie_order
 from genrail.models.at_hand import Precision
 from genrail.models.encoders import require_torch
+from genrail.models.log_softmax import log_softmax
 from genrail.models.prompts import Prompts, PromptTemplate
 from genrail.training.fine_tuning_settings import FineTuning
 from genrail.training.span_settings import SpanSettings
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Seal", "SealRecipe"]
 
 Int = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
 
 INDEX = "ngrams"  # folder of the substring index inside a saved finder
 # Free n-grams stand within a text, where words begin with a blank: the prompt ends in a word. Titles begin a line.
@@ -60,6 +62,7 @@ class Seal(Searching, Finder):
         seed: Of the order between equal scores.
         adapter: What was learnt over the model called `source`, merged into `model` already.
         report: Of the last training in this process.
+        anyway: Log-probability of each token as the first one without a request, by field, where it is known already.
 
     Source: Bevilacqua et al. 2022, Autoregressive Search Engines (arXiv 2204.10628).
     """
@@ -75,6 +78,7 @@ class Seal(Searching, Finder):
         seed: int = 0,
         adapter: Adapter | None = None,
         report: Report | None = None,
+        anyway: dict[str, Float32] | None = None,
     ) -> None:
         self.catalog = catalog
         self.recipe: SealRecipe = recipe
@@ -89,12 +93,14 @@ class Seal(Searching, Finder):
         self.speller = Speller(model.tokenizer, recipe.passage)
         self.prompts = recipe.prompts(model)
         self._subsets: Kept[Any] = Kept(lambda subset: int(subset.nbytes))
-        self._written: Kept[Written] = Kept(lambda written: written.nbytes)
+        self._anyway = {} if anyway is None else anyway
+        self._written: Kept[tuple[Written, ...]] = Kept(lambda parts: sum(part.nbytes for part in parts))
 
     def replaced(self, **parts: Any) -> Seal:
         """Make the same finder with other parts."""
         names = ("catalog", "recipe", "model", "source", "passages", "index", "seed", "adapter")
-        return Seal(**{**{name: getattr(self, name) for name in names}, "report": self._report, **parts})
+        known = {} if "model" in parts or "recipe" in parts else {"anyway": self._anyway}
+        return Seal(**{**{name: getattr(self, name) for name in names}, "report": self._report, **known, **parts})
 
     # --- questions ----------------------------------------------------------------------------------------------
 
@@ -135,12 +141,20 @@ class Seal(Searching, Finder):
                     behind=behind,
                     never=(self.speller.mark,),
                     given=[self._own_ngrams(request, behind) for request in asked],
+                    anyway=self._first_anyway(name) if self.recipe.calibrated else None,
                     before_step=options.step,
                 )
             )
-        for key, first, *others in zip(fresh, *parts, strict=True):
-            known[key] = self._written.keep(key, sum(others, first))
+        for key, *fields in zip(fresh, *parts, strict=True):
+            known[key] = self._written.keep(key, tuple(fields))
         return [known[key] for key in keys]
+
+    def _first_anyway(self, name: str) -> Float32:
+        """Give the log-probability of each token as the first one of a field without a request; read once."""
+        if name not in self._anyway:
+            _, logits = self.model.prefill([self.prompts[name].empty()])
+            self._anyway[name] = log_softmax(logits)[0].astype(np.float32)
+        return self._anyway[name]
 
     def _prompt(self, request: Request, prompts: Prompts) -> list[int]:
         return prompts.render(request.text, [self.catalog.titles[row] for row in request.history.tolist()])
@@ -152,11 +166,14 @@ class Seal(Searching, Finder):
         spelled = {tuple(tokens): None for tokens in self.speller.tokens(texts) if tokens}
         return [tokens for tokens in spelled if self.index.count(self.index.find((*behind, *tokens)))]
 
-    def evidence(self, written: Written, subset: Subset | None) -> list[Evidence]:
+    def evidence(self, written: Sequence[Written], subset: Subset | None) -> list[Evidence]:
         """Rank the allowed passages by what was written, best first; none in which no n-gram stands."""
-        settings = self.recipe.evidence
-        keys = weigh_keys(self.index, written.ngrams, written.log_probabilities, settings)
-        unigrams = unigram_weights(self.index, written.first, settings)
+        settings, first = self.recipe.evidence, written[0]
+        ngrams = [ngram for part in written for ngram in part.ngrams]
+        scores = np.concatenate([part.log_probabilities for part in written])
+        gains = [part.gains for part in written if part.gains is not None]
+        keys = weigh_keys(self.index, ngrams, scores, settings, np.concatenate(gains) if gains else None)
+        unigrams = unigram_weights(self.index, first.first, settings, first.anyway)
         unigrams[self.speller.mark] = 0.0
         return gather_evidence(self.index, keys, unigrams, subset=subset, settings=settings)
 
@@ -302,6 +319,8 @@ class SealRecipe(Recipe):
         passage: Tokens of a passage; a longer text is cut into passages that each begin with its title, and an item
             counts as its best one. None for whole texts.
         query_ngrams: Words of the request's own n-grams, which the model scores beside its own; 0 for none.
+        calibrated: Begin with what the request makes more probable, not with what the model writes anyway, and let an
+            n-gram weigh no more than the request raises its first token (Zhao et al. 2021, Calibrate Before Use).
         writing: How n-grams are written.
         evidence: How they are weighed; ``scoring="best"`` ranks by the best one alone (the paper's LM+FM).
         ngrams_prompt: The words around a request before a free n-gram.
@@ -328,6 +347,7 @@ class SealRecipe(Recipe):
     fields: Literal["ngrams", "titles", "both"] = "both"
     passage: int | None = 256
     query_ngrams: int = 3  # SEAL
+    calibrated: bool = True
     writing: NgramSettings = field(default_factory=NgramSettings)
     evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
     ngrams_prompt: PromptTemplate = NGRAMS
