@@ -55,6 +55,13 @@ def test_what_the_query_does_not_raise_says_nothing():
     assert unigram_weights(index, given, EvidenceSettings(smoothing=0.1), anyway=given).tolist() == [0.0] * 5
 
 
+def test_below_the_least_probability_nothing_weighs():
+    settings = EvidenceSettings(smoothing=2.0)
+    least = settings.least(1000)
+    assert weigh([least - 1e-9, least + 0.01], [1, 1], 1000, 2.0, 2.0).tolist()[0] == pytest.approx(0.0, abs=1e-9)
+    assert weigh([least + 0.01], [1], 1000, 2.0, 2.0)[0] > 0.0
+
+
 def test_a_rarer_and_a_more_probable_key_weigh_more():
     assert (np.diff(weigh([-2.0] * 4, [1, 10, 100, 1000], 10**6)) < 0).all()
     assert (np.diff(weigh([-4.0, -3.0, -2.0, -1.0], [10] * 4, 10**6)) > 0).all()

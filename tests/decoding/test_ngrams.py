@@ -52,22 +52,35 @@ def test_a_wide_search_writes_every_ngram_with_its_probability(seed):
 
 def test_what_is_written_anyway_is_taken_off_first_tokens_and_not_off_probabilities():
     index = SubstringIndex.from_sequences([[1, 2, 3, 1], [2, 3, 5], [1, 2, 4]] * 2, VOCABULARY)
-    model, contexts = NoiseModel(VOCABULARY), [[1], [2]]
+    model, contexts = NoiseModel(VOCABULARY), [[1], [2], [3]]
     wide = NgramSettings(width=50, length=3)
     plain = write_ngrams(model, contexts, index, wide)
     anyway = plain[0].first
     calibrated = write_ngrams(model, contexts, index, wide, anyway=anyway)
-    for one, other in zip(plain, calibrated, strict=True):
-        assert dict(zip(one.ngrams, one.log_probabilities, strict=True)) == pytest.approx(
-            dict(zip(other.ngrams, other.log_probabilities, strict=True)), abs=1e-5
-        )
+    for one, other in zip(plain[1:], calibrated[1:], strict=True):
+        rises = other.first - anyway
+        own = dict(zip(one.ngrams, one.log_probabilities, strict=True))
+        raised = {ngram: score for ngram, score in own.items() if rises[ngram[0]] > 0}
+        assert dict(zip(other.ngrams, other.log_probabilities, strict=True)) == pytest.approx(raised, abs=1e-5)
         assert one.gains is None
         heads = [ngram[0] for ngram in other.ngrams]
         assert other.gains == pytest.approx(other.first[heads] - anyway[heads])
     narrow = write_ngrams(model, contexts, index, NgramSettings(width=1, length=1), anyway=anyway)[1]
     rises = narrow.first - anyway
     held = [1, 2, 3, 4, 5]
-    assert {ngram[0] for ngram in narrow.ngrams} == set(sorted(held, key=lambda token: -rises[token])[:2])
+    raised = [token for token in sorted(held, key=lambda token: -rises[token])[:2] if rises[token] > 0]
+    assert [ngram[0] for ngram in narrow.ngrams] == raised != []
+
+
+def test_what_cannot_weigh_is_neither_kept_nor_continued():
+    index = SubstringIndex.from_sequences([[1, 2, 3, 1], [2, 3, 5], [1, 2, 4]] * 2, VOCABULARY)
+    wide, model = NgramSettings(width=50, length=4), NoiseModel(VOCABULARY)
+    [everything] = write_ngrams(model, [[1]], index, wide)
+    [some] = write_ngrams(model, [[1]], index, wide, least=-3.0)
+    probable = {
+        ngram for ngram, score in zip(everything.ngrams, everything.log_probabilities, strict=True) if score > -3.0
+    }
+    assert set(some.ngrams) == probable and 0 < len(probable) < len(everything.ngrams)
 
 
 def test_a_batch_is_written_as_each_query_alone_also_in_portions():

@@ -76,6 +76,10 @@ class EvidenceSettings:
         if self.exponent <= 0 or self.smoothing <= 0 or self.unigrams < 0:
             raise SettingsError("exponent and smoothing must be above 0, and unigrams not below 0")
 
+    def least(self, tokens: int) -> float:
+        """Give the log-probability that an n-gram must exceed to weigh anything in a corpus of so many tokens."""
+        return float(np.log((1.0 + self.smoothing) / (tokens + self.smoothing)))
+
 
 @dataclass(frozen=True, eq=False)
 class Keys:

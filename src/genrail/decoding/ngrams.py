@@ -104,6 +104,7 @@ def write_ngrams(
     never: Sequence[int] = (),
     given: Sequence[Sequence[Ngram]] | None = None,
     anyway: Float32 | None = None,
+    least: float = -np.inf,
     before_step: Callable[[], None] | None = None,
 ) -> list[Written]:
     """Let a model write n-grams of allowed documents, and score those that are given.
@@ -119,6 +120,8 @@ def write_ngrams(
         given: N-grams to be scored as well, for each query; they too stand behind `behind`.
         anyway: Log-probability of each token as the first one without a query, (V,). Beams then begin with what the
             query makes more probable, not with what is probable anyway; the n-grams' own log-probabilities stay.
+        least: N-grams that are written are more probable than this (natural logarithm). Longer ones only become less
+            probable, so what could not weigh anything is not continued.
         before_step: Called before each call of the model; what it raises ends the search.
 
     Returns:
@@ -154,7 +157,7 @@ def write_ngrams(
     found: list[Written] = []
     for first in range(0, len(contexts), together):
         part = slice(first, first + together)
-        search = _Search(model, index, settings, subsets[part], behind, never, anyway, before_step or _go_on)
+        search = _Search(model, index, settings, subsets[part], behind, never, anyway, least, before_step or _go_on)
         found += search.run(contexts[part], lists[part])
     return found
 
@@ -175,12 +178,13 @@ class _Search:
         behind: Ngram,
         never: Sequence[int],
         anyway: Float32 | None,
+        least: float,
         before_step: Callable[[], None],
     ) -> None:
         self.model, self.index, self.settings = model, index, settings
         self.subsets = subsets if any(subset is not None for subset in subsets) else None
         self.behind, self.never, self.before_step = behind, np.asarray(never, dtype=np.int64), before_step
-        self.anyway = None if anyway is None else np.maximum(anyway, RAREST)
+        self.anyway, self.least = None if anyway is None else np.maximum(anyway, RAREST), least
         queries = len(subsets)
         self.each = np.arange(queries)[:, None]
         self.beams = index.start_behind(behind, queries)
@@ -250,15 +254,20 @@ class _Search:
 
     def _keep(self, found: Candidates) -> npt.NDArray[np.bool_]:
         """Remember the candidates as n-grams; give those that are ones."""
-        real = (np.arange(found.scores.shape[1]) < found.count[:, None]) & (found.scores > -np.inf)
-        real &= ~np.isin(found.tokens, self.never)
+        scores, heads = found.scores, np.maximum(found.tokens, 0)
+        real = (np.arange(scores.shape[1]) < found.count[:, None]) & ~np.isin(found.tokens, self.never)
+        if self.anyway is not None:
+            if self.tokens.shape[2]:
+                heads = self.tokens[self.each, np.maximum(found.parents, 0), 0]
+            else:
+                real &= scores > 0.0  # what the query does not raise
+            scores = scores + self.anyway[heads]
+        real &= (scores > -np.inf) & (scores > self.least)
         real &= np.cumsum(real, axis=1) <= 2 * self.settings.width
         for query, place in np.argwhere(real).tolist():
-            written = (*self.tokens[query, found.parents[query, place]].tolist(), int(found.tokens[query, place]))
-            score = float(found.scores[query, place])
-            if self.anyway is not None:
-                score += float(self.anyway[written[0]])
-            ngram = (*self.behind, *written)
+            before = self.tokens[query, max(0, found.parents[query, place])].tolist()
+            ngram = (*self.behind, *before, int(found.tokens[query, place]))
+            score = float(scores[query, place])
             self.kept[query][ngram] = max(score, self.kept[query].get(ngram, score))
         return real
 

@@ -142,6 +142,7 @@ class Seal(Searching, Finder):
                     never=(self.speller.mark,),
                     given=[self._own_ngrams(request, behind) for request in asked],
                     anyway=self._first_anyway(name) if self.recipe.calibrated else None,
+                    least=self.recipe.evidence.least(self.index.token_count),
                     before_step=options.step,
                 )
             )
