@@ -200,10 +200,10 @@ def test_explanations_mark_the_ngrams_where_they_stand(model):
 def test_titles_are_written_from_their_beginning(model):
     engine = engine_of(PLAIN, model, fields="titles", query_ngrams=0)
     finder = engine.edition.finder
-    [[written]] = finder.write([_request(engine, "boot")], [None], genrail.finding.FindOptions())
+    [[written]] = finder.write([_request(engine, "Ecco boot")], [None], genrail.finding.FindOptions())
     assert written.ngrams and all(ngram[0] == finder.speller.mark for ngram in written.ngrams)
     free = engine_of(PLAIN, model, fields="ngrams").edition.finder
-    [[written]] = free.write([_request(engine, "boot")], [None], genrail.finding.FindOptions())
+    [[written]] = free.write([_request(engine, "Ecco boot")], [None], genrail.finding.FindOptions())
     assert all(free.speller.mark not in ngram for ngram in written.ngrams)
 
 
