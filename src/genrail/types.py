@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, overload, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict, overload, runtime_checkable
 
 from genrail.errors import QueryError
 
-__all__ = ["Hit", "NewItems", "Progress", "Query", "Ranking", "Retriever"]
+__all__ = ["Hit", "Json", "NewItems", "Page", "Progress", "Query", "QueryOptions", "Ranking", "Retriever"]
+
+Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
+"""A value that JSON can hold."""
+
+Page: TypeAlias = dict[str, Any]
+"""A JSON object as it was read or will be sent: what an entry must be is said and checked where it is used."""
 
 NewItems = float | Literal["auto", "off"]
 """What `Query.new_items` takes."""
@@ -62,6 +68,16 @@ class Query:
             raise QueryError(f"new_items is {share!r}; give 'auto', 'off', or a share from 0 to 1")
 
 
+class QueryOptions(TypedDict, total=False):
+    """Name what a query may hold beside its words; see `Query`."""
+
+    history: Sequence[str]
+    where: str | None
+    exclude_seen: bool
+    exclude: Sequence[str]
+    new_items: NewItems
+
+
 @dataclass(frozen=True)
 class Hit:
     """Hold one item of an answer.
@@ -81,12 +97,12 @@ class Hit:
     score: float
     rank: int
     log_probability: float | None = None
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    explanation: Mapping[str, Any] | None = None
+    attributes: Mapping[str, object] = field(default_factory=dict)
+    explanation: Mapping[str, object] | None = None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Turn the hit into plain values for JSON."""
-        values: dict[str, Any] = {
+        values: dict[str, object] = {
             "rank": self.rank,
             "item_id": self.item_id,
             "title": self.title,
@@ -139,7 +155,7 @@ class Ranking(Sequence[Hit]):
         """List the ids, best first."""
         return [hit.item_id for hit in self.hits]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Turn the ranking into plain values for JSON."""
         return {
             "hits": [hit.to_dict() for hit in self.hits],

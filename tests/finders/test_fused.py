@@ -1,6 +1,7 @@
 """The fused engine answers from all its lanes, says which, and keeps what an engine promises."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import genrail
 from genrail.decoding import ExactSettings
 from genrail.errors import SettingsError
+from genrail.ranking.ranker import Ranker
 from genrail.storage import open_journal, open_version
 from genrail.types import Query
 from tests.shops import pasts, shop
@@ -165,3 +167,27 @@ def test_events_that_weights_are_learnt_on_are_kept_from_the_lanes_that_say_some
     )
     own = genrail.Engine.build(catalog, lanes=["bm25", "cooccurrence"], interactions=events)
     assert own.edition.finder.mixtures["history"].figures["cooccurrence"] < 0.5
+
+
+def popular_first(inputs):
+    """A ranker that looks at nothing but how popular an item is."""
+    one = tuple(1.0 if place == inputs - 4 else 0.0 for place in range(inputs))
+    return Ranker(0.0, (0.0,) * inputs, (1.0,) * inputs, tuple((value,) for value in one), (0.0,), (1.0,))
+
+
+def test_a_ranker_decides_is_saved_and_knows_no_events_of_new_items(engine, tmp_path):
+    finder = engine.edition.finder
+    mixture = finder.mixtures["history"]
+    ranked = replace(mixture, ranker=popular_first(3 * len(mixture.lanes) + 5), slope=1.0, offset=0.0)
+    own = genrail.Engine(
+        replace(engine.edition, finder=finder.replaced(mixtures=finder.mixtures | {"history": ranked}))
+    )
+    hits = own.recommend(["s0", "s5"], k=20)
+    taken = [int(finder.popularity[engine.catalog.row(item)]) for item in hits.item_ids]
+    assert taken == sorted(taken, reverse=True)
+    assert taken[0] > taken[-1]
+    own.add([NEW])
+    assert own.edition.finder.popularity[own.catalog.row("new")] == 0
+    own.save(tmp_path / "e")
+    again = genrail.load(tmp_path / "e")
+    assert again.recommend(["s0", "s5"], k=20).item_ids == own.recommend(["s0", "s5"], k=20).item_ids

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -193,7 +194,7 @@ def _show_catalog(items: Catalog) -> None:
     print_account(items.report, "indexed", f"; id: {columns.item_id}, title: {columns.title}, text: {text}")
 
 
-def _show_engine(out: Path, facts: dict[str, Any]) -> None:
+def _show_engine(out: Path, facts: Mapping[str, object]) -> None:
     print_table(
         str(out), ["what", "value"], [[key, value] for key, value in facts.items() if not isinstance(value, dict)]
     )

@@ -88,16 +88,15 @@ def _ask(engine: Engine, catalog: Catalog, interactions: Interactions) -> list[t
 def _ask_language_model(catalog: Catalog, model: str, folder: Path, as_json: bool) -> None:
     """Let a language model write titles on rails, and rank what words find; draw the rails."""
     from genrail.engine import Engine
+    from genrail.finders.reranked import RerankedRecipe
 
-    ranker = {"inner": "bm25", "scorer": "query-likelihood", "depth": 20}
+    ranker = RerankedRecipe("bm25", None, "query-likelihood", {"model": model, "text": "title"}, depth=20)
     with stage_progress(quiet=as_json) as progress:
         writer = Engine.build(catalog, model=model, spelling="kind-first", progress=progress)
         writer.save(folder)
-        ranked = Engine.build(
-            catalog, "reranked", **ranker, scorer_settings={"model": model, "text": "title"}, progress=progress
-        )
+        ranked = Engine.build(catalog, ranker, progress=progress)
     answers = [
-        (f'"{words}", {how}', engine.search(words, HITS))
+        (f'"{words}", {how}', engine.search(words, k=HITS))
         for words in WORDS
         for how, engine in (("written on rails", writer), ("found by BM25, ranked by the model", ranked))
     ]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from json import loads as json_of
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from genrail.cli.console import errors_as_sentences, note, print_json, print_table, stage_progress, waiting
+from genrail.types import Page
 
 if TYPE_CHECKING:
     from genrail.engine import Engine
@@ -161,7 +162,7 @@ def show_ranking(title: str, ranking: Ranking, explained_by: Engine | None = Non
         note(f"warning: {warning}")
     columns = ["rank", "item", "title", "score"] + (["found by", "identifier"] if explain else [])
     rows = [
-        [hit.rank, hit.item_id, hit.title, round(hit.score, 3)] + (_why(hit.explanation or {}) if explain else [])
+        [hit.rank, hit.item_id, hit.title, round(hit.score, 3)] + (_why(dict(hit.explanation or {})) if explain else [])
         for hit in ranking
     ]
     print_table(title, columns, rows)
@@ -173,7 +174,7 @@ def show_ranking(title: str, ranking: Ranking, explained_by: Engine | None = Non
         draw_rails(ranking.trace, f"the rails of {title}")
 
 
-def _why(explanation: Mapping[str, Any]) -> list[str]:
+def _why(explanation: Page) -> list[str]:
     """Name the lanes that found an item, each with its rank there, and the item's identifier or n-grams."""
     lanes = [f"{name} {found['rank']}" for name, found in dict(explanation.get("lanes") or {}).items()]
     ngrams = [f'"{one["text"]}" {one["score"]:.1f}' for one in explanation.get("ngrams", ())]

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints.best import room_for
 from genrail.constraints.building import gather_rows
+from genrail.constraints.compiled import Arrays
 from genrail.constraints.index import Beams, Candidates, ScoreMeaning, Subset
 from genrail.constraints.layout import flatten
 from genrail.constraints.merging import best_of_two, merge_rows
@@ -25,7 +26,6 @@ from genrail.errors import DamagedError, FormatError, IdentifierError, ShapeErro
 
 __all__ = ["LiveSubset", "LiveTrie"]
 
-Array = npt.NDArray[Any]
 
 FORMAT = "genrail.live-trie"
 VERSION = 1
@@ -60,6 +60,19 @@ class LiveTrie:
         if self.new is None:
             nothing = np.zeros(0, dtype=self.old.rows.dtype), np.zeros(1, dtype=np.int64), self.old
             object.__setattr__(self, "new", build_trie(*nothing, np.zeros(0, dtype=np.int64), self.old.row_count))
+
+    @classmethod
+    def from_flat(
+        cls,
+        tokens: npt.ArrayLike,
+        offsets: npt.ArrayLike,
+        vocab_size: int,
+        end_token: int | None = None,
+        *,
+        owners: npt.ArrayLike | None = None,
+    ) -> LiveTrie:
+        """Build the first snapshot; arguments and errors as for `Trie.from_flat`."""
+        return cls(Trie.from_flat(tokens, offsets, vocab_size, end_token, owners=owners))
 
     # What it holds ------------------------------------------------------------------------------------------
 
@@ -212,6 +225,10 @@ class LiveTrie:
         several = several and len(np.unique(order)) < len(order)
         return with_edges(self.old, rows, off, Owners(order, self.row_count, several))
 
+    def merged(self) -> LiveTrie:
+        """Return the snapshot whose large segment holds everything; see `compact`."""
+        return LiveTrie(self.compact())
+
     def renamed(self, rows: npt.ArrayLike) -> LiveTrie:
         """Return the snapshot in which what belonged to row r belongs to ``rows[r]``; see `Trie.renamed`."""
         numbers = np.asarray(rows).reshape(-1)
@@ -288,7 +305,7 @@ class LiveTrie:
         return made_candidates(out, beams.depth + 1, nans)
 
     @cached_property
-    def _segments(self) -> tuple[Any, Any]:
+    def _segments(self) -> tuple[Arrays, Arrays]:
         return self.old.segment, self.new.segment
 
     def advance(self, candidates: Candidates, picks: npt.NDArray[np.int64]) -> Beams:

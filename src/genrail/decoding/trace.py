@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.constraints.index import ConstraintIndex, ScoreMeaning, Subset
 from genrail.models.log_softmax import log_softmax
+from genrail.types import Json
 
 __all__ = ["DecodeTrace", "TracedBeam", "TracedStep"]
 
@@ -46,7 +46,7 @@ class TracedBeam:
         """Give the score of each continuation, (children,)."""
         return self.log_probability + self.log_probabilities if self.scores is None else self.scores
 
-    def to_dict(self, top: int = 10) -> dict[str, Any]:
+    def to_dict(self, top: int = 10) -> dict[str, Json]:
         """Turn the beam into plain values for JSON, with its `top` most probable children."""
         best = np.argsort(-self.log_probabilities, kind="stable")[:top]
         return {
@@ -167,7 +167,7 @@ class DecodeTrace:
                 return f"lost at step {number}, rank {rank} of beam {len(step.kept)}"
         return f"open when the search ended after {len(self.steps)} steps"
 
-    def to_dict(self, top: int = 10) -> dict[str, Any]:
+    def to_dict(self, top: int = 10) -> dict[str, Json]:
         """Turn the trace into plain values for JSON, with the `top` most probable children of each beam."""
         return {
             "meaning": self.meaning,

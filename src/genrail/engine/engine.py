@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from genrail.catalog import Catalog
 from genrail.decoding.decoders import Decoder
@@ -27,12 +27,13 @@ from genrail.finding import (
 from genrail.finding.answering import checked
 from genrail.finding.finder import unknown, within
 from genrail.finding.registry import kinds, recipe_named, recipe_type
-from genrail.types import NewItems, Query, Ranking
+from genrail.types import Json, NewItems, Query, Ranking
 
 if TYPE_CHECKING:
     from genrail.catalog import Interactions
     from genrail.finders.calibrating_new_items import CalibrationSettings
     from genrail.finders.new_item_scores import Calibration
+    from genrail.models.language_model import AnyModel
     from genrail.models.text_encoder import Encoder
 
 __all__ = ["Engine"]
@@ -64,12 +65,12 @@ class Engine(LiveEdition):
         interactions: Interactions | None = None,
         queries: Mapping[str, str] | None = None,
         qrels: Mapping[str, Mapping[str, float]] | None = None,
-        model: Any = None,
+        model: AnyModel | str | None = None,
         encoder: Encoder | str | None = None,
         hold_out: bool = True,
         seed: int = 0,
         progress: Progress | None = None,
-        **settings: Any,
+        **settings: object,
     ) -> Engine:
         """Make an engine from a catalogue.
 
@@ -119,7 +120,7 @@ class Engine(LiveEdition):
         hold_out: bool = True,
         seed: int = 0,
         progress: Progress | None = None,
-        **settings: Any,
+        **settings: object,
     ) -> Report | None:
         """Teach the finder further; requests see the taught one when it is done.
 
@@ -161,8 +162,8 @@ class Engine(LiveEdition):
         qrels: Mapping[str, Mapping[str, float]] | None = None,
         hold_out: bool = True,
         seed: int = 0,
-        **settings: Any,
-    ) -> list[dict[str, Any]]:
+        **settings: object,
+    ) -> list[dict[str, object]]:
         """Show what `train` with the same arguments would learn from, and train nothing.
 
         Args:
@@ -321,7 +322,12 @@ class Engine(LiveEdition):
 
     @classmethod
     def load(
-        cls, folder: str | Path, *, encoder: Any = None, live: bool = False, merging: MergeSettings | None = None
+        cls,
+        folder: str | Path,
+        *,
+        encoder: Encoder | None = None,
+        live: bool = False,
+        merging: MergeSettings | None = None,
     ) -> Engine:
         """Open a saved engine, with the changes that were logged since it was published.
 
@@ -359,13 +365,13 @@ class Engine(LiveEdition):
         trace: Trace = ranking.trace
         return trace.follow(self._edition.catalog.row(item_id))
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Json]:
         """Tell what is inside, in plain values."""
         edition = self._edition
         return {"items": len(edition), "finder": edition.finder.name, **edition.finder.describe()}
 
 
-def _recipe(recipe: Recipe | str | None, model: Any, settings: Mapping[str, Any]) -> Recipe:
+def _recipe(recipe: Recipe | str | None, model: AnyModel | str | None, settings: Mapping[str, object]) -> Recipe:
     """Find the recipe that a user means.
 
     Raises:
@@ -390,12 +396,12 @@ def _recipe(recipe: Recipe | str | None, model: Any, settings: Mapping[str, Any]
     return _set(recipe, settings)
 
 
-def _set(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
+def _set(recipe: Recipe, settings: Mapping[str, object]) -> Recipe:
     """Change some settings of a recipe."""
     return replace(recipe, **_known(recipe, settings)) if settings else recipe  # type: ignore[type-var]
 
 
-def _takes_language_model(kind: Any) -> bool:
+def _takes_language_model(kind: object) -> bool:
     return isinstance(kind, str) and kind in kinds() and recipe_type(kind).takes_language_model
 
 
@@ -413,7 +419,7 @@ def _fitting(teacher: Engine, catalog: Catalog) -> Finder:
     return teacher.edition.finder
 
 
-def _known(recipe: Recipe, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+def _known(recipe: Recipe, settings: Mapping[str, object]) -> Mapping[str, object]:
     """Find the settings of a recipe that are meant, by name or path; refuse those that it does not have."""
     known: list[str] = [one.name for one in fields(recipe)] if is_dataclass(recipe) else []
     found = within(type(recipe), {**{name: getattr(recipe, name) for name in known}, **settings})

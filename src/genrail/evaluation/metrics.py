@@ -6,13 +6,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import QueryError, SettingsError, ShapeError
 from genrail.evaluation.runs import Qrels, Run
+
+if TYPE_CHECKING:
+    from ir_measures.measures import Measure
 
 __all__ = ["DEFAULT_METRICS", "Measured", "Metric", "measure", "next_item_values", "parse_metrics", "target_ranks"]
 
@@ -57,7 +60,7 @@ class Metric:
         return self.name
 
     @cached_property
-    def measure(self) -> Any:
+    def measure(self) -> Measure:
         """Give the metric as an object of ir_measures."""
         return _parse(self.name)
 
@@ -222,7 +225,7 @@ def _scale(qrels: Qrels) -> int:
     raise QueryError(f"the grades have more than {FINEST} decimal places; round them")
 
 
-def _scaled(metric: Metric, scale: int) -> Any:
+def _scaled(metric: Metric, scale: int) -> Measure:
     """Move what a metric counts as relevant to scaled grades; gains of nDCG need no scale, as it is a ratio."""
     measure = metric.measure
     if scale == 1:
@@ -234,7 +237,7 @@ def _scaled(metric: Metric, scale: int) -> Any:
     return measure(rel=measure.params.get("rel", 1) * scale)
 
 
-def _parse(name: str) -> Any:
+def _parse(name: str) -> Measure:
     import ir_measures
 
     try:

@@ -6,7 +6,7 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -257,7 +257,7 @@ def shown(finder: Generative, data: Data, tuning: FineTuning, count: int) -> lis
                 {"item_id": data.catalog.item_ids[row], "title": data.catalog.titles[row], "share": weight}
                 for row, weight in zip(pair.rows, pair.weights, strict=True)
             ]
-            prompt = finder.spelling.model.tokenizer.decode(_prompt(finder, pair))
+            prompt = cast("CausalModel", finder.spelling.model).tokenizer.decode(_prompt(finder, pair))
             found.append({"source": pair.source, "prompt": prompt, "items": items})
     return sorted(found, key=lambda one: str(one["source"]))
 
@@ -311,8 +311,7 @@ def _examples(
 def _prompt(finder: Generative, pair: Pair) -> list[int]:
     allowed = finder.catalog.live
     request = Request(pair.text, np.array(pair.history, dtype=np.int64), allowed, (), allowed)
-    prompt: list[int] = finder.spelling.contexts([request], finder.catalog)[0]
-    return prompt
+    return cast("list[int]", finder.spelling.contexts([request], finder.catalog)[0])
 
 
 def _shortened(finder: Generative, pair: Pair, room: int) -> Pair | None:

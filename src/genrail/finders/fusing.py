@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from genrail.errors import SettingsError
 from genrail.finders.fused import BATCH, HISTORY, HISTORY_SEEN, WORDS, WORDS_SHARE, Fused
 from genrail.finders.lessons import Distillation
+from genrail.finders.scoring import event_counts
 from genrail.finding import (
     Data,
     Edition,
@@ -42,7 +44,7 @@ OF_NATIVE = (
 ENOUGH = 100  # judged queries that a tower is taught by in a fusion; it shifts all questions, so a handful is too few
 # Beside vectors, which know what a text is about, a lexical lane does best that looks at titles and at words in a row;
 # on five sets the fusion gains .009 nDCG@10 by these, BM25 alone next to nothing (docs/results.md).
-BESIDE_VECTORS: dict[str, Any] = {"k1": 0.9, "b": 0.4, "title_weight": 3, "pairs": 0.2}
+BESIDE_VECTORS: dict[str, object] = {"k1": 0.9, "b": 0.4, "title_weight": 3, "pairs": 0.2}
 BESIDE_OTHERS = 1  # made-up queries of an item: other lanes read words better, and encoding four takes most of a build
 TUNED_ON = 500  # histories that settings of a lane are chosen on; the difference between two is a few percent
 
@@ -57,6 +59,7 @@ class FusedRecipe(Recipe):
         settings: Of each lane, by its name.
         words_share: Of the score for words and a history together, what the words decide.
         negations: Read "without X" in a query as what is not wanted.
+        ranker: Learn a small network on top of the weights, kept where it wins on questions it was not learnt on.
         levels, codes, identifiers, pseudo_queries, train_items, max_seconds, epochs, recipe, distillation,
             reinforcement: See `NativeRecipe`; the other lanes are the teacher.
     """
@@ -66,9 +69,10 @@ class FusedRecipe(Recipe):
     learns: ClassVar[bool] = True
 
     lanes: tuple[str, ...] = DEFAULT
-    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     words_share: float = WORDS_SHARE
     negations: bool = True
+    ranker: bool = True
     levels: int | None = None
     codes: int | None = None
     identifiers: str | None = None
@@ -102,7 +106,7 @@ class FusedRecipe(Recipe):
         """Make the recipe of each lane."""
         return {name: recipe_named(name, self._settings(name)) for name in self.lanes}
 
-    def _settings(self, name: str) -> dict[str, Any]:
+    def _settings(self, name: str) -> dict[str, object]:
         own = dict(self.settings.get(name, {}))
         if name == "bm25" and len(self.lanes) > 1:
             own = BESIDE_VECTORS | own
@@ -122,19 +126,21 @@ class FusedRecipe(Recipe):
         return Fused(
             data.catalog,
             lanes.final,
-            mixtures(lanes, data, progress),
+            mixtures(lanes, data, progress, ranked=self.ranker),
             self,
             data.seed,
             self.words_share,
             self.negations,
+            _popularity(data),
         )
 
     def train(self, finder: Finder, data: Data, progress: Progress) -> Fused:
         """Teach the lanes that learn, and learn the weights anew."""
         assert isinstance(finder, Fused)
         lanes, report = taught_lanes(finder.lanes, data, progress, self.recipes())
-        mixed = mixtures(lanes, data, progress, finder.mixtures)
-        return finder.replaced(lanes=lanes.final, mixtures=mixed, report=report)
+        mixed = mixtures(lanes, data, progress, finder.mixtures, self.ranker)
+        counts = finder.popularity if data.sequences is None else _popularity(data)
+        return finder.replaced(lanes=lanes.final, mixtures=mixed, popularity=counts, report=report)
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,7 +265,7 @@ def taught_lanes(
 
 
 def mixtures(
-    lanes: Lanes, data: Data, progress: Progress, before: Mapping[str, Mixture] | None = None
+    lanes: Lanes, data: Data, progress: Progress, before: Mapping[str, Mixture] | None = None, ranked: bool = True
 ) -> dict[str, Mixture]:
     """Learn what each lane counts for each kind of question; by default where there is nothing to learn from.
 
@@ -268,6 +274,7 @@ def mixtures(
         data: Judged queries for words, interactions for histories.
         progress: Called with (stage, done, total).
         before: Used for kinds that the data says nothing about; None for the defaults.
+        ranked: Try a learnt ranker on top.
     """
     weighed = {name: lane for name, lane in lanes.final.items() if not lane.exact_only} or lanes.final
     words = [name for name, lane in weighed.items() if lane.reads_words] or list(weighed)
@@ -281,13 +288,13 @@ def mixtures(
             dict(zip(data.catalog.rows(list(each)).tolist(), each.values(), strict=True))
             for each in data.judged.values()
         ]
-        found[WORDS] = _learnt(lanes.blind, priors[WORDS], data, queries, grades, WORDS, progress)
+        found[WORDS] = _learnt(lanes.blind, priors[WORDS], data, queries, grades, WORDS, ranked, progress)
     held_out = data.without_validation.held_back
     if held_out is not None and len(held_out) and len(pasts) > 1:
         targets = [{int(row): 1.0} for row in held_out.targets]
         for kind, exclude_seen in ((HISTORY, True), (HISTORY_SEEN, False)):
             queries = _histories(data, held_out, exclude_seen)
-            found[kind] = _learnt(lanes.blind, priors[kind], data, queries, targets, kind, progress)
+            found[kind] = _learnt(lanes.blind, priors[kind], data, queries, targets, kind, ranked, progress)
     return found
 
 
@@ -302,6 +309,10 @@ def _prior(lanes: Mapping[str, Finder], names: Sequence[str], earned: bool) -> M
     if earned and {"dense", "two-tower"} <= set(names):
         weights["dense"] = 0.0  # the taught tower reads the same vectors: together they would count twice
     return Mixture.prior(weights)
+
+
+def _popularity(data: Data) -> npt.NDArray[np.int64] | None:
+    return None if data.sequences is None else event_counts(data.sequences, len(data.catalog))
 
 
 def _histories(data: Data, held_out: HeldOut, exclude_seen: bool) -> list[Query]:
@@ -325,14 +336,16 @@ def _learnt(
     queries: Sequence[Query],
     grades: Sequence[Mapping[int, float]],
     kind: str,
+    ranked: bool,
     progress: Progress,
 ) -> Mixture:
     """Ask all lanes of a kind of question, and learn weights on what they say."""
-    asker = Fused(data.catalog, lanes, {kind: prior}, FusedRecipe(), data.seed)
+    counts = _popularity(data.without_validation)
+    asker = Fused(data.catalog, lanes, {kind: prior}, FusedRecipe(), data.seed, popularity=counts)
     answers: list[Answers] = []
     for first, requests in _batches(Edition(data.catalog, asker), queries):
         progress(f"weights for {kind}", first, len(queries))
         answers += asker.asked(requests, prior.lanes)
-    found = learn_mixture(prior, answers, grades, cutoff=CUTOFF, seed=data.seed)
+    found = learn_mixture(prior, answers, grades, cutoff=CUTOFF, seed=data.seed, ranked=ranked)
     progress(f"weights for {kind}", len(queries), len(queries))
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,8 @@ import numpy.typing as npt
 from genrail.catalog import Catalog
 from genrail.constraints import warm_up
 from genrail.constraints.compressed import CompressedTrie
-from genrail.constraints.index import Subset
+from genrail.constraints.index import GrowingIndex, Subset
 from genrail.constraints.segments import LiveTrie
-from genrail.constraints.trie import Trie
 from genrail.decoding import BeamSettings, Decoded
 from genrail.decoding.decoders import Decoder, decode
 from genrail.decoding.empty_scores import EmptyScores
@@ -26,6 +25,8 @@ from genrail.finding import Change, Finder, FindOptions, Found, Json, Progress, 
 from genrail.finding.kept import Kept
 from genrail.identifiers.several import load_identifiers
 from genrail.identifiers.table import Identifiers
+from genrail.models.language_model import AnyModel
+from genrail.types import Page
 
 if TYPE_CHECKING:
     from genrail.models.causal import CausalModel
@@ -46,7 +47,7 @@ class Spelling(Protocol):
     name: str
     """For tables and people."""
 
-    model: Any
+    model: AnyModel
     """A `LanguageModel`, which writes the identifiers; what it reads is the family's own affair."""
 
     encoder: LazyEncoder | None
@@ -55,7 +56,7 @@ class Spelling(Protocol):
     held_out: bool
     """See `Finder.held_out`."""
 
-    def contexts(self, requests: Sequence[Request], catalog: Catalog) -> list[Any]:
+    def contexts(self, requests: Sequence[Request], catalog: Catalog) -> Sequence[object]:
         """Make what the model reads, one per request."""
         ...
 
@@ -72,7 +73,7 @@ class Spelling(Protocol):
         ...
 
     @classmethod
-    def load(cls, folder: Path, details: Mapping[str, Any], catalog: Catalog, encoder: Encoder | None) -> Self:
+    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None) -> Self:
         """Read what `save` wrote."""
         ...
 
@@ -86,7 +87,7 @@ class Spelling(Protocol):
         """Say what of a request the model does not read."""
         return ()
 
-    def empty_context(self) -> Any:
+    def empty_context(self) -> object:
         """Give the context of a request that says nothing, for `Calibrated`; None where there is no such thing."""
         return None
 
@@ -153,12 +154,15 @@ class Generative(Searching, Finder):
         report: Of the last training in this process.
     """
 
+    index_kind: ClassVar[type[GrowingIndex]] = LiveTrie
+    """What keeps the model on identifiers; a family from outside may bring its own."""
+
     def __init__(
         self,
         catalog: Catalog,
         spelling: Spelling,
         table: Identifiers,
-        index: LiveTrie,
+        index: GrowingIndex,
         recipe: Recipe,
         beam: BeamSettings | None = None,
         report: Report | None = None,
@@ -171,7 +175,7 @@ class Generative(Searching, Finder):
         self.beam = beam or BeamSettings()
         self.name = spelling.name
         self._report = report
-        self._subsets: Kept[Any] = Kept(lambda subset: int(subset.nbytes))
+        self._subsets: Kept[Subset] = Kept(lambda subset: int(subset.nbytes))
 
     def replaced(self, **parts: Any) -> Self:
         """Make the same finder with other parts."""
@@ -198,13 +202,13 @@ class Generative(Searching, Finder):
         ]
 
     def _answers(
-        self, requests: Sequence[Request], contexts: Sequence[Any], k: int, options: FindOptions
+        self, requests: Sequence[Request], contexts: Sequence[object], k: int, options: FindOptions
     ) -> list[tuple[Decoded, RailTrace | None]]:
         decoded = self.decode(contexts, [self.subset_of(request) for request in requests], k, options)
         return [(one, self._traced([one.trace])) for one in decoded]
 
     def decode(
-        self, contexts: Sequence[Any], subsets: Sequence[Subset | None], k: int, options: FindOptions
+        self, contexts: Sequence[object], subsets: Sequence[Subset | None], k: int, options: FindOptions
     ) -> list[Decoded]:
         """Find the k best identifiers of each context within a subset."""
         decoder = self.decoder(options)
@@ -264,7 +268,7 @@ class Generative(Searching, Finder):
 
         Cost: one pass over the index, memory for a second copy of it.
         """
-        return self.replaced(index=LiveTrie(self.index.compact()))
+        return self.replaced(index=self.index.merged())
 
     # --- a saved folder -----------------------------------------------------------------------------------------
 
@@ -278,7 +282,7 @@ class Generative(Searching, Finder):
         return {**details, "identifiers": self.table.fingerprint, "beam": asdict(self.beam)}
 
     @classmethod
-    def load(cls, folder: Path, details: Mapping[str, Any], catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote.
 
         Raises:
@@ -303,10 +307,11 @@ class Generative(Searching, Finder):
                 f"the identifiers in {folder} are {table.fingerprint}, the manifest says {details['identifiers']}; "
                 "restore the folder"
             )
-        index = LiveTrie.load(folder / "trie")
-        if len(table) < index.row_count == len(table.owners):  # written when the trie numbered identifiers, not items
+        index = cls.index_kind.load(folder / "trie")
+        renumber = len(table) < index.row_count == len(table.owners)  # the trie numbered identifiers once, not items
+        if isinstance(index, LiveTrie) and renumber:
             index = index.renamed(table.owners)
-        made = spelling.load(folder, details, catalog, encoder)
+        made = spelling.load(folder, dict(details), catalog, encoder)
         beam = BeamSettings(**details["beam"])
         return cls.of(catalog=catalog, spelling=made, table=table, index=index, recipe=recipe, beam=beam)
 
@@ -402,13 +407,14 @@ class RailTrace:
         return self.traces[0].to_dict(top)
 
 
-def live_index(catalog: Catalog, table: Identifiers, progress: Progress) -> LiveTrie:
+def live_index(
+    catalog: Catalog, table: Identifiers, progress: Progress, kind: type[GrowingIndex] = LiveTrie
+) -> GrowingIndex:
     """Build the index of the live rows; the kernels are compiled here once per machine, where people see it."""
     progress("constraint kernels", 0, 1)
     warm_up(vocab_size=table.vocab_size)
     progress("constraint kernels", 1, 1)
-    trie = Trie.from_flat(table.tokens, table.offsets, table.vocab_size, table.end_token, owners=table.owners)
-    index = LiveTrie(trie)
+    index = kind.from_flat(table.tokens, table.offsets, table.vocab_size, table.end_token, owners=table.owners)
     gone = np.flatnonzero(~catalog.live)
     return index.remove(gone) if len(gone) else index
 

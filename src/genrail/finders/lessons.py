@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -59,12 +59,12 @@ class Distillation:
 
 
 def on_histories(
-    teacher: Finder, data: Data, longest: int, settings: Distillation, progress: Progress
+    teacher: object, data: Data, longest: int, settings: Distillation, progress: Progress
 ) -> Lessons | None:
     """Ask a teacher what comes after the beginnings of training histories; None where there are none.
 
     Args:
-        teacher: Any finder.
+        teacher: Any finder, see `Data.teacher`.
         data: Its `sequences` are asked about.
         longest: Items of a history that the student reads.
         settings: How many, and how they are turned into probabilities.
@@ -83,7 +83,8 @@ def on_histories(
     found: dict[int, tuple[Rows, npt.NDArray[np.float64]]] = {}
     for fold in range(settings.folds):
         places = np.flatnonzero(part[users] == fold)
-        asked = teacher if settings.folds == 1 else _without(teacher, data.of_users(part != fold), progress)
+        whole = cast("Finder", teacher)
+        asked = whole if settings.folds == 1 else _without(whole, data.of_users(part != fold), progress)
         queries = [Query(history=[ids[row] for row in histories[place]]) for place in places.tolist()]
         told = _ask(asked, data, queries, settings.depth, progress, len(found), len(histories))
         found.update(zip(places.tolist(), told, strict=True))
@@ -110,7 +111,7 @@ def later_events(
 
 
 def on_words(
-    teacher: Finder,
+    teacher: object,
     data: Data,
     queries: Sequence[str],
     vectors: npt.NDArray[np.float32] | None,
@@ -121,7 +122,7 @@ def on_words(
     """Ask a teacher queries that were made up.
 
     Args:
-        teacher: Any finder.
+        teacher: Any finder, see `Data.teacher`.
         data: Holds the catalogue.
         queries: The words, (queries,).
         vectors: What the student reads of them, (queries, dimensions); None where it reads the words.
@@ -129,7 +130,9 @@ def on_words(
         settings: How lists are turned into probabilities.
         progress: Called with (stage, done, total).
     """
-    told = _ask(teacher, data, [Query(text) for text in queries], settings.depth, progress, 0, len(queries))
+    told = _ask(
+        cast("Finder", teacher), data, [Query(text) for text in queries], settings.depth, progress, 0, len(queries)
+    )
     return _lessons([[] for _ in queries], targets, told, vectors, settings)
 
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ from genrail.finding import (
 from genrail.finding.registry import open_scorer, scorer_named
 from genrail.ranking.second_look import Look, learnt_weight, mixed, scaled
 from genrail.rng import generator
-from genrail.types import Query
+from genrail.types import Page, Query
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -123,7 +123,7 @@ class Reranked(Searching, Finder):
         return {"inner": inner, "scorer": scorer, "weight": self.weight}
 
     @classmethod
-    def load(cls, folder: Path, details: Mapping[str, Any], catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote."""
         inner = open_finder(folder / "inner", details["inner"], catalog, encoder)
         scorer = open_scorer(folder / "scorer", details["scorer"])
@@ -225,9 +225,9 @@ class RerankedRecipe(Recipe):
     learns: ClassVar[bool] = True
 
     inner: str | Recipe = "fused"
-    inner_settings: Mapping[str, Any] | None = None
+    inner_settings: Mapping[str, object] | None = None
     scorer: str | Scorer = "cross-encoder"
-    scorer_settings: Mapping[str, Any] | None = None
+    scorer_settings: Mapping[str, object] | None = None
     depth: int = 50  # what a small model ranks in a second; RRF holds 90 % of ESCI's right products there
     weight: float | None = None
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +12,11 @@ import numpy.typing as npt
 from genrail.errors import SettingsError
 from genrail.finding import Json, Request, Scorer
 from genrail.models.at_hand import Precision
+from genrail.types import Page
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
+    from genrail.models.causal import CausalModel
     from genrail.models.item_states import ItemStates
     from genrail.ranking.language_model import TextScorer
 
@@ -48,7 +49,7 @@ class TextRanker(Scorer):
 
     def __init__(
         self,
-        model: Any = MODEL,
+        model: object = MODEL,
         text: str = "all",
         most_characters: int = MOST_CHARACTERS,
         states: str | None = None,
@@ -93,15 +94,17 @@ class TextRanker(Scorer):
         return {"model": str(self.model), **{name: getattr(self, name) for name in names}}
 
     @classmethod
-    def load(cls, folder: Path, details: Mapping[str, Any]) -> Self:
+    def load(cls, folder: Path, details: Page) -> Self:
         """Read what `save` wrote."""
         return cls(**{name: value for name, value in details.items() if name != "kind"})
 
-    def causal(self) -> Any:
+    def causal(self) -> CausalModel:
         """Load the language model, unless a loaded one was given."""
         from genrail.models.checkpoints import load_checkpoint
 
-        return load_checkpoint(self.model, dtype=self.dtype, packed=True) if self._by_name else self.model
+        named = isinstance(self.model, str | Path)
+        loaded = load_checkpoint(str(self.model), dtype=self.dtype, packed=True) if named else self.model
+        return cast("CausalModel", loaded)
 
     @property
     def _by_name(self) -> bool:

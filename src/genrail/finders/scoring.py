@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, Self, cast
+from typing import TYPE_CHECKING, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,7 @@ __all__ = [
     "together",
 ]
 
-Values = npt.NDArray[np.floating[Any]]
+Values = npt.NDArray[np.floating]
 Integers = npt.NDArray[np.int64]
 Weights = npt.NDArray[np.float64]
 

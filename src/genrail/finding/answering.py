@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Unpack
 
 from genrail.catalog import Catalog
 from genrail.errors import GenrailError, QueryError
 from genrail.finding.finder import Finder, FindOptions, Found
 from genrail.finding.gate import Gate
 from genrail.finding.requests import FilterCache, Request, resolve
-from genrail.types import Hit, Query, Ranking
+from genrail.types import Hit, Query, QueryOptions, Ranking
 
 __all__ = ["MAX_K", "Edition", "Searching", "answer_each", "raised"]
 
@@ -107,7 +107,7 @@ def _finite(chance: float | None) -> float | None:
     return None if chance is None or chance != chance else chance
 
 
-class Attributes(Mapping[str, Any]):
+class Attributes(Mapping[str, object]):
     """Read an item's attributes when they are asked for: an evaluation makes millions of hits and prints none."""
 
     __slots__ = ("_catalog", "_row")
@@ -116,7 +116,7 @@ class Attributes(Mapping[str, Any]):
         self._catalog = catalog
         self._row = row
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> object:
         return self._catalog.attributes(self._row)[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -137,7 +137,7 @@ class Searching:
 
     catalog: Catalog
 
-    def search(self, text: str | None = None, k: int = 10, **query: Any) -> Ranking:
+    def search(self, text: str | None = None, k: int = 10, **query: Unpack[QueryOptions]) -> Ranking:
         """Rank the k best items for some words; further arguments are those of `Query`."""
         return self.search_batch([Query(text, **query)], k)[0]
 

@@ -19,13 +19,12 @@ from genrail.types import Progress
 if TYPE_CHECKING:
     from genrail.catalog import Catalog, Interactions
     from genrail.evaluation.splits import FlatSequences
-    from genrail.finding.finder import Finder
     from genrail.models.text_encoder import Encoder
 
 __all__ = ["MIN_EVENTS", "Data"]
 
 Vectors = npt.NDArray[np.float32]
-VALIDATION_USERS = 2000  # nDCG@10 of .05 is then known to .004
+VALIDATION_USERS = 5000  # nDCG@10 of .05 is then known to .003, and a ranker has enough to learn from
 VALIDATION_SHARE = 0.2  # of a small shop's users: most events are needed to learn from
 MIN_EVENTS = 3  # a user with fewer is training data only, as in the leave-last-out protocol
 
@@ -43,7 +42,8 @@ class Data:
         hold_out: Keep each user's last event out, so that `evaluate` stays honest.
         seed: Same seed and data, same finder.
         held_back: Events to validate on, which are not in `sequences`; made by `without_validation`.
-        teacher: A finder of this catalogue whose rankings those may learn that learn from a teacher.
+        teacher: A `Finder` of this catalogue, whose rankings those may learn that learn from a teacher. To the types it
+            is an object, since finders are made from data.
     """
 
     catalog: Catalog
@@ -54,7 +54,7 @@ class Data:
     hold_out: bool = True
     seed: int = 0
     held_back: HeldOut | None = None
-    teacher: Finder | None = None
+    teacher: object | None = None
 
     @cached_property
     def encoder(self) -> LazyEncoder:
@@ -102,7 +102,7 @@ class Data:
         held_out = last_events(self.sequences, VALIDATION_USERS, VALIDATION_SHARE, self.seed)
         return self._with(without_events_of(self.sequences, held_out.users), held_back=held_out)
 
-    def taught_by(self, teacher: Finder) -> Data:
+    def taught_by(self, teacher: object) -> Data:
         """Give the same data with a teacher."""
         return self._with(self.sequences, teacher=teacher)
 

@@ -11,6 +11,8 @@ from genrail.models.at_hand import Precision, find_named, present_device
 from genrail.models.gguf import Report, converted, converted_named, quiet_transformers
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
     from genrail.models.adapters import Adapter
     from genrail.models.causal import CausalModel
     from genrail.models.seq2seq import Seq2SeqModel
@@ -96,19 +98,23 @@ def _located(name: str, progress: Report | None) -> tuple[str, str]:
     return name, Path(name).name
 
 
-def _tokenizer_loader(name: str | None) -> Any:
+def _tokenizer_loader(name: str | None) -> type[PreTrainedTokenizerBase]:
     """Find a tokenizer class by name; a saved folder may say which, but nothing else of transformers is called."""
     import transformers
 
+    loader: type[PreTrainedTokenizerBase] = transformers.AutoTokenizer
     if name is None:
-        return transformers.AutoTokenizer
+        return loader
     found = getattr(transformers, name, None)
     if not (isinstance(found, type) and issubclass(found, transformers.PreTrainedTokenizerBase)):
         raise SettingsError(f"tokenizer_class is {name!r}, which is no tokenizer class of transformers")
-    return found
+    loader = found
+    return loader
 
 
-def wrap(model: Any, tokenizer: Any, name: str = "", **settings: Any) -> CausalModel | Seq2SeqModel:
+def wrap(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str = "", **settings: Any
+) -> CausalModel | Seq2SeqModel:
     """Put a transformers model that is already in memory behind the `LanguageModel` protocol."""
     from genrail.models.causal import CausalModel
     from genrail.models.seq2seq import Seq2SeqModel

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -70,7 +70,7 @@ class ItemStates:
         model.check_lengths([len(one) + len(rest) for one in beginnings])
         order = sorted(range(len(beginnings)), key=lambda place: len(beginnings[place]))  # like lengths: little padding
         size = max(1, TOGETHER // len(rest))
-        found: list[Any] = [None] * len(beginnings)
+        found: dict[int, torch.Tensor] = {}
         for first in range(0, len(order), size):
             places = order[first : first + size]
             states = [self._state(model, tuple(beginnings[place])) for place in places]
@@ -79,7 +79,7 @@ class ItemStates:
             hidden = tree.grow(nodes, [list(rest)] * len(places), keep=0)
             for place, part in zip(places, hidden, strict=True):
                 found[place] = part
-        return torch.stack(found)
+        return torch.stack([found[place] for place in range(len(beginnings))])
 
     def _state(self, model: CausalModel, tokens: tuple[int, ...]) -> Pairs:
         key = (model.fingerprint, tokens)

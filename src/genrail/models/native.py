@@ -7,7 +7,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,7 @@ from genrail.models.native_network import QUERY, ChildLogits, NativeNetwork, Nod
 from genrail.models.native_nodes import NodeTable
 from genrail.models.native_settings import NativeSettings
 from genrail.rng import generator
+from genrail.types import Json, Page
 
 __all__ = ["NativeContext", "NativeModel", "NativeState"]
 
@@ -177,7 +177,7 @@ class NativeModel:
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Json]:
         """Give name, parameters and settings, for `inspect` and reports."""
         return {
             "name": "native",
@@ -431,7 +431,7 @@ def _checked_vectors(vectors: npt.ArrayLike, count: int, dimensions: int | None 
     return array
 
 
-def _read_header(path: Path) -> dict[str, Any]:
+def _read_header(path: Path) -> Page:
     try:
         header = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -15,10 +15,10 @@ from genrail.errors import QueryError
 from genrail.finders.generative import generative_part
 from genrail.finding import Edition
 from genrail.serving.explaining import TwinNumbers
+from genrail.types import Page
 
 __all__ = ["branches", "facets", "sample_titles"]
 
-Page = dict[str, Any]
 Array = npt.NDArray[Any]
 MOST_VALUES = 50  # of an attribute that is offered as a list to choose from
 SAMPLES = 3

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from genrail.types import Page
 
 __all__ = [
     "ChangeAnswer",
@@ -136,7 +138,7 @@ class HitBody(BaseModel):
     title: str
     score: float = Field(description="What the order follows, higher first; 0 to 1 for a fused engine.")
     rank: int = Field(description="1 for the first.")
-    metadata: dict[str, Any] = Field(description="The item's attributes.")
+    metadata: Page = Field(description="The item's attributes.")
     log_probability: float | None = Field(None, description="In explanations.")
     identifier: list[int] | None = Field(None, description="In explanations: the tokens that the model wrote.")
     found_by: dict[str, dict[str, float]] | None = Field(
@@ -182,7 +184,7 @@ class SearchAnswer(BaseModel):
 class MultiSearchAnswer(BaseModel):
     """One answer or problem for each search, in order."""
 
-    results: list[dict[str, Any]]
+    results: list[Page]
     took_ms: float
     request_id: str
 
@@ -190,11 +192,11 @@ class MultiSearchAnswer(BaseModel):
 class Explanation(SearchAnswer):
     """An answer with the steps that led to it."""
 
-    trace: dict[str, Any] = Field(
+    trace: Page = Field(
         description="steps: beams with prefix, probability, removed_mass, children (token, probability, items, kept, "
         "spelling); kept and died prefixes."
     )
-    item: dict[str, Any] | None = Field(None, description="id, title, identifier, rank or null, and its story.")
+    item: Page | None = Field(None, description="id, title, identifier, rank or null, and its story.")
 
 
 class Item(BaseModel):
@@ -202,7 +204,7 @@ class Item(BaseModel):
 
     id: str
     title: str
-    metadata: dict[str, Any]
+    metadata: Page
     index_version: str
     model_version: str
     request_id: str
@@ -213,7 +215,7 @@ class Items(Request):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"items": [{"sku": "n1", "name": "Clog", "price": 30}]}]})
 
-    items: list[dict[str, Any]] = Field(min_length=1)
+    items: list[Page] = Field(min_length=1)
 
 
 class ItemIds(Request):
@@ -253,9 +255,9 @@ class ChangeState(BaseModel):
     change: str
     verb: str
     status: str = Field(description="waiting, running, done or failed.")
-    progress: dict[str, Any] | None = Field(None, description="stage, done, total: of a change that is running.")
-    result: dict[str, Any] | None = Field(None, description="changed, items and versions: of a change that is done.")
-    problem: dict[str, Any] | None = Field(None, description="status and detail: of a change that failed.")
+    progress: Page | None = Field(None, description="stage, done, total: of a change that is running.")
+    result: Page | None = Field(None, description="changed, items and versions: of a change that is done.")
+    problem: Page | None = Field(None, description="status and detail: of a change that failed.")
     request_id: str
 
 
@@ -266,7 +268,7 @@ class IndexState(BaseModel):
     index_version: str
     model_version: str
     versions: list[int]
-    engine: dict[str, Any]
+    engine: Page
     disk: str = Field(description='"ok", or what is wrong with the engine on disk.')
     request_id: str
 
@@ -279,4 +281,4 @@ class Problem(BaseModel):
     status: int
     detail: str
     request_id: str
-    errors: list[dict[str, Any]] | None = None
+    errors: list[Page] | None = None

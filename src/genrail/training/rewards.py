@@ -34,7 +34,8 @@ class Rollouts:
     @property
     def hits(self) -> npt.NDArray[np.bool_]:
         """Tell which rollouts are the right item, (requests, rollouts)."""
-        return self.rows == self.targets[:, None]
+        hits: npt.NDArray[np.bool_] = self.rows == self.targets[:, None]
+        return hits
 
 
 Reward = Callable[[Rollouts], Float]
@@ -111,11 +112,12 @@ def advantages(rewards: Float, rows: Int, scaled: bool = True) -> Float:
         raise ShapeError(f"rewards have shape {rewards.shape}; give finite numbers of shape {rows.shape}")
     count = np.maximum(there.sum(axis=1, keepdims=True), 1)
     known = np.where(there, rewards, 0.0)
-    centred = np.where(there, known - known.sum(axis=1, keepdims=True) / count, 0.0)
+    centred: Float = np.where(there, known - known.sum(axis=1, keepdims=True) / count, 0.0)
     if not scaled:
         return centred
     spread = np.sqrt((centred**2).sum(axis=1, keepdims=True) / count)
-    return centred / (spread + 1e-4)
+    found: Float = centred / (spread + 1e-4)
+    return found
 
 
 @dataclass(frozen=True)
