@@ -119,8 +119,8 @@ class Seal(Searching, Finder):
 
     def write(
         self, requests: Sequence[Request], subsets: Sequence[Subset | None], options: FindOptions
-    ) -> list[Written]:
-        """Give the n-grams of each request, those of its own words among them."""
+    ) -> list[tuple[Written, ...]]:
+        """Give the n-grams of each request by field, those of its own words among them."""
         settings = self.recipe.writing
         settings = replace(settings, width=options.width or settings.width)
         keys = [_key(request, settings) for request in requests]
@@ -252,8 +252,9 @@ class Seal(Searching, Finder):
         """Take another recipe, where only the weighing of n-grams differs; what was written stays known."""
         if not isinstance(recipe, SealRecipe) or replace(recipe, evidence=self.recipe.evidence) != self.recipe:
             return None
-        made = self.replaced(recipe=recipe)
-        made._written = self._written
+        made = self.replaced(recipe=recipe, anyway=self._anyway)
+        if recipe.evidence.smoothing == self.recipe.evidence.smoothing:  # which says what is worth writing
+            made._written = self._written
         return made
 
     # --- a saved folder -----------------------------------------------------------------------------------------
@@ -404,6 +405,7 @@ class SealRecipe(Recipe):
         progress("passages", 0, len(catalog))
         tokens, offsets, counts = speller.spell(catalog.titles, catalog.texts())
         progress("passages", len(catalog), len(catalog))
+        warm_up_substring(progress)
         progress("substring index", 0, 1)
         index = SubstringIndex.from_flat(tokens, offsets, speller.vocab_size)
         passages = Passages(counts)
