@@ -41,7 +41,9 @@ WAYS = {
     "in-prompt": ("--set", "max_tokens=2", "--model"),
     "codes": (*LANGUAGE_MODEL, "--model"),
     "codes lsh": (*LANGUAGE_MODEL, "--identifiers", "lsh", "--model"),
+    "seal": ("--set", "width=4", "--set", "length=3", "--model"),
     "fused": ("--lanes", "bm25,cooccurrence"),
+    "fused seal": ("--lanes", "bm25,seal", "--set", 'settings={"seal": {"width": 4, "length": 3}}', "--model"),
 }
 
 

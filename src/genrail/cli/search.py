@@ -175,6 +175,10 @@ def show_ranking(title: str, ranking: Ranking, explained_by: Engine | None = Non
 
 
 def _why(explanation: Page) -> list[str]:
-    """Name the lanes that found an item, each with its rank there, and the item's identifier."""
+    """Name the lanes that found an item, each with its rank there, and the item's identifier or n-grams."""
     lanes = [f"{name} {found['rank']}" for name, found in dict(explanation.get("lanes") or {}).items()]
-    return [", ".join(lanes), " ".join(map(str, explanation.get("identifier", ())))]
+    ngrams = [f'"{one["text"]}" {one["score"]:.1f}' for one in explanation.get("ngrams", ())]
+    passage = explanation.get("passage") or {}
+    if ngrams and passage["of"] > 1:
+        ngrams.append(f"in passage {passage['number']} of {passage['of']}")
+    return [", ".join(lanes), " ".join([*map(str, explanation.get("identifier", ())), ", ".join(ngrams)]).strip()]

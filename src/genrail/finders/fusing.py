@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -18,6 +18,7 @@ from genrail.finding import (
     Edition,
     Finder,
     FindOptions,
+    Json,
     Progress,
     Recipe,
     Report,
@@ -85,6 +86,14 @@ class FusedRecipe(Recipe):
         if not 0.0 <= self.words_share <= 1.0:
             raise SettingsError(f"words_share is {self.words_share}; give 0 to 1")
 
+    def to_dict(self) -> dict[str, Json]:
+        """Turn the settings into plain values; a model that has no name is saved with its lane."""
+        kept = {
+            name: {key: value for key, value in own.items() if key != "model" or isinstance(value, str)}
+            for name, own in self.settings.items()
+        }
+        return asdict(replace(self, settings=kept))
+
     def recipes(self) -> dict[str, Recipe]:
         """Make the recipe of each lane."""
         return {name: recipe_named(name, self._settings(name)) for name in self.lanes}
@@ -133,10 +142,12 @@ class Lanes:
     Args:
         final: As they answer.
         blind: As they are asked while weights are learnt; the same ones where they never saw these events.
+        taught: Those that learnt from the judged queries, which then cannot tell how much they count.
     """
 
     final: dict[str, Finder]
     blind: dict[str, Finder]
+    taught: frozenset[str] = frozenset()
 
 
 def built_lanes(
@@ -157,7 +168,7 @@ def built_lanes(
     for name, recipe in sorted(recipes.items(), key=lambda one: one[1].takes_teacher):
         if recipe.needs_interactions and data.sequences is None:
             continue
-        if recipe.learns_queries and len(recipes) > 1 and len(data.judged) < ENOUGH:
+        if recipe.needs_queries and len(recipes) > 1 and len(data.judged) < ENOUGH:
             continue
         if given and name in given:
             final[name] = blind[name] = given[name]
@@ -169,7 +180,8 @@ def built_lanes(
     if not final:
         raise SettingsError(f"the lanes {', '.join(recipes)} need interactions; give some, or other lanes")
     order = [name for name in recipes if name in final]
-    return Lanes({name: final[name] for name in order}, {name: blind[name] for name in order})
+    taught = frozenset(name for name in order if recipes[name].learns_queries and name not in (given or {}))
+    return Lanes({name: final[name] for name in order}, {name: blind[name] for name in order}, taught)
 
 
 def _taught_by(recipe: Recipe, lanes: Mapping[str, Finder], data: Data, progress: Progress) -> Data:
@@ -240,7 +252,8 @@ def taught_lanes(
             final[name] = blind[name] = lane
     if data.sequences is None and not data.judged:
         raise SettingsError("nothing to learn from: give interactions, or queries and qrels")
-    return Lanes({name: final[name] for name in lanes}, {name: blind[name] for name in lanes}), report
+    taught = frozenset(name for name, lane in lanes.items() if lane.recipe.learns_queries)
+    return Lanes({name: final[name] for name in lanes}, {name: blind[name] for name in lanes}, taught), report
 
 
 def mixtures(
@@ -261,8 +274,7 @@ def mixtures(
     priors = {WORDS: _prior(lanes.final, words, earned=True), HISTORY: _prior(lanes.final, pasts, earned=False)}
     priors[HISTORY_SEEN] = priors[HISTORY]
     found = {**priors, **(before or {})}
-    taught = any(lanes.final[name].recipe.learns_queries for name in words)
-    if data.judged and len(words) > 1 and not taught:
+    if data.judged and len(words) > 1 and not lanes.taught.intersection(words):
         queries = [Query((data.queries or {})[query_id]) for query_id in data.judged]
         grades = [
             dict(zip(data.catalog.rows(list(each)).tolist(), each.values(), strict=True))

@@ -154,6 +154,7 @@ class TwoTowerRecipe(Recipe):
     kind: ClassVar[str] = "two-tower"
     finder: ClassVar[type[Finder]] = TwoTower
     learns_queries: ClassVar[bool] = True
+    needs_queries: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if isinstance(self.towers, dict):  # from a manifest

@@ -321,6 +321,9 @@ class Recipe(Protocol):
     learns_queries: ClassVar[bool] = False
     """Whether it is taught by judged queries, which then cannot tell how much it counts."""
 
+    needs_queries: ClassVar[bool] = False
+    """Whether it adds nothing to a fusion without judged queries in some number."""
+
     needs_interactions: ClassVar[bool] = False
     """Whether it is of no use without interactions."""
 

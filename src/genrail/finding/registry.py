@@ -32,6 +32,7 @@ _BUILT_IN = {
     "titles": "genrail.finders.titles:TitlesRecipe",
     "codes": "genrail.finders.codes:CodesRecipe",
     "in-prompt": "genrail.finders.in_prompt:InPromptRecipe",
+    "seal": "genrail.finders.seal:SealRecipe",
     "tiger": "genrail.finders.tiger:TigerRecipe",
     "bm25": "genrail.finders.bm25:BM25Recipe",
     "tfidf": "genrail.finders.tfidf:TFIDFRecipe",

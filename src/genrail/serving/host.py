@@ -441,5 +441,6 @@ def _hit(hit: Hit, explained: bool) -> Page:
         page["log_probability"] = plain_value(hit.log_probability)
         page["identifier"] = hit.explanation.get("identifier")
         page["found_by"] = plain_value(hit.explanation.get("lanes"))
-        page["matched"] = hit.explanation.get("matched")
+        for name in ("matched", "ngrams", "passage"):
+            page[name] = hit.explanation.get(name)
     return page

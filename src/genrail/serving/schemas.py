@@ -114,6 +114,23 @@ class MultiSearchRequest(Request):
     requests: list[SearchRequest] = Field(min_length=1)
 
 
+class NgramBody(BaseModel):
+    """An n-gram that stands in the passage of an item."""
+
+    text: str
+    score: float = Field(description="What it adds to the item's score; 0 where it stands once more.")
+    start: int = Field(description="Its first character in the passage's text.")
+    end: int = Field(description="The character behind it.")
+
+
+class PassageBody(BaseModel):
+    """The passage by which an item was found."""
+
+    number: int = Field(description="1 for the first.")
+    of: int = Field(description="Passages of the item.")
+    text: str = Field(description="The passage, or the part of a long one around its best n-gram.")
+
+
 class HitBody(BaseModel):
     """One item of an answer."""
 
@@ -128,6 +145,10 @@ class HitBody(BaseModel):
         None, description="In explanations: which lanes found the item, each with its rank and score there."
     )
     matched: list[str] | None = Field(None, description="In explanations: words of the item that the query asks for.")
+    ngrams: list[NgramBody] | None = Field(
+        None, description="In explanations: n-grams that the model wrote and that stand in the item's text."
+    )
+    passage: PassageBody | None = Field(None, description="In explanations: where they stand.")
 
 
 class SearchAnswer(BaseModel):
