@@ -11,8 +11,6 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
-from genrail.catalog.conditions import as_filter
-from genrail.errors import FilterError
 from genrail.serving.door import Caller, caller
 from genrail.serving.errors import Refusal
 from genrail.serving.limits import check_question, within
@@ -75,18 +73,10 @@ def answered(page: Page, who: Caller, began: float) -> Page:
 
 
 def _question(body: Wishes) -> Page:
-    """Write a question as `Host` takes it.
-
-    Raises:
-        Refusal: 422; its filter is a dictionary that cannot be read.
-    """
-    try:
-        page: Page = {"where": as_filter(body.where)}
-    except FilterError as error:
-        raise Refusal(422, str(error), "FilterError") from None
+    """Write a question as `Host` takes it."""
+    page: Page = {"where": body.where, "text": getattr(body, "query", None)}
     if isinstance(body, SearchRequest | RecommendRequest):
         page |= {"history": body.history, "exclude_seen": not body.include_seen}
-    page["text"] = getattr(body, "query", None)
     return page | body.model_dump(include=ARRANGED, exclude_defaults=True)
 
 

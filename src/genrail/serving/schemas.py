@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from genrail.catalog.conditions import as_filter
+from genrail.errors import FilterError
 
 __all__ = [
     "ChangeAnswer",
@@ -39,8 +42,19 @@ def _well_formed(text: str) -> str:
 
 
 Words = Annotated[str, AfterValidator(_well_formed)]
+def _written(where: Any) -> Any:
+    """Write a filter that is given as a dictionary."""
+    if not isinstance(where, dict):
+        return where
+    try:
+        return as_filter(where)
+    except FilterError as error:
+        raise ValueError(str(error)) from None
+
+
 Where = Annotated[
-    Words | dict[str, Any] | None,
+    Words | None,
+    BeforeValidator(_written, json_schema_input_type=Words | dict[str, Any] | None),
     Field(
         description="A filter over attributes, written or as a dictionary of fields.",
         examples=["price < 100 AND in_stock", {"price": {"<": 100}, "colour": ["red", "blue"]}],
