@@ -42,6 +42,8 @@ def _well_formed(text: str) -> str:
 
 
 Words = Annotated[str, AfterValidator(_well_formed)]
+
+
 def _written(where: Any) -> Any:
     """Write a filter that is given as a dictionary."""
     if not isinstance(where, dict):
