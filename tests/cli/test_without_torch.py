@@ -51,10 +51,10 @@ def test_an_engine_of_words_is_built_and_searched_with_the_base_alone(tmp_path):
     assert "words 1/1" in done.stderr  # a log has lines, not bars
     found = without_torch("search", tmp_path / "e", "clogs", "-k", 1, "--json")
     assert json.loads(found.stdout)["hits"][0]["item_id"] == "2", found.stderr
-    refused(
-        without_torch("evaluate", tmp_path / "e", "--queries", tmp_path / "shop.csv", "--qrels", tmp_path / "q.csv"),
-        "evaluation",
-    )
+    (tmp_path / "queries.csv").write_text("query_id,query\nq,clog\n")
+    (tmp_path / "qrels.csv").write_text("query_id,sku,relevance\nq,2,1\n")
+    judged = ["--queries", tmp_path / "queries.csv", "--qrels", tmp_path / "qrels.csv"]
+    refused(without_torch("evaluate", tmp_path / "e", *judged), "evaluation")
 
 
 def test_what_needs_no_torch_runs(tmp_path):
