@@ -14,7 +14,7 @@ from genrail.arrays import Array
 from genrail.constraints.bits import bits_at
 from genrail.constraints.building import first_unsorted, heavy_edges
 from genrail.errors import DamagedError, FormatError
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = [
     "FORMAT",
@@ -57,7 +57,7 @@ def write_trie(folder: Path, settings: Mapping[str, object], arrays: dict[str, A
     (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
-def read_trie(folder: Path, *, mmap: bool, verify: bool) -> tuple[Page, dict[str, Array], bool]:
+def read_trie(folder: Path, *, mmap: bool, verify: bool) -> tuple[JsonObject, dict[str, Array], bool]:
     """Read what `write_trie` wrote, and check it; arguments and errors as for `Trie.load`."""
     page = Manifest(
         MANIFEST, FORMAT, (VERSION, SEVERAL), "a trie", "Trie.save", entries=("items", *_SETTINGS), arrays=_ARRAYS
@@ -100,7 +100,7 @@ class Manifest(NamedTuple):
     arrays: tuple[str, ...]
 
 
-def read_manifest(folder: Path, page: Manifest) -> Page:
+def read_manifest(folder: Path, page: Manifest) -> JsonObject:
     """Read the page of a folder.
 
     Raises:
@@ -134,7 +134,7 @@ def write_array(path: Path, array: Array) -> dict[str, object]:
     return {"dtype": array.dtype.str, "shape": list(array.shape), "sha256": sha256_of(path)}
 
 
-def read_array(folder: Path, name: str, described: Page, mmap: bool) -> Array:
+def read_array(folder: Path, name: str, described: JsonObject, mmap: bool) -> Array:
     """Open `name`.npy, refusing another type or shape than the manifest describes."""
     path = folder / f"{name}.npy"
     try:
@@ -153,7 +153,7 @@ def read_array(folder: Path, name: str, described: Page, mmap: bool) -> Array:
     return array
 
 
-def _check_shapes(folder: Path, manifest: Page, arrays: dict[str, Array]) -> None:
+def _check_shapes(folder: Path, manifest: JsonObject, arrays: dict[str, Array]) -> None:
     """Compare the arrays with each other: what is wrong here would be read outside of an array."""
     items, ragged = int(manifest["items"]), manifest["end_token"] is not None
     tokens = items * int(manifest["length"])
@@ -176,7 +176,7 @@ def _check_shapes(folder: Path, manifest: Page, arrays: dict[str, Array]) -> Non
         raise DamagedError(f"the arrays in {folder} do not fit each other; restore the folder from a copy")
 
 
-def verify_checksums(folder: Path, described: Mapping[str, Page]) -> None:
+def verify_checksums(folder: Path, described: Mapping[str, JsonObject]) -> None:
     """Hash the files of some arrays, and compare with what a page says of them.
 
     Raises:
@@ -194,7 +194,7 @@ def _by_life(order: Array, live: Array) -> tuple[Array, Array]:
     return order[alive], order[~alive]
 
 
-def _wrong_content(manifest: Page, arrays: dict[str, Array]) -> str:
+def _wrong_content(manifest: JsonObject, arrays: dict[str, Array]) -> str:
     """Say which rule of the format the content breaks; empty when it keeps all."""
     items, length, heavy = int(manifest["items"]), int(manifest["length"]), int(manifest["heavy"])
     rows, off, order = arrays["rows"], arrays["off"], arrays["order"]

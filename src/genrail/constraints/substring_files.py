@@ -15,7 +15,7 @@ from genrail.constraints.owners import Owners
 from genrail.constraints.subset import Universe
 from genrail.constraints.substring_segment import Segment, follow_lists
 from genrail.errors import DamagedError
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["FORMAT", "MANIFEST", "SETTINGS", "VERSION", "read_segments", "write_segments"]
 
@@ -43,7 +43,7 @@ def write_segments(old: Segment, new: Segment, settings: Mapping[str, int], fold
     (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
-def read_segments(folder: Path, *, mmap: bool, verify: bool) -> tuple[Segment, Segment, Page]:
+def read_segments(folder: Path, *, mmap: bool, verify: bool) -> tuple[Segment, Segment, JsonObject]:
     """Read both segments and the settings of a folder; see `SubstringIndex.load`."""
     listed = tuple(f"{part}/{name}" for part in _SEGMENTS for name in _ARRAYS)
     page = Manifest(
@@ -72,7 +72,7 @@ def _segment(arrays: dict[str, Array]) -> Segment:
     )
 
 
-def _misfit(manifest: Page, arrays: dict[str, Array]) -> str:
+def _misfit(manifest: JsonObject, arrays: dict[str, Array]) -> str:
     """Compare the arrays with each other: what is wrong here would be read outside of an array."""
     documents, tokens = len(arrays["rows"]), len(arrays["suffixes"])
     codes, text = len(arrays["vocabulary"]), arrays["text"]
@@ -96,7 +96,7 @@ def _misfit(manifest: Page, arrays: dict[str, Array]) -> str:
     return "" if whole else "the arrays do not fit each other"
 
 
-def _wrong_content(manifest: Page, arrays: dict[str, Array]) -> str:
+def _wrong_content(manifest: JsonObject, arrays: dict[str, Array]) -> str:
     """Say which rule of the format the content breaks; empty when it keeps all."""
     text, begins, vocabulary, rows = arrays["text"], arrays["begins"], arrays["vocabulary"], arrays["rows"]
     codes, ends = len(vocabulary) - 1, begins[1:].astype(np.int64) - 1
