@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 __all__ = ["html_table", "html_text", "shortened"]
 
@@ -20,7 +19,7 @@ def shortened(text: str, most: int = LONGEST) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def html_table(names: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> str:
+def html_table(names: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "") -> str:
     """Write a table as HTML; every value is text and nothing else.
 
     >>> html_table(["title"], [["<b>boot</b>"]])
@@ -41,7 +40,7 @@ def html_text(text: str) -> str:
     return f"<pre>{escape(text)}</pre>"
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if value is None:
         return ""
     return shortened(f"{value:.4g}" if isinstance(value, float) else str(value))

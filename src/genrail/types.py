@@ -44,7 +44,7 @@ Boosts = Mapping[str, float] | Sequence[tuple[str, float]]
 class QueryOptions(TypedDict, total=False):
     """Name what a query may ask for beside words and a past; `Query` says what each means."""
 
-    where: str | Mapping[str, Any] | None
+    where: str | Mapping[str, object] | None
     exclude_seen: bool
     exclude: Sequence[str]
     new_items: NewItems
@@ -101,7 +101,7 @@ class Query:
 
     text: str | None = None
     history: Sequence[str] = ()
-    where: str | Mapping[str, Any] | None = None
+    where: str | Mapping[str, object] | None = None
     exclude_seen: bool = True
     exclude: Sequence[str] = ()
     new_items: NewItems = "auto"
@@ -154,7 +154,7 @@ class Query:
         return tuple((str(name), float(weight)) for name, weight in pairs)
 
 
-def _number(value: Any) -> bool:
+def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -252,7 +252,7 @@ class Ranking(Sequence[Hit]):
     warnings: tuple[str, ...] = ()
     trace: Any = None
     fits: bool = True
-    facets: tuple[Mapping[str, Any], ...] = ()
+    facets: tuple[Mapping[str, object], ...] = ()
 
     def __repr__(self) -> str:
         first = ", ".join(f"{hit.item_id!r} {shortened(hit.title, 30)!r}" for hit in self.hits[:2])
@@ -310,7 +310,7 @@ class Ranking(Sequence[Hit]):
         return self.to_polars().to_pandas()
 
 
-def _others(attributes: Mapping[str, Any], taken: Sequence[str]) -> dict[str, Any]:
+def _others(attributes: Mapping[str, object], taken: Sequence[str]) -> dict[str, object]:
     """Give attributes whose names are free; a column of the catalogue called "score" is `attributes.score`."""
     return {f"attributes.{name}" if name in taken else name: value for name, value in attributes.items()}
 
@@ -329,7 +329,7 @@ class Suggestion:
     items: int
     item_id: str | None = None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Turn the suggestion into plain values for JSON."""
         return {"text": self.text, "items": self.items, "item_id": self.item_id}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import date
-from typing import Any
 
 from genrail.catalog.filters import KEYWORDS
 from genrail.catalog.values import written
@@ -13,7 +12,7 @@ from genrail.errors import FilterError
 
 __all__ = ["Where", "as_filter", "field_name", "literal"]
 
-Where = str | Mapping[str, Any]
+Where = str | Mapping[str, object]
 """A filter: written, or as a dictionary of fields."""
 
 _PLAIN = re.compile(r"[^\W\d]\w*")
@@ -51,7 +50,7 @@ def field_name(field: str) -> str:
     return field if plain else "`{}`".format(field.replace("`", "``"))
 
 
-def _conditions(field: str, wanted: Any) -> list[str]:
+def _conditions(field: str, wanted: object) -> list[str]:
     name = field_name(field)
     if wanted is None:
         return [f"{name} IS NULL"]
@@ -62,7 +61,7 @@ def _conditions(field: str, wanted: Any) -> list[str]:
     return [_operation(field, name, str(sign), value) for sign, value in wanted.items()]
 
 
-def _operation(field: str, name: str, sign: str, value: Any) -> str:
+def _operation(field: str, name: str, sign: str, value: object) -> str:
     if sign in _SIGNS and value is not None:
         return f"{name} {sign} {literal(field, value)}"
     if sign in ("=", "!="):
@@ -74,7 +73,7 @@ def _operation(field: str, name: str, sign: str, value: Any) -> str:
     return f"{name} {sign.upper()} {writing(field, value)}"
 
 
-def literal(field: str, value: Any) -> str:
+def literal(field: str, value: object) -> str:
     """Write a value that a field is compared with.
 
     Raises:
@@ -92,19 +91,19 @@ def literal(field: str, value: Any) -> str:
     return "'{}'".format(value.replace("'", "''")) if isinstance(value, str) else written(value)
 
 
-def _values(field: str, values: Any) -> str:
+def _values(field: str, values: object) -> str:
     if not isinstance(values, _LISTS) or not values:
         raise FilterError(f'filter: "{field}" wants a list with one value or more')
     return f"({', '.join(literal(field, value) for value in values)})"
 
 
-def _between(field: str, values: Any) -> str:
+def _between(field: str, values: object) -> str:
     if not isinstance(values, list | tuple) or len(values) != 2:
         raise FilterError(f'filter: "{field}" between wants two values: [10, 20]')
     return f"{literal(field, values[0])} AND {literal(field, values[1])}"
 
 
-_WORDS: dict[str, Callable[[str, Any], str]] = {
+_WORDS: dict[str, Callable[[str, object], str]] = {
     "in": _values,
     "not in": _values,
     "between": _between,

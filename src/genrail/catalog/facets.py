@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,7 @@ MOST_VALUES = 50  # of an attribute that is offered as a list to choose from
 
 def facets(
     catalog: Catalog, names: Sequence[str] | None = None, rows: npt.NDArray[np.int64] | None = None
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Describe some attributes of some items.
 
     Args:
@@ -46,8 +45,8 @@ def facets(
     return [_facet(some.get_column(name), whole=rows is None) for name in names]
 
 
-def _facet(column: pl.Series, whole: bool) -> dict[str, Any]:
-    page: dict[str, Any] = {"name": column.name, "kind": "other"}
+def _facet(column: pl.Series, whole: bool) -> dict[str, object]:
+    page: dict[str, object] = {"name": column.name, "kind": "other"}
     if column.dtype == pl.Boolean:
         return page | {"kind": "flag", **_counts(column.drop_nulls())}
     if column.dtype.is_numeric() or column.dtype.is_temporal():
@@ -72,6 +71,6 @@ def _facet(column: pl.Series, whole: bool) -> dict[str, Any]:
     return page | {name: listed[:MOST_VALUES] for name, listed in counts.items()}
 
 
-def _counts(values: pl.Series) -> dict[str, list[Any]]:
+def _counts(values: pl.Series) -> dict[str, list[object]]:
     counts = values.rename("value").value_counts(name="items").sort("items", "value", descending=[True, False])
     return {"values": counts["value"].to_list(), "counts": counts["items"].to_list()}

@@ -17,7 +17,7 @@ FORMS = (
 )
 
 
-def table_given(given: Any, what: str) -> pl.DataFrame | list[Any]:
+def table_given(given: object, what: str) -> pl.DataFrame | list[Any]:
     """Turn what was given into a Polars table, or a list of records that are still to be checked.
 
     Args:
@@ -48,7 +48,7 @@ def table_given(given: Any, what: str) -> pl.DataFrame | list[Any]:
     raise CatalogError(f"{what} is of type {type(given).__name__}; give {FORMS}")
 
 
-def _columns(given: Mapping[Any, Any], what: str) -> pl.DataFrame:
+def _columns(given: Mapping[object, object], what: str) -> pl.DataFrame:
     splits = [str(name) for name, value in given.items() if hasattr(value, "column_names")]
     if splits:
         raise CatalogError(f'{what} has the splits {", ".join(splits)}; give one of them, such as data["{splits[0]}"]')

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Generic
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from genrail.constraints.substring import SubstringIndex
 from genrail.decoding.scoring import score_sequences
 from genrail.decoding.tails import TailModel
 from genrail.errors import LogitsError, SettingsError, ShapeError
-from genrail.models.language_model import LanguageModel
+from genrail.models.language_model import Context, LanguageModel, State
 from genrail.models.log_softmax import log_softmax
 
 __all__ = ["NgramSettings", "Written", "write_ngrams"]
@@ -94,8 +94,8 @@ class Written:
 
 
 def write_ngrams(
-    model: LanguageModel[Any, Any],
-    contexts: Sequence[Any],
+    model: LanguageModel[Context, State],
+    contexts: Sequence[Context],
     index: SubstringIndex,
     settings: NgramSettings | None = None,
     subsets: Sequence[Subset | None] | None = None,
@@ -110,7 +110,7 @@ def write_ngrams(
     """Let a model write n-grams of allowed documents, and score those that are given.
 
     Args:
-        model: Any `LanguageModel`; one that reads tails takes the given n-grams in one call.
+        model: A `LanguageModel`; one that reads tails takes the given n-grams in one call.
         contexts: One per query, as the model reads them.
         index: Of the documents.
         settings: Default `NgramSettings()`.
@@ -166,12 +166,12 @@ def _go_on() -> None:
     pass
 
 
-class _Search:
+class _Search(Generic[Context, State]):
     """Run one batch. Arrays are (queries, width) unless said otherwise; dead beams stay as padding."""
 
     def __init__(
         self,
-        model: Any,
+        model: LanguageModel[Context, State],
         index: SubstringIndex,
         settings: NgramSettings,
         subsets: Sequence[Subset | None],
@@ -193,7 +193,7 @@ class _Search:
         self.kept: list[dict[Ngram, float]] = [{} for _ in range(queries)]
         self.calls = np.zeros(queries, dtype=np.int64)
 
-    def run(self, contexts: Sequence[Any], given: Sequence[Sequence[Ngram]]) -> list[Written]:
+    def run(self, contexts: Sequence[Context], given: Sequence[Sequence[Ngram]]) -> list[Written]:
         self.before_step()
         self.state, self.logits = self.model.prefill(contexts)
         self.calls += 1
@@ -226,7 +226,7 @@ class _Search:
             for query, (kept, calls) in enumerate(zip(self.kept, self.calls, strict=True))
         ]
 
-    def _score(self, contexts: Sequence[Any], given: Sequence[Sequence[Ngram]], first: Float) -> None:
+    def _score(self, contexts: Sequence[Context], given: Sequence[Sequence[Ngram]], first: Float) -> None:
         """Score the given n-grams: their first tokens are known, all others are read in one call."""
         pairs = [(query, tuple(map(int, ngram))) for query, ngrams in enumerate(given) for ngram in ngrams]
         longer = [pair for pair in pairs if len(pair[1]) > 1]

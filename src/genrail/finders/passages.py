@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ from genrail.errors import SettingsError
 from genrail.finding import Json
 from genrail.identifiers.titles import Titles
 from genrail.models.plain_text import plain_tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["Passages", "Speller", "word_ngrams"]
 
@@ -86,7 +89,7 @@ class Speller:
         SettingsError: `size` below 16, or a tokenizer without end token.
     """
 
-    def __init__(self, tokenizer: Any, size: int | None) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, size: int | None) -> None:
         if size is not None and size < 16:
             raise SettingsError(f"passage is {size}; give 16 tokens or more, or None for whole texts")
         self.size = size

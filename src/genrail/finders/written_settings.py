@@ -16,7 +16,7 @@ from genrail.models.prompts import Example, PromptTemplate
 __all__ = ["read_examples", "typed_setting"]
 
 
-def typed_setting(name: str, value: Any) -> Any:
+def typed_setting(name: str, value: object) -> Any:
     """Turn a plain value into what a field of `LanguageModelSettings` holds.
 
     Args:
@@ -63,13 +63,13 @@ def read_examples(path: str | Path) -> tuple[Example, ...]:
     )
 
 
-def _titles(value: Any) -> tuple[str, ...]:
+def _titles(value: object) -> tuple[str, ...]:
     if isinstance(value, list):
         return tuple(map(str, value))
     return tuple(part.strip() for part in written("" if value is None else value).split("|") if part.strip())
 
 
-def _made(kind: type[Any], name: str, value: Any) -> Any:
+def _made(kind: type[Any], name: str, value: object) -> Any:
     known = [one.name for one in fields(kind)]
     if not isinstance(value, Mapping) or not set(value) <= set(known):
         raise SettingsError(f"{name} is {value!r}; give a dictionary with some of {', '.join(known)}")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from genrail.evaluation.significance import bootstrap_interval
 from genrail.ranking.ranker import EPOCHS, Ranker, can_learn, learn_rankers
 from genrail.ranking.weights import GradedShares, ascend
 from genrail.rng import generator
-from genrail.types import Json
+from genrail.types import Json, JsonObject
 
 __all__ = ["CONSTANT", "Answers", "Mixture", "features", "learn_mixture", "logistic", "squashed", "standardise"]
 
@@ -127,9 +127,9 @@ class Mixture:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: JsonObject) -> Self:
         """Read what `to_dict` gave, perhaps by way of JSON."""
-        given: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in values.items()}
+        given: JsonObject = {name: tuple(one) if isinstance(one, list) else one for name, one in values.items()}
         ranker = given.get("ranker")
         return cls(**{**given, "ranker": None if ranker is None else Ranker.from_dict(ranker)})
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.rng import generator
+from genrail.types import JsonObject
 
 __all__ = ["EPOCHS", "Ranker", "can_learn", "learn_rankers"]
 
-Float = npt.NDArray[np.floating[Any]]
+Float = npt.NDArray[np.floating]
 Row = tuple[float, ...]
 
 HIDDEN = 16
@@ -65,7 +66,7 @@ class Ranker:
         return found
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: JsonObject) -> Self:
         """Read what `dataclasses.asdict` gave, perhaps by way of JSON."""
         rows = {name: tuple(values[name]) for name in ("mean", "spread", "bias", "out")}
         return cls(scale=float(values["scale"]), hidden=tuple(tuple(row) for row in values["hidden"]), **rows)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -80,7 +79,7 @@ class Lessons:
         return ContextBatch(tokens, targets, queries, Likes(rows, shares))
 
 
-def shares_of(scores: Sequence[npt.NDArray[np.floating[Any]]], temperature: float, width: int) -> Float:
+def shares_of(scores: Sequence[npt.NDArray[np.floating]], temperature: float, width: int) -> Float:
     """Turn a teacher's scores into probabilities: softmax of how far each stands out among those listed.
 
     Scores are divided by their standard deviation in each list, so that a temperature means the same for any teacher,
