@@ -6,7 +6,6 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -166,7 +165,7 @@ def _tell_problems(app: FastAPI) -> None:
 
 
 def _detail(request: Request, error: HTTPException) -> str:
-    known: dict[int, Any] = {
+    known: dict[int, object] = {
         404: "there is no such path; see /openapi.json",
         405: f"{request.method} is not possible here; see /openapi.json",
         400: "the body cannot be read; send JSON",

@@ -11,7 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import Any, Protocol
+from typing import Protocol
 
 from genrail.serving.errors import Refusal, refusal_of
 from genrail.serving.metrics import Metrics
@@ -44,7 +44,7 @@ class Waiting:
     kind: Kind
     key: str
     answer: asyncio.Future[JsonObject]
-    context: Any = None  # of the trace
+    context: object = None  # of the trace
     since: int = 0
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import Any, ClassVar
+from typing import ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -36,8 +36,8 @@ class _Guarded(HttpToolsProtocol):
     _in_message = False
     _header_bytes = 0
 
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast("asyncio.Transport", transport))
         if len(self.connections) > self._settings.connections and not self._make_room():
             limit = f"{self._settings.connections} clients are connected, as many as may; come again in 1 s"
             self._cut(Refusal(503, limit, "connections", 1))

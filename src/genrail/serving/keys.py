@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from genrail.errors import DamagedError, SettingsError, UserError
 from genrail.storage.files import naming, open_new
@@ -90,7 +90,7 @@ class Keys:
     def __len__(self) -> int:
         return len(self._by_name)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Key]:
         return iter(self._by_name.values())
 
     def find(self, token: str) -> Key | None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.catalog import Catalog
 from genrail.constraints.index import Beams
 from genrail.errors import QueryError
@@ -18,7 +17,6 @@ from genrail.types import JsonObject
 
 __all__ = ["branches", "sample_titles"]
 
-Array = npt.NDArray[Any]
 SAMPLES = 3
 
 

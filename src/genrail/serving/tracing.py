@@ -30,7 +30,7 @@ class Visit(Protocol):
 class Traced(Protocol):
     """Hold where and when a question began to wait."""
 
-    context: Any
+    context: object
     since: int
 
 
@@ -73,7 +73,7 @@ class Tracing:
             if visit.status >= 500:
                 span.set_status(trace.StatusCode.ERROR)
 
-    def here(self) -> tuple[Any, int]:
+    def here(self) -> tuple[object, int]:
         """Give where and when a question begins to wait."""
         if self._tracer is None:
             return None, 0

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from genrail.errors import DamagedError
 from genrail.models.text_encoder import TextEncoder
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 __all__ = ["Towers", "load_towers", "write_towers"]
 
@@ -28,7 +31,7 @@ class Towers:
     items: TextEncoder
 
 
-def write_towers(folder: str | Path, encoder: TextEncoder, learnt: Any, shared: bool) -> Towers:
+def write_towers(folder: str | Path, encoder: TextEncoder, learnt: SentenceTransformer, shared: bool) -> Towers:
     """Write what was learnt and open it.
 
     Args:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,10 @@ from genrail.models.text_encoder import Encoder, TextEncoder
 from genrail.rng import generator
 from genrail.training.loop import LoopReport, LoopSettings, Progress, run
 from genrail.training.tower_files import Towers, write_towers
+from genrail.types import Json
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 __all__ = ["Learnt", "TwoTowerReport", "TwoTowerSettings", "learn_two_towers", "train_two_tower"]
 
@@ -120,7 +124,7 @@ class TwoTowerReport:
             "kept": f"{self.kept:.0%} of what was learnt",
         }
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Turn the report into plain values for JSON."""
         return {
             "pairs": self.pairs,
@@ -144,7 +148,7 @@ class Learnt:
     """
 
     head: Float | None
-    model: Any
+    model: SentenceTransformer
 
 
 def train_two_tower(
@@ -327,7 +331,7 @@ class _Task:
         found: Float = self._change.weight.detach().numpy().copy()
         return found
 
-    def tower(self) -> Any:
+    def tower(self) -> SentenceTransformer:
         """Give the tower of the queries as a SentenceTransformer."""
         if self.settings.train != "head":
             return self._model
@@ -453,7 +457,7 @@ class _Task:
         return out
 
 
-def _freeze(model: Any, layers: int) -> None:
+def _freeze(model: SentenceTransformer, layers: int) -> None:
     """Keep the embeddings and the lowest blocks as they are."""
     network = model[0].auto_model
     blocks = getattr(getattr(network, "encoder", None), "layer", ())
