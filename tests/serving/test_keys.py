@@ -107,6 +107,11 @@ def test_a_key_that_makes_no_sense_is_refused(values, error):
         Key(**values)
 
 
+def test_a_file_of_keys_that_is_not_there_is_refused_with_the_command_that_makes_one(tmp_path):
+    with pytest.raises(SettingsError, match="genrail keys create"):
+        read_keys(tmp_path / "none.json")
+
+
 def test_a_rate_may_be_less_than_one_question_a_second():
     assert Key("slow", rate_per_second=0.5).rate_per_second == 0.5
 
