@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from genrail.catalog import Catalog
 from genrail.decoding.decoders import Decoder
@@ -380,7 +380,8 @@ def _recipe(recipe: Recipe | str | None, model: AnyModel | str | None, settings:
     if model is not None:
         lanes = settings.get("lanes")
         chosen = ("fused" if lanes else "titles") if recipe is None else recipe
-        taking = [name for name in (lanes if chosen == "fused" and lanes else [chosen]) if _takes_language_model(name)]
+        names = list(cast("Sequence[object]", lanes)) if chosen == "fused" and lanes else [chosen]
+        taking = [name for name in names if isinstance(name, str) and _takes_language_model(name)]
         if not taking:
             raise SettingsError(
                 "a language model writes titles, codes or n-grams (recipe='titles', 'codes' or 'seal', or one of them "
@@ -388,7 +389,7 @@ def _recipe(recipe: Recipe | str | None, model: AnyModel | str | None, settings:
             )
         if chosen in taking:
             return recipe_named(str(chosen), {"model": model, **settings})
-        given = settings.get("settings", {})
+        given = cast("Mapping[str, Mapping[str, object]]", settings.get("settings", {}))
         of_lanes = {**given, **{name: {"model": model, **given.get(name, {})} for name in taking}}
         return recipe_named("fused", {**settings, "settings": of_lanes})
     if recipe is None or isinstance(recipe, str):
@@ -401,8 +402,8 @@ def _set(recipe: Recipe, settings: Mapping[str, object]) -> Recipe:
     return replace(recipe, **_known(recipe, settings)) if settings else recipe  # type: ignore[type-var]
 
 
-def _takes_language_model(kind: object) -> bool:
-    return isinstance(kind, str) and kind in kinds() and recipe_type(kind).takes_language_model
+def _takes_language_model(kind: str) -> bool:
+    return kind in kinds() and recipe_type(kind).takes_language_model
 
 
 def _fitting(teacher: Engine, catalog: Catalog) -> Finder:
