@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import SettingsError
 from genrail.finders.fused import BATCH, HISTORY, HISTORY_SEEN, WORDS, WORDS_SHARE, Fused
-from genrail.finders.lessons import Distillation
+from genrail.finders.lessons import Learning
+from genrail.finders.noise import noise_levels
 from genrail.finders.scoring import event_counts
 from genrail.finding import (
     Data,
@@ -27,7 +28,6 @@ from genrail.finding import (
     resolve,
 )
 from genrail.ranking.mixing import Answers, Mixture, learn_mixture
-from genrail.training.rewards import ReinforcementSettings
 from genrail.types import Query
 
 if TYPE_CHECKING:
@@ -37,10 +37,7 @@ __all__ = ["FusedRecipe", "Lanes", "built_lanes", "mixtures", "taught_lanes"]
 
 CUTOFF = 10
 DEFAULT = ("native", "bm25", "dense", "two-tower", "lookup", "cooccurrence")
-OF_NATIVE = (
-    *("levels", "codes", "identifiers", "pseudo_queries", "train_items", "max_seconds", "epochs"),
-    *("recipe", "distillation", "reinforcement"),
-)
+OF_NATIVE = ("levels", "codes", "identifiers", "pseudo_queries", "train_items", "max_seconds", "epochs", "learning")
 ENOUGH = 100  # judged queries that a tower is taught by in a fusion; it shifts all questions, so a handful is too few
 # Beside vectors, which know what a text is about, a lexical lane does best that looks at titles and at words in a row;
 # on five sets the fusion gains .009 nDCG@10 by these, BM25 alone next to nothing (docs/results.md).
@@ -60,8 +57,8 @@ class FusedRecipe(Recipe):
         words_share: Of the score for words and a history together, what the words decide.
         negations: Read "without X" in a query as what is not wanted.
         ranker: Learn a small network on top of the weights, kept where it wins on questions it was not learnt on.
-        levels, codes, identifiers, pseudo_queries, train_items, max_seconds, epochs, recipe, distillation,
-            reinforcement: See `NativeRecipe`; the other lanes are the teacher.
+        levels, codes, identifiers, pseudo_queries, train_items, max_seconds, epochs, learning: See `NativeRecipe`; the
+            other lanes are the teacher.
     """
 
     kind: ClassVar[str] = "fused"
@@ -80,15 +77,11 @@ class FusedRecipe(Recipe):
     train_items: int | None = None
     max_seconds: float | None = None
     epochs: int | None = None
-    recipe: Literal["sft", "distill", "grpo"] = "sft"
-    distillation: Distillation = field(default_factory=Distillation)
-    reinforcement: ReinforcementSettings = field(default_factory=ReinforcementSettings)
+    learning: Learning = field(default_factory=Learning)
 
     def __post_init__(self) -> None:
-        if isinstance(self.distillation, Mapping):  # from a manifest
-            object.__setattr__(self, "distillation", Distillation(**self.distillation))
-        if isinstance(self.reinforcement, Mapping):
-            object.__setattr__(self, "reinforcement", ReinforcementSettings(**self.reinforcement))
+        if isinstance(self.learning, Mapping):  # from a manifest
+            object.__setattr__(self, "learning", Learning(**self.learning))
         if not self.lanes or len(set(self.lanes)) != len(self.lanes):
             raise SettingsError(f"lanes are {self.lanes}; give one or more, each once")
         if not 0.0 <= self.words_share <= 1.0:
@@ -132,6 +125,7 @@ class FusedRecipe(Recipe):
             self.words_share,
             self.negations,
             _popularity(data),
+            noise_levels(lanes.final, data.catalog, data.seed, progress),
         )
 
     def train(self, finder: Finder, data: Data, progress: Progress) -> Fused:
@@ -140,7 +134,8 @@ class FusedRecipe(Recipe):
         lanes, report = taught_lanes(finder.lanes, data, progress, self.recipes())
         mixed = mixtures(lanes, data, progress, finder.mixtures, self.ranker)
         counts = finder.popularity if data.sequences is None else _popularity(data)
-        return finder.replaced(lanes=lanes.final, mixtures=mixed, popularity=counts, report=report)
+        noise = noise_levels(lanes.final, data.catalog, data.seed, progress)
+        return finder.replaced(lanes=lanes.final, mixtures=mixed, popularity=counts, noise=noise, report=report)
 
 
 @dataclass(frozen=True, eq=False)

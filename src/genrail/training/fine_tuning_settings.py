@@ -14,6 +14,7 @@ __all__ = ["FineTuning"]
 RECIPES = ("sft", "distill", "calrec", "align")
 LEAST = {
     "pseudo_queries": 0,
+    "made_up": 0,
     "next_items": 0,
     "validation": 0,
     "longest": 2,
@@ -42,6 +43,7 @@ class FineTuning:
             two contrastive terms (Li et al. 2024, CALRec); `align`: `sft` with tasks that join codes and words, for
             models that write codes (Zheng et al. 2024, LC-Rec).
         pseudo_queries: Made-up queries for each item; None for 4, or none where histories alone are given.
+        made_up: At most so many made-up queries in all, drawn by the seed; None for all.
         next_items: At most about so many events of histories; None for all.
         longest: Tokens of a prompt and its answer together; None for what the model can read.
         too_long: What becomes of a longer prompt: `shorten` drops the oldest titles, then the last words; or
@@ -58,7 +60,7 @@ class FineTuning:
         batch: Requests in one step.
         pack_tokens: Requests are put together into tries of about so many tokens, in which what they share is read
             once; None reads each right answer as a row of its own, padded.
-        target_target: With `calrec`, the share of the loss by which a target behind its request looks like itself,
+        target_target: With `calrec`, the share of the loss by which a target behind its request looks like itself
             alone, among the targets of the batch.
         user_target: Likewise, the share by which a request looks like its target.
         temperature: Of both: cosines are divided by it.
@@ -72,7 +74,7 @@ class FineTuning:
         checkpointing: Compute activations twice instead of keeping them: a third slower, a fraction of the memory.
         loop: Of the training loop.
         checkpoint: A file that this training is kept in after each epoch, and resumed from if it exists.
-        curve: A file for the learning curve, a line of JSON for each epoch.
+        curve: A file (`.jsonl`) for the learning curve, a line for each epoch; a picture stands beside it (`.html`).
 
     Raises:
         SettingsError: A value outside its range.
@@ -80,6 +82,7 @@ class FineTuning:
 
     recipe: Literal["sft", "distill", "calrec", "align"] = "sft"
     pseudo_queries: int | None = None
+    made_up: int | None = 50_000
     next_items: int | None = 20_000
     longest: int | None = None
     too_long: Literal["shorten", "leave out"] = "shorten"
