@@ -1,7 +1,7 @@
 """Measure n-grams as identifiers on any folder of texts and judged queries, beside words, vectors and written titles.
 
     python recipes/seal.py ../shared/data/xquad_en --pseudo-queries 2
-    python recipes/seal.py ../shared/data/scifact --learn --json scifact.json
+    python recipes/seal.py ../shared/data/scifact --learn --set max_seconds=1800 --json scifact.json
     python recipes/seal.py ../shared/data/scifact --queries 100 --methods bm25
 
 What the folder may hold is told in `folders.py`. With `--learn` the model is taught by the queries of training, but for
@@ -27,12 +27,13 @@ from folders import Words, machine, progress
 
 import genrail
 from genrail.catalog import Catalog
+from genrail.cli.reading import read_settings
 from genrail.engine import Engine
 from genrail.evaluation.significance import paired_test
 from genrail.evaluation.tables import text_table
 from genrail.finders.fusing import FusedRecipe
 from genrail.finders.seal import Seal
-from genrail.finding import Data, Finder
+from genrail.finding import Data, Edition, Finder, FindOptions, resolve
 from genrail.models.checkpoints import load_checkpoint
 from genrail.rng import generator
 from genrail.types import Query, Ranking
@@ -87,6 +88,14 @@ def fused_with(finder: Seal, catalog: Catalog, validation: Words | None, seed: i
     return FusedRecipe(("bm25", "seal")).around({"seal": finder}, data, progress)
 
 
+def calls_of(finder: Seal, texts: Sequence[str]) -> float:
+    """Count the calls of the model for a query, of the last ones that were answered."""
+    edition = Edition(finder.catalog, finder)
+    requests = [resolve(Query(text), finder.catalog, edition.filters) for text in texts]
+    written = finder.write(requests, [None] * len(requests), FindOptions())
+    return round(sum(part.calls for parts in written for part in parts) / max(1, len(texts)), 1)
+
+
 def _of(words: Words) -> Mapping[str, Mapping[str, float]]:
     return {query_id: words.qrels[query_id] for query_id in words.queries if query_id in words.qrels}
 
@@ -133,7 +142,7 @@ def main() -> None:
     parser.add_argument("--model", default="SmolLM2-135M")
     parser.add_argument("--learn", action="store_true", help="teach the model by the queries of training")
     parser.add_argument("--pseudo-queries", type=int, default=0, help="made-up queries of each item to learn from")
-    parser.add_argument("--epochs", type=int, help="of the training, as the recipe has it otherwise")
+    parser.add_argument("--set", action="append", default=[], help="a further setting, as of genrail build --set")
     parser.add_argument("--validation", type=int, default=40, help="queries of training that are kept for choosing")
     parser.add_argument("--queries", type=int, help="test only so many queries, drawn by the seed")
     parser.add_argument("--methods", nargs="+", default=["bm25", "minilm", "titles"], metavar="NAME")
@@ -150,19 +159,17 @@ def main() -> None:
     validation = None
     if train is not None:
         validation, train = taken(train, arguments.validation, arguments.seed, "validation")
-    model: Any = load_checkpoint(arguments.model, progress=progress)
+    model: Any = load_checkpoint(arguments.model, progress=progress, packed=True)
     lessons = {} if train is None or not arguments.learn else {"queries": train.queries, "qrels": _of(train)}
-    epochs = {} if arguments.epochs is None else {"epochs": arguments.epochs}
     started = time.process_time()
     engine = Engine.build(
         catalog,
         "seal",
         model=model,
-        pseudo_queries=arguments.pseudo_queries,
         seed=arguments.seed,
         progress=progress,
         **lessons,
-        **epochs,
+        **{"pseudo_queries": arguments.pseudo_queries, **read_settings(arguments.set)},
     )
     build = time.process_time() - started
     if arguments.save is not None:
@@ -174,6 +181,7 @@ def main() -> None:
     figures, rows = measured([Recorded(name, one) for name, one in finders.items()], test)
     head = {"command": f"python {' '.join(sys.argv)}", "machine": machine(), "seed": arguments.seed}
     size = {"items": len(catalog), "queries": len(test.queries), "seconds of building": round(build, 1)}
+    size["calls of the model a query"] = calls_of(finder, list(test.queries.values())[:TOGETHER])
     told = {**head, **size, **engine.describe(), "fused": finders["BM25 + SEAL"].describe()}
     if engine.edition.finder.report is not None:
         told["training"] = engine.edition.finder.report.to_dict()

@@ -120,3 +120,25 @@ def test_a_folder_without_items_or_tested_users_is_one_sentence(run, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(SystemExit, match="holds no items"):
         run("methods", tmp_path / "empty")
+
+
+def test_seal_on_any_folder(run, tmp_path):
+    pytest.importorskip("peft")
+    from tests.models import checkpoints
+
+    folder, figures = folder_of(tmp_path / "set", "texts"), tmp_path / "figures.json"
+    for ending, first in (("_train", 0), ("_test", 20)):
+        queries = [{"query_id": f"q{item}", "query": f"find thing {item // 2}"} for item in range(first, first + 10)]
+        write(folder / f"queries{ending}.csv", queries)
+        qrels = [{"query_id": f"q{item}", "item_id": f"id-{item}", "relevance": 1} for item in range(first, first + 10)]
+        write(folder / f"qrels{ending}.csv", qrels)
+    tokenizer = checkpoints.tokenizer()
+    checkpoints.model("qwen2", len(tokenizer) + 8, max_position_embeddings=512).save_pretrained(tmp_path / "lm")
+    tokenizer.save_pretrained(tmp_path / "lm")
+    printed = run("seal", folder, "--model", tmp_path / "lm", "--learn", "--validation", 3, "--methods", "bm25",
+        "--set", "epochs=1", "--set", "rank=2", "--set", "length=3", "--set", "width=3", "--json", figures)  # fmt: skip
+    found = json.loads(figures.read_text())
+    assert found["training"]["pairs"] == {"judged": 6} and found["queries"] == 10 and found["items"] == ITEMS
+    names = {"BM25", "SEAL, intersective", "SEAL, best n-gram (LM+FM)", "BM25 + SEAL"}
+    assert set(found["methods"]) == names and all(name in printed for name in names)
+    assert found["calls of the model a query"] > 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from genrail.errors import SettingsError
@@ -18,21 +19,49 @@ from genrail.training.pairs import Pair
 from genrail.training.spans import SpanLesson, Spans, train_spans
 
 if TYPE_CHECKING:
-    from genrail.finders.seal import Seal, SealRecipe
+    from genrail.constraints.substring import SubstringIndex
+    from genrail.finders.passages import Passages, Speller
+    from genrail.models.prompts import Prompts
+    from genrail.training.fine_tuning_settings import FineTuning
     from genrail.training.loop import Progress as LoopProgress
+    from genrail.training.span_settings import SpanSettings
 
-__all__ = ["taught"]
+__all__ = ["Student", "taught"]
+
+
+@dataclass(frozen=True, eq=False)
+class Student:
+    """Hold what is needed to teach a model n-grams.
+
+    Args:
+        model: As it is; a copy is taught.
+        prompts: What renders requests, by field: `ngrams`, `titles`, or both.
+        speller: How texts are spelled.
+        passages: Whose passages are whose.
+        index: Of the passages.
+        length: Tokens of an n-gram at most.
+        longest_history: Items of a history that are read.
+    """
+
+    model: object
+    prompts: Mapping[str, Prompts]
+    speller: Speller
+    passages: Passages
+    index: SubstringIndex
+    length: int
+    longest_history: int
 
 
 def taught(
-    finder: Seal, recipe: SealRecipe, data: Data, progress: Progress
+    student: Student, tuning: FineTuning, spans: SpanSettings, data: Data, progress: Progress
 ) -> tuple[CausalModel, Adapter | None, FineTuningReport]:
-    """Teach a copy of a finder's causal language model.
+    """Teach a copy of a causal language model.
 
     Args:
-        finder: Stays as it is.
-        recipe: How it is taught.
-        data: Judged queries, histories; queries made up of the texts, as the recipe says.
+        student: Stays as it is.
+        tuning: How it is taught.
+        spans: Which n-grams are right.
+        data: Judged queries, histories; queries made up of the texts, as `tuning` says.
         progress: Called with (stage, done, total); the training counts seconds, so that its time left is known.
 
     Returns:
@@ -41,15 +70,14 @@ def taught(
     Raises:
         SettingsError: The model cannot be taught so, or there is nothing to learn from.
     """
-    given, tuning = finder.model, recipe.tuning
+    given = student.model
     if not isinstance(given, CausalModel):
-        raise SettingsError(
-            f"{given.name} is no causal language model of transformers; n-grams are taught to those only"
-        )
+        name = getattr(given, "name", type(given).__name__)
+        raise SettingsError(f"{name} is no causal language model of transformers; n-grams are taught to those only")
     if tuning.recipe not in ("sft", "distill"):
         raise SettingsError(f"n-grams are taught by recipe='sft' or 'distill'; {tuning.recipe!r} is for other finders")
-    learnt, held = pairs_of(data, tuning, recipe.max_history)
-    lessons, held_out = _lessons(learnt, finder, data), _lessons(held, finder, data)
+    learnt, held = pairs_of(data, tuning, student.longest_history)
+    lessons, held_out = _lessons(learnt, student, data), _lessons(held, student, data)
     module = copy.deepcopy(given.model).float()
     learner = Learner(module, tuning, seed=data.seed)
     model = CausalModel(module, given.tokenizer, given.name, given.attention, given.prompts_together)
@@ -60,7 +88,7 @@ def taught(
     report = train_spans(
         Reader(module, model.body, model.output, model.sees if model.reads_runs else None),
         lessons,
-        Spans(finder.index, finder.speller.begins_word, recipe.spans, recipe.writing.length),
+        Spans(student.index, student.speller.begins_word, spans, student.length),
         tuning,
         held_out=held_out,
         seed=data.seed,
@@ -76,21 +104,21 @@ def taught(
     return final, adapter, FineTuningReport(report, sources, len(held), weights)
 
 
-def _lessons(pairs: Sequence[Pair], finder: Seal, data: Data) -> list[SpanLesson]:
+def _lessons(pairs: Sequence[Pair], student: Student, data: Data) -> list[SpanLesson]:
     """Render prompts as the finder does, one lesson for each right item; those that the model cannot read are left out.
 
     An item without words has nothing to learn from.
     """
-    room, length = finder.model.context_size, finder.recipe.writing.length
-    titles, passages = data.catalog.titles, finder.passages
+    room = getattr(student.model, "context_size", None)
+    titles, passages = data.catalog.titles, student.passages
     lessons = []
     for pair in pairs:
         prompts = {
-            name: one.render(pair.text, [titles[row] for row in pair.history]) for name, one in finder.prompts.items()
+            name: one.render(pair.text, [titles[row] for row in pair.history]) for name, one in student.prompts.items()
         }
-        if room is not None and max(map(len, prompts.values())) + length > room:
+        if room is not None and max(map(len, prompts.values())) + student.length > room:
             continue
-        spelled = finder.speller.tokens([f" {word}" for word in word_ngrams(pair.text or "", 1)])
+        spelled = student.speller.tokens([f" {word}" for word in word_ngrams(pair.text or "", 1)])
         words = frozenset(token for tokens in spelled for token in tokens)
         for row, weight in zip(pair.rows, pair.weights, strict=True):
             own = range(int(passages.begins[row]), int(passages.begins[row + 1]))
