@@ -43,7 +43,9 @@ ENOUGH = 100  # judged queries that a tower is taught by in a fusion; it shifts 
 # on five sets the fusion gains .009 nDCG@10 by these, BM25 alone next to nothing (docs/results.md).
 BESIDE_VECTORS: dict[str, object] = {"k1": 0.9, "b": 0.4, "title_weight": 3, "pairs": 0.2}
 BESIDE_OTHERS = 1  # made-up queries of an item: other lanes read words better, and encoding four takes most of a build
-TUNED_ON = 500  # histories that settings of a lane are chosen on; the difference between two is a few percent
+TUNED_ON = 500, 2000  # histories that settings of a lane are chosen on: on 500 alone, chance chose the worst on Beauty
+FINALISTS = 3
+TUNED_DEPTH = 100  # a lane's first hundred are what the fusion gets
 
 
 @dataclass(frozen=True)
@@ -202,23 +204,26 @@ def _chosen(recipe: Recipe, before: Data, progress: Progress) -> tuple[Recipe, F
     if len(choices) == 1:
         return recipe, recipe.build(before, progress)
     assert before.held_back is not None
-    held_out = before.held_back.sample(TUNED_ON, before.seed)
-    best: tuple[float, Recipe, Finder] | None = None
-    for done, choice in enumerate(choices):
-        progress(f"settings of {recipe.kind}", done, len(choices))
-        finder = (None if best is None else best[2].retuned(choice)) or choice.build(before, progress)
-        figure = _ndcg(finder, before, held_out)
-        if best is None or figure > best[0]:
-            best = figure, choice, finder
-    assert best is not None
-    progress(f"settings of {recipe.kind}", len(choices), len(choices))
-    return best[1], best[2]
+    left: list[tuple[Recipe, Finder]] = []
+    for choice in choices:
+        left.append((choice, (left and left[0][1].retuned(choice)) or choice.build(before, progress)))
+    done = 0
+    for count in TUNED_ON:  # those that do well on some are tried on more
+        held_out = before.held_back.sample(count, before.seed)
+        figures = []
+        for _, finder in left:
+            progress(f"settings of {recipe.kind}", done, len(choices) + FINALISTS)
+            figures.append(_ndcg(finder, before, held_out))
+            done += 1
+        left = [left[place] for place in np.argsort(-np.array(figures), kind="stable")[:FINALISTS].tolist()]
+    progress(f"settings of {recipe.kind}", len(choices) + FINALISTS, len(choices) + FINALISTS)
+    return left[0]
 
 
 def _ndcg(finder: Finder, data: Data, held_out: HeldOut) -> float:
     gains = []
     for first, requests in _batches(Edition(data.catalog, finder), _histories(data, held_out, exclude_seen=True)):
-        for place, found in enumerate(finder.find(requests, CUTOFF, FindOptions()), start=first):
+        for place, found in enumerate(finder.find(requests, TUNED_DEPTH, FindOptions()), start=first):
             rank = np.flatnonzero(found.rows == held_out.targets[place])
             gains.append(1.0 / np.log2(rank[0] + 2.0) if len(rank) else 0.0)
     return float(np.mean(gains))

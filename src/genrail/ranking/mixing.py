@@ -32,8 +32,7 @@ Int = npt.NDArray[np.int64]
 
 CONSTANT = 60  # of reciprocal rank fusion (Cormack et al. 2009)
 EVIDENCE = 50  # questions at which what was learnt counts as much as the prior
-FOLDS = 2
-RANKER_FOLDS = 4
+FOLDS = 4
 RANKED = 300  # questions below which no ranker is tried
 TINY = 1e-12  # standard deviations below this times the largest score are rounding, not evidence
 LEAST = 20  # questions below which the scale of scores stays as it is
@@ -205,7 +204,7 @@ def learn_mixture(
 ) -> Mixture:
     """Learn weights on questions with known right answers, as far as the evidence goes.
 
-    Weights are climbed to (`ascend`) on one half of the questions and measured on the other, and the other way round.
+    Weights are climbed to (`ascend`) on three quarters of the questions and measured on the fourth, in turns.
     What was learnt on all of them is then mixed with the prior by the number of questions. Whatever did best on
     questions that it was not learnt on is taken: this, the prior, or a single lane. Three questions teach nothing.
 
@@ -214,7 +213,7 @@ def learn_mixture(
         questions: What the lanes said.
         grades: Row to grade for each question; a grade above 0 is right.
         cutoff: Of the nDCG that is to be high.
-        seed: Of the halves.
+        seed: Of the quarters.
         ranked: Try a ranker (`genrail.ranking.ranker`) on top of the weights. It is kept where its lead on questions
             that it was not learnt on is above zero with its 95 % interval.
 
@@ -223,35 +222,57 @@ def learn_mixture(
 
     Cost: some thousand products of all candidates with the weights: ten seconds for 2,000 questions and four lanes.
     """
-    if len(questions) < 2 * FOLDS:
+    if len(questions) < FOLDS:
         return prior
     typical = _typical(questions, len(prior.lanes))
     shares = _shares(questions, grades, typical, cutoff)
+    inputs = _all_inputs(shares, questions)
     start, shrunk = prior.weights, len(questions) / (len(questions) + EVIDENCE)
-    held_out = np.zeros(len(questions))
+    tried = len(EPOCHS) if ranked and len(questions) >= RANKED and can_learn() else 0
+    held_out = np.zeros((1 + tried, len(questions)))  # of the mixture, and of rankers by their epochs
     for fold, learning in _folds(len(questions), FOLDS, seed):
-        learnt = _climbed(_part(shares, learning), start)
-        held_out[fold] = _part(shares, fold).by_query(_between(start, learnt, shrunk))
+        sums = shares.sums(_between(start, _climbed(shares.part(learning), start), shrunk))
+        held_out[0, fold] = shares.part(fold).by_scores(sums[fold])
+        if tried:
+            known = inputs[learning], sums[learning], shares.gains[learning], shares.real[learning]
+            for place, found in enumerate(learn_rankers(*known, seed), start=1):
+                scores = np.stack([found.scores(*one) for one in zip(inputs[fold], sums[fold], strict=True)])
+                held_out[place, fold] = shares.part(fold).by_scores(scores)
+    weights, figures, before = _taken(prior, shares, held_out[0], shrunk)
+    ranker: Ranker | None = None
+    sums = shares.sums(weights)
+    if tried:
+        best = int(np.argmax(held_out[1:].mean(axis=1)))
+        figures["ranker"] = float(held_out[1 + best].mean())
+        lead = bootstrap_interval(held_out[1 + best] - before, seed=seed)
+        if lead.low is not None and lead.low > 0.0:
+            *_, ranker = learn_rankers(inputs, sums, shares.gains, shares.real, seed, EPOCHS[best])
+            sums = np.stack([ranker.scores(*one) for one in zip(inputs, sums, strict=True)])
+    slope, offset = _calibrated(shares, sums)
+    standing, score, place_weights = (tuple(part.tolist()) for part in np.split(weights, 3))
+    scale = tuple(typical.tolist())
+    return Mixture(prior.lanes, standing, score, place_weights, scale, slope, offset, len(questions), figures, ranker)
+
+
+def _taken(
+    prior: Mixture, shares: GradedShares, held_out: Float, shrunk: float
+) -> tuple[Float, dict[str, float], Float]:
+    """Take what did best on questions that it was not learnt on: the learnt weights, the prior, or a single lane.
+
+    Returns:
+        Its weights, what each has, and what it has on each question.
+    """
+    start = prior.weights
     figures = {"prior": shares.ndcg(start), "mixture": float(held_out.mean())}
     alone = {name: np.eye(len(start))[number] for number, name in enumerate(prior.lanes)}
     figures |= {name: shares.ndcg(weights) for name, weights in alone.items()}
     best = max(alone, key=lambda name: figures[name])
     if figures[best] > max(figures["prior"], figures["mixture"]):
         weights = _between(start, alone[best], 0.95)  # the others order what the best lane does not tell apart
-    elif figures["prior"] >= figures["mixture"]:
-        weights = start
-    else:
-        weights = _between(start, _climbed(shares, start), shrunk)
-    ranker, sums = None, shares.sums(weights)
-    inputs = _all_inputs(shares, questions)
-    if ranked and len(questions) >= RANKED and can_learn():
-        ranker, figures["ranker"] = _ranked(shares, inputs, sums, seed)
-    if ranker is not None:
-        sums = np.stack([ranker.scores(told, one) for told, one in zip(inputs, sums, strict=True)])
-    slope, offset = _calibrated(shares, sums)
-    standing, score, place = (tuple(part.tolist()) for part in np.split(weights, 3))
-    scale = tuple(typical.tolist())
-    return Mixture(prior.lanes, standing, score, place, scale, slope, offset, len(questions), figures, ranker)
+        return weights, figures, shares.by_query(weights)
+    if figures["prior"] >= figures["mixture"]:
+        return start, figures, shares.by_query(start)
+    return _between(start, _climbed(shares, start), shrunk), figures, held_out
 
 
 def _folds(count: int, folds: int, seed: int) -> Iterator[tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]:
@@ -259,24 +280,6 @@ def _folds(count: int, folds: int, seed: int) -> Iterator[tuple[npt.NDArray[np.b
     numbers = generator(seed, "mixture", "folds").permutation(count) % folds
     for fold in range(folds):
         yield numbers == fold, numbers != fold
-
-
-def _ranked(
-    shares: GradedShares, inputs: npt.NDArray[np.float32], sums: npt.NDArray[np.float32], seed: int
-) -> tuple[Ranker | None, float]:
-    """Learn a ranker, and measure it on questions that it was not learnt on; None where it is not clearly better."""
-    scores = np.zeros((len(EPOCHS), *sums.shape))
-    for fold, learning in _folds(len(sums), RANKER_FOLDS, seed):
-        learnt = learn_rankers(inputs[learning], sums[learning], shares.gains[learning], shares.real[learning], seed)
-        for place, ranker in enumerate(learnt):
-            scores[place, fold] = [ranker.scores(*one) for one in zip(inputs[fold], sums[fold], strict=True)]
-    found = [shares.by_scores(one) for one in scores]
-    best = int(np.argmax([one.mean() for one in found]))
-    lead = bootstrap_interval(found[best] - shares.by_scores(sums), seed=seed)
-    if lead.low is None or lead.low <= 0.0:
-        return None, float(found[best].mean())
-    *_, ranker = learn_rankers(inputs, sums, shares.gains, shares.real, seed, EPOCHS[best])
-    return ranker, float(found[best].mean())
 
 
 def _inputs(told: npt.NDArray[np.floating], answers: Answers) -> npt.NDArray[np.floating]:
@@ -367,14 +370,3 @@ def _shares(
         best = np.sort(np.maximum(list(grade.values()), 0.0))[::-1][:cutoff]
         ideal[number] = max(float((best / np.log2(np.arange(len(best)) + 2.0)).sum()), 1e-12)
     return GradedShares(values, gains, real, ideal, np.ones(len(questions)), cutoff)
-
-
-def _part(shares: GradedShares, chosen: npt.NDArray[np.bool_]) -> GradedShares:
-    return GradedShares(
-        shares.values[chosen],
-        shares.gains[chosen],
-        shares.real[chosen],
-        shares.ideal[chosen],
-        shares.counts[chosen],
-        shares.cutoff,
-    )

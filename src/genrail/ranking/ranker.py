@@ -20,7 +20,7 @@ Float = npt.NDArray[np.floating]
 Row = tuple[float, ...]
 
 HIDDEN = 16
-EPOCHS = (3, 6, 12, 24)  # to choose from: more questions bear more of them
+EPOCHS = (6, 12, 24, 48)  # to choose from: more questions bear more of them
 BATCH = 64
 RATE = 0.002
 DECAY = 0.1  # of the weights, per unit of RATE: a few thousand questions are little

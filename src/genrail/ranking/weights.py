@@ -36,6 +36,11 @@ class GradedShares:
     counts: Float
     cutoff: int
 
+    def part(self, chosen: npt.NDArray[np.bool_]) -> GradedShares:
+        """Take some of the queries."""
+        gains, real = self.gains[chosen], self.real[chosen]
+        return GradedShares(self.values[chosen], gains, real, self.ideal[chosen], self.counts[chosen], self.cutoff)
+
     def sums(self, weights: Float) -> npt.NDArray[np.float32]:
         """Add up what the sources say of each item, (queries, items)."""
         found: npt.NDArray[np.float32] = self.values @ weights.astype(np.float32)
