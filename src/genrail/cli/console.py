@@ -62,7 +62,7 @@ _OPTIONS = {
 _ARGUMENT = re.compile(rf"(?<![\w`'-])({'|'.join(_OPTIONS)})=(\.\.\.|True\b)?")
 
 
-def plain(value: Any) -> str:
+def plain(value: object) -> str:
     r"""Turn a value into text that cannot steer a terminal.
 
     Control and format characters (escape sequences, bidirectional marks) become spaces or vanish; the text stays data.
@@ -78,7 +78,7 @@ def plain(value: Any) -> str:
     return "".join(" " if kind == "Cc" else "" if kind in ("Cf", "Cs") else character for character, kind in kinds)
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print rows as a table; numbers stand to the right."""
     table = Table(title=Text(title), title_justify="left", title_style="bold", header_style="bold")
     for number, column in enumerate(columns):
@@ -89,7 +89,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
     _OUT.print(table)
 
 
-def print_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """Print a value as JSON on standard output, for programs."""
     wide = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "").startswith("utf")
     sys.stdout.write(json.dumps(value, ensure_ascii=not wide, indent=2, default=str, allow_nan=False) + "\n")

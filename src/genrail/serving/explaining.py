@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
 from genrail.finders.generative import generative_part
 from genrail.finding import Edition, Trace
-from genrail.types import Ranking
+from genrail.types import Page, Ranking
 
 __all__ = ["TwinNumbers", "explain"]
-
-Page = dict[str, Any]
 
 
 class TwinNumbers:

@@ -14,10 +14,10 @@ from genrail.errors import QueryError
 from genrail.finders.generative import generative_part
 from genrail.finding import Edition
 from genrail.serving.explaining import TwinNumbers
+from genrail.types import Page
 
 __all__ = ["branches", "sample_titles"]
 
-Page = dict[str, Any]
 Array = npt.NDArray[Any]
 SAMPLES = 3
 

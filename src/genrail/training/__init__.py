@@ -10,30 +10,41 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from genrail.training.copurchase import copurchase_vectors
+    from genrail.training.distillation import Lessons
     from genrail.training.loop import LoopSettings
     from genrail.training.native import TrainingReport, train_native
     from genrail.training.native_settings import TrainingSettings
     from genrail.training.pairs import QueryPairs, encode_pseudo_queries, pseudo_queries
+    from genrail.training.reinforcement import reinforce
+    from genrail.training.rewards import ReinforcementSettings, Rollouts
 
 __all__ = [
+    "Lessons",
     "LoopSettings",
     "QueryPairs",
+    "ReinforcementSettings",
+    "Rollouts",
     "TrainingReport",
     "TrainingSettings",
     "copurchase_vectors",
     "encode_pseudo_queries",
     "pseudo_queries",
+    "reinforce",
     "train_native",
 ]
 
 _HOMES = {
+    "Lessons": "distillation",
     "LoopSettings": "loop",
     "QueryPairs": "pairs",
+    "ReinforcementSettings": "rewards",
+    "Rollouts": "rewards",
     "TrainingReport": "native",
     "TrainingSettings": "native_settings",
     "copurchase_vectors": "copurchase",
     "encode_pseudo_queries": "pairs",
     "pseudo_queries": "pairs",
+    "reinforce": "reinforcement",
     "train_native": "native",
 }
 
