@@ -333,12 +333,11 @@ class Fused(Searching, Finder):
     @classmethod
     def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote."""
-        lanes = {
-            name: open_finder(folder / "lanes" / name, each, catalog, encoder)
-            for name, each in details["lanes"].items()
-        }
+        kept = details["lanes"].items()
+        lanes = {name: open_finder(folder / "lanes" / name, each, catalog, encoder) for name, each in kept}
         mixtures = {kind: Mixture.from_dict(values) for kind, values in details["mixtures"].items()}
         recipe = recipe_named(str(details["kind"]), details["recipe"])
+        counted = "noise" in details or (folder / "popularity.npy").exists()  # engines before rankers counted nothing
         return cls(
             catalog,
             lanes,
@@ -347,7 +346,7 @@ class Fused(Searching, Finder):
             int(details["seed"]),
             float(details["words_share"]),
             bool(details["negations"]),
-            load_array(folder, "popularity", np.int64, (len(catalog),)),
+            load_array(folder, "popularity", np.int64, (len(catalog),)) if counted else None,
             details.get("noise"),
         )
 
