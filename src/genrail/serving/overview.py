@@ -14,7 +14,7 @@ from genrail.errors import QueryError
 from genrail.finders.generative import generative_part
 from genrail.finding import Edition
 from genrail.serving.explaining import TwinNumbers
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["branches", "sample_titles"]
 
@@ -33,7 +33,7 @@ def sample_titles(catalog: Catalog) -> list[str]:
 
 def branches(
     edition: Edition, prefix: Sequence[int], where: str | None, most: int, titles: int, tenant: bool = False
-) -> Page:
+) -> JsonObject:
     """List what can follow a prefix of identifiers, and the items below each continuation.
 
     Args:
