@@ -252,7 +252,7 @@ class Ranking(Sequence[Hit]):
     warnings: tuple[str, ...] = ()
     trace: Any = None
     fits: bool = True
-    facets: tuple[Mapping[str, object], ...] = ()
+    facets: tuple[JsonObject, ...] = ()
 
     def __repr__(self) -> str:
         first = ", ".join(f"{hit.item_id!r} {shortened(hit.title, 30)!r}" for hit in self.hits[:2])
@@ -329,7 +329,7 @@ class Suggestion:
     items: int
     item_id: str | None = None
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, Json]:
         """Turn the suggestion into plain values for JSON."""
         return {"text": self.text, "items": self.items, "item_id": self.item_id}
 

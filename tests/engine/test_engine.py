@@ -269,7 +269,8 @@ def test_another_text_encoder_is_refused(tmp_path):
 def test_a_loaded_engine_goes_on_living(tmp_path):
     build(shop(20)).save(tmp_path / "e")
     own = Engine.load(tmp_path / "e")
-    own.add([{"sku": "new", "name": "purple wellington", "colour": "purple", "price": 5, "in_stock": True}])
+    with pytest.warns(UserWarning, match="save"):
+        own.add([{"sku": "new", "name": "purple wellington", "colour": "purple", "price": 5, "in_stock": True}])
     own.save(tmp_path / "e")
     assert "new" in Engine.load(tmp_path / "e").search("purple", k=21).item_ids
 

@@ -158,6 +158,16 @@ def test_the_schema_describes_every_route_with_examples(http):
         assert schema["components"]["schemas"][name]["examples"]
 
 
+def test_the_routes_stand_on_one_page_that_loads_nothing(http):
+    answer = http.get("/docs")
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    for path in http.get("/openapi.json").json()["paths"]:
+        assert f" {path}</code>" in answer.text
+    assert "<script" not in answer.text and "://" not in answer.text
+    assert "Leave out what scores lower." in answer.text and "list of string" in answer.text
+
+
 # --- rerank -----------------------------------------------------------------------------------------------------------
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from json import loads as json_of
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -220,7 +220,7 @@ def show_facets(ranking: Ranking) -> None:
         print_table("among the best hits", ["attribute", "values"], rows)
 
 
-def _counted(facet: Mapping[str, Any]) -> str:
+def _counted(facet: JsonObject) -> str:
     if "values" in facet:
         shown = zip(facet["values"], facet["counts"], strict=True)
         return ", ".join(f"{value} {count}" for value, count in shown)

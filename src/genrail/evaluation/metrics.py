@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -250,7 +251,7 @@ def _library() -> ModuleType:
 def _parse(name: str) -> Measure:
     library = _library()
     try:
-        parsed = library.parse_measure(name)
+        parsed: Measure = library.parse_measure(name)
     except Exception as error:  # ir_measures raises ValueError, NameError, SyntaxError and others for a wrong name
         raise SettingsError(f"{name!r} is not a metric; try {', '.join(DEFAULT_METRICS)} ({error})") from None
     if getattr(parsed, "NAME", None) in ("R", "P", "Success", "nDCG") and parsed.params.get("cutoff") is None:

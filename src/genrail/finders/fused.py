@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from genrail.errors import SettingsError
 from genrail.finders.arrays import load_array, save_arrays
+from genrail.finders.noise import something_fits
 from genrail.finders.scoring import grown_rows
 from genrail.finding import (
     Change,
@@ -193,23 +194,9 @@ class Fused(Searching, Finder):
             scores = squashed(mixture.slope * sums + mixture.offset)
             order = np.lexsort((self._precedence[answers.rows], -sums))[: max(k, options.pool)]
             found = self._found(names, mine, answers, scores, order, options)
-            fits = requests[number].text is None or self._fits(names, mine, answers)
+            believed = {name: one.found for name, one in zip(names, mine, strict=True) if one is not None}
+            fits = requests[number].text is None or something_fits(believed, self.lanes, self.noise)
             yield replace(found, warnings=(*found.warnings, *warnings), fits=fits)
-
-    def _fits(self, names: Sequence[str], listed: Sequence[_Listed | None], answers: Answers) -> bool:
-        """Tell whether some lane finds an item that has to do with the words.
-
-        A lane that can tell by itself is believed; by another one an item has to be nearer than any is to nonsense.
-        """
-        if self.noise is None:
-            return True
-        best = np.nan_to_num(answers.scores, nan=-np.inf).max(axis=1, initial=-np.inf)
-        for name, one, score in zip(names, listed, best.tolist(), strict=True):
-            if one is None or not len(one.found) or hasattr(self.lanes[name], "decoder"):
-                continue
-            if score > self.noise[name] if name in self.noise else one.found.fits:
-                return True
-        return False
 
     def _exact(self, names: Sequence[str], requests: list[Request], options: FindOptions) -> list[list[_Listed | None]]:
         """Ask for exact matches; what a lane lists only to fill up is left out."""
@@ -346,12 +333,11 @@ class Fused(Searching, Finder):
     @classmethod
     def load(cls, folder: Path, details: JsonObject, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote."""
-        lanes = {
-            name: open_finder(folder / "lanes" / name, each, catalog, encoder)
-            for name, each in details["lanes"].items()
-        }
+        kept = details["lanes"].items()
+        lanes = {name: open_finder(folder / "lanes" / name, each, catalog, encoder) for name, each in kept}
         mixtures = {kind: Mixture.from_dict(values) for kind, values in details["mixtures"].items()}
         recipe = recipe_named(str(details["kind"]), details["recipe"])
+        counted = "noise" in details or (folder / "popularity.npy").exists()  # engines before rankers counted nothing
         return cls(
             catalog,
             lanes,
@@ -360,7 +346,7 @@ class Fused(Searching, Finder):
             int(details["seed"]),
             float(details["words_share"]),
             bool(details["negations"]),
-            load_array(folder, "popularity", np.int64, (len(catalog),)),
+            load_array(folder, "popularity", np.int64, (len(catalog),)) if counted else None,
             details.get("noise"),
         )
 

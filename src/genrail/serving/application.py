@@ -17,6 +17,7 @@ import genrail
 from genrail.errors import GenrailError
 from genrail.serving.browsers import Cors
 from genrail.serving.changes import change_routes
+from genrail.serving.documentation import documentation_routes
 from genrail.serving.door import Door, caller
 from genrail.serving.errors import Refusal, problem
 from genrail.serving.events import event_routes, kept_history
@@ -137,6 +138,7 @@ def _application(
     app.include_router(change_routes(service, settings))
     app.include_router(overview_routes(service, settings, beside is not None))
     app.include_router(health_routes(service))
+    app.include_router(documentation_routes())
     _tell_problems(app)
     return app
 
