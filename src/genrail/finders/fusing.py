@@ -12,6 +12,7 @@ import numpy.typing as npt
 from genrail.errors import SettingsError
 from genrail.finders.fused import BATCH, HISTORY, HISTORY_SEEN, WORDS, WORDS_SHARE, Fused
 from genrail.finders.lessons import Learning
+from genrail.finders.noise import noise_levels
 from genrail.finders.scoring import event_counts
 from genrail.finding import (
     Data,
@@ -124,6 +125,7 @@ class FusedRecipe(Recipe):
             self.words_share,
             self.negations,
             _popularity(data),
+            noise_levels(lanes.final, data.catalog, data.seed, progress),
         )
 
     def train(self, finder: Finder, data: Data, progress: Progress) -> Fused:
@@ -132,7 +134,8 @@ class FusedRecipe(Recipe):
         lanes, report = taught_lanes(finder.lanes, data, progress, self.recipes())
         mixed = mixtures(lanes, data, progress, finder.mixtures, self.ranker)
         counts = finder.popularity if data.sequences is None else _popularity(data)
-        return finder.replaced(lanes=lanes.final, mixtures=mixed, popularity=counts, report=report)
+        noise = noise_levels(lanes.final, data.catalog, data.seed, progress)
+        return finder.replaced(lanes=lanes.final, mixtures=mixed, popularity=counts, noise=noise, report=report)
 
 
 @dataclass(frozen=True, eq=False)
