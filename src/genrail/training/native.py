@@ -124,8 +124,8 @@ def train_native(
     codes get no gradient, and a prefix with one child costs nothing. All positions of a sequence are trained at once.
 
     With histories and queries, the histories are learnt first, and then the queries by the weights that read words
-    alone. A history is thus answered as if no query had been learnt: where both shared epochs and weights, queries
-    decided when to stop, and half of what histories can give was lost (docs/decisions/0040).
+    alone. A history is thus answered as if no query had been learnt: where both shared epochs and weights, queries,
+    which are soon worn out, had a say in when to stop and in what was learnt (docs/decisions/0040).
 
     Args:
         model: From `NativeModel.create`, or trained before.
