@@ -44,7 +44,7 @@ SPEEDS: dict[str, dict[str, Any]] = {
     "cross-entropy, all, packed": {"loss": "cross-entropy", "learns": "all"},
     "rails, lora, padded": {"pack_tokens": None},
     "rails, lora, packed, bfloat16": {"precision": "bfloat16"},
-    "rails, lora on a third, packed": {"layers": 10},
+    "rails, top third, packed": {"learns": "top"},
 }
 
 
