@@ -28,7 +28,7 @@ TITLES = checkpoints.TITLES[: 2 * ITEMS : 2]
 TEMPLATE = PromptTemplate(system="", search="{query}", recommendation="{history}", answer="> ", line="{number} {title}")
 QUERIES = {f"q{row}": f"{row} please" for row in range(ITEMS)}  # words that say nothing: they have to be learnt
 QRELS = {f"q{row}": {f"t{row}": 1.0} for row in range(ITEMS)}
-LONG = {"epochs": 15, "learning_rate": 6e-3}
+LONG = {"epochs": 25}
 QUICK = {
     "learning_rate": 4e-3,
     "epochs": 1,
