@@ -121,7 +121,7 @@ def test_a_language_model_is_taught_on_any_folder(run, tmp_path):
     run("teach", folder, "--model", tmp_path / "model", "--part", "words", "histories", "speed", "--minutes", 0.01,
         "--users", 5, "--validation", 4, "--requests", 8, "--layers", 1, "--json", figures)  # fmt: skip
     found = json.loads(figures.read_text())
-    assert set(found["words"]) == {"untaught", "BM25 + MiniLM", "sft", "distill"}
+    assert set(found["words"]) == {"untaught", "bm25 + dense", "sft", "distill"}
     assert found["speed"]["rails, lora, packed"]["ratio"] == 1.0
 
 
