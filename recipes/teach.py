@@ -175,7 +175,8 @@ def main() -> None:
     if "words" in arguments.part and test is not None:
         asked = dict(list(test.queries.items())[: arguments.queries])
         figures["queries"] = len(asked)
-        figures["words"] = words(catalog, Words(asked, test.qrels), arguments)
+        judged = {query_id: grades for query_id, grades in test.qrels.items() if query_id in asked}
+        figures["words"] = words(catalog, Words(asked, judged), arguments)
     if "histories" in arguments.part and events is not None:
         figures["histories"] = histories(catalog, events, arguments)
     if "speed" in arguments.part:
