@@ -26,7 +26,8 @@ from genrail.finding.kept import Kept
 from genrail.identifiers.several import load_identifiers
 from genrail.identifiers.table import Identifiers
 from genrail.models.language_model import AnyModel
-from genrail.types import Page
+from genrail.showing import html_table
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.models.causal import CausalModel
@@ -74,7 +75,7 @@ class Spelling(Protocol):
         ...
 
     @classmethod
-    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None) -> Self:
+    def load(cls, folder: Path, details: JsonObject, catalog: Catalog, encoder: Encoder | None) -> Self:
         """Read what `save` wrote."""
         ...
 
@@ -291,7 +292,7 @@ class Generative(Searching, Finder):
         return {**details, "identifiers": self.table.fingerprint, "beam": asdict(self.beam)}
 
     @classmethod
-    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: JsonObject, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote.
 
         Raises:
@@ -384,6 +385,17 @@ class RailTrace:
     spelling: Spelling
     catalog: Catalog
     table: Identifiers
+
+    def __repr__(self) -> str:
+        return f"RailTrace({len(self.steps)} steps, {len(self.steps[0].beams) if self.steps else 0} beams at first)"
+
+    def _repr_html_(self) -> str:
+        """Write the steps as a table, for notebooks: how many beams, and what the first that stays stands for."""
+        rows = [
+            [number, len(step.beams), len(step.kept), self.spell(step.kept[0]) if step.kept else ""]
+            for number, step in enumerate(self.steps, start=1)
+        ]
+        return html_table(["step", "beams", "kept", "first"], rows)
 
     @property
     def steps(self) -> Sequence[TracedStep]:

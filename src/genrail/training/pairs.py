@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from genrail.errors import CatalogError, SettingsError, ShapeError
+from genrail.errors import SettingsError, ShapeError
 from genrail.models.native_network import QUERY
 from genrail.rng import generator
 
@@ -20,7 +20,6 @@ __all__ = [
     "QueryPairs",
     "Windows",
     "aligned_pairs",
-    "encode_pseudo_queries",
     "held_out",
     "history_pairs",
     "judged_pairs",
@@ -315,33 +314,6 @@ def _span(words: list[str], shortest: int, longest: int, random: np.random.Gener
     length = min(len(words), int(random.integers(shortest, longest + 1)))
     start = int(random.integers(0, len(words) - length + 1))
     return " ".join(words[start : start + length])
-
-
-def encode_pseudo_queries(
-    encode: Callable[[Sequence[str]], Float],
-    titles: Sequence[str],
-    texts: Sequence[str],
-    variants: int = 4,
-    seed: int = 0,
-) -> QueryPairs:
-    """Make pseudo-queries and encode them once.
-
-    Args:
-        encode: Texts to vectors, (texts, dimensions): the encoder that made the item vectors.
-        titles: See `pseudo_queries`.
-        texts: See `pseudo_queries`.
-        variants: Queries for each item.
-        seed: Of the draws.
-
-    Raises:
-        CatalogError: No row has a word.
-
-    Cost: the encoder's, on `variants` short texts for each item.
-    """
-    queries, rows = pseudo_queries(titles, texts, variants, seed)
-    if not queries:
-        raise CatalogError("no item has a title or text; nothing to make queries from")
-    return QueryPairs(np.asarray(encode(queries), dtype=np.float32), rows)
 
 
 # --- requests and what is right for them, for models that read words ------------------------------------------------
