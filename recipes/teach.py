@@ -5,8 +5,8 @@
     python recipes/teach.py ../shared/data/esci_small --part speed
 
 What the folder may hold is told in `folders.py`. `words` teaches from the catalogue's text alone, without any judged
-query, and asks the judged queries of the test once, at the end; the teacher of `distill` is the fusion of BM25 and
-MiniLM. `histories` compares the loss on rails with plain cross-entropy at equal processor time. `speed` measures
+query, and asks the judged queries of the test once, at the end; the teacher of `distill` is the fusion of some
+lanes. `histories` compares the loss on rails with plain cross-entropy at equal processor time. `speed` measures
 examples a second of one core, as ratios within one run. `--minutes` are processor minutes of each training; weights are
 chosen on requests that are held out. Intervals are paired.
 """
@@ -44,7 +44,7 @@ SPEEDS: dict[str, dict[str, Any]] = {
     "cross-entropy, all, packed": {"loss": "cross-entropy", "learns": "all"},
     "rails, lora, padded": {"pack_tokens": None},
     "rails, lora, packed, bfloat16": {"precision": "bfloat16"},
-    "rails, lora on a third, packed": {"layers": 10},
+    "rails, top third, packed": {"learns": "top"},
 }
 
 
@@ -73,8 +73,9 @@ def taught(engine: Engine, arguments: argparse.Namespace, **how: Any) -> tuple[E
 def words(catalog: Catalog, test: Words, arguments: argparse.Namespace) -> dict[str, Any]:
     """Teach from the text of the catalogue, and ask the judged queries of the test."""
     before = untaught(catalog, arguments)
-    teacher = Engine.build(catalog, lanes=["bm25", "dense"], progress=progress)
-    found = {"untaught": _asked(before, test), "BM25 + MiniLM": _asked(teacher, test)}
+    teacher = Engine.build(catalog, lanes=arguments.lanes, progress=progress)
+    first = {} if arguments.only_taught else {"untaught": before, " + ".join(arguments.lanes): teacher}
+    found = {name: _asked(engine, test) for name, engine in first.items()}
     rows = [[name, *_row(one)] for name, one in found.items()]
     figures: dict[str, Any] = {name: one.means for name, one in found.items()}
     for recipe in arguments.recipes:
@@ -153,6 +154,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--pseudo-queries", type=int, default=2, help="made-up queries for each item")
     parser.add_argument("--made-up", type=int, help="at most so many of them")
     parser.add_argument("--depth", type=int, default=10, help="items that the teacher lists")
+    parser.add_argument("--lanes", nargs="+", default=["bm25", "dense"], help="of the teacher, fused")
+    parser.add_argument("--only-taught", action="store_true", help="measure neither the untaught model nor the teacher")
+    parser.add_argument("--queries", type=int, help="the first so many of the test")
     parser.add_argument("--users", type=int, default=300, help="test users, drawn by the seed")
     parser.add_argument("--requests", type=int, default=96, help="of the measurement of speed")
     parser.add_argument("--threads", type=int, default=1)
@@ -169,7 +173,10 @@ def main() -> None:
     test = Words.both(arguments.folder)[1]
     figures: dict[str, Any] = {"command": " ".join(sys.argv), "machine": machine(), "items": len(catalog)}
     if "words" in arguments.part and test is not None:
-        figures["words"] = words(catalog, test, arguments)
+        asked = dict(list(test.queries.items())[: arguments.queries])
+        figures["queries"] = len(asked)
+        judged = {query_id: grades for query_id, grades in test.qrels.items() if query_id in asked}
+        figures["words"] = words(catalog, Words(asked, judged), arguments)
     if "histories" in arguments.part and events is not None:
         figures["histories"] = histories(catalog, events, arguments)
     if "speed" in arguments.part:

@@ -106,6 +106,26 @@ def test_a_language_model_writes_and_ranks_on_any_folder(run, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_language_model_is_taught_on_any_folder(run, tmp_path):
+    pytest.importorskip("peft")
+    from tests.models import checkpoints
+
+    tokenizer = checkpoints.tokenizer()
+    model = checkpoints.model("llama", len(tokenizer) + 8, max_position_embeddings=512)
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "model")
+    folder, figures = folder_of(tmp_path / "set", "texts"), tmp_path / "figures.json"
+    write(folder / "queries.csv", [{"query_id": f"q{item}", "query": f"red {item}"} for item in range(4)])
+    qrels = [{"query_id": f"q{item}", "item_id": f"id-{3 * item}", "relevance": 1} for item in range(4)]
+    write(folder / "qrels.csv", qrels)
+    run("teach", folder, "--model", tmp_path / "model", "--part", "words", "histories", "speed", "--minutes", 0.01,
+        "--users", 5, "--validation", 4, "--requests", 8, "--layers", 1, "--json", figures)  # fmt: skip
+    found = json.loads(figures.read_text())
+    assert set(found["words"]) == {"untaught", "bm25 + dense", "sft", "distill"}
+    assert found["speed"]["rails, lora, packed"]["ratio"] == 1.0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("texts", TEXTS)
 @pytest.mark.parametrize("recipe", ["default_engine", "new_items", "identifiers", "distillation"])
 def test_recipes_that_train_on_any_folder(run, tmp_path, recipe, texts):

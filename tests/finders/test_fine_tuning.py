@@ -28,7 +28,7 @@ TITLES = checkpoints.TITLES[: 2 * ITEMS : 2]
 TEMPLATE = PromptTemplate(system="", search="{query}", recommendation="{history}", answer="> ", line="{number} {title}")
 QUERIES = {f"q{row}": f"{row} please" for row in range(ITEMS)}  # words that say nothing: they have to be learnt
 QRELS = {f"q{row}": {f"t{row}": 1.0} for row in range(ITEMS)}
-LONG = {"epochs": 15, "learning_rate": 6e-3}
+LONG = {"epochs": 25}
 QUICK = {
     "learning_rate": 4e-3,
     "epochs": 1,
@@ -436,6 +436,8 @@ def test_a_teacher_says_what_is_right_beside_the_item_itself(untaught):
         assert set(own) - {before.rows[0]} <= listed
     report = Engine(untaught.edition).train(recipe="distill", teacher=teacher, **QUICK | {"pseudo_queries": 1})
     assert set(report.pairs) == {"teacher"}
+    [shown] = untaught.training_examples(1, recipe="distill", teacher=teacher, **QUICK | {"pseudo_queries": 1})
+    assert shown["source"] == "teacher" and shown["items"][0]["share"] >= 0.5
     with pytest.raises(SettingsError, match="nobody teaches"):
         untaught.train(recipe="distill", **QUICK | {"pseudo_queries": 1})
     with pytest.raises(SettingsError, match="teacher has 3 items"):
@@ -450,5 +452,7 @@ def test_contrast_learns_all_first_and_then_what_it_is_meant_for(untaught):
     how = {"recipe": "calrec", "focus": "price < 4", "first_epochs": 1, "epochs": 2}
     report = own.train(interactions=events(), **QUICK | how)
     assert len(report.loop.history) == 2 and report.loop.history[1].loss > 0
+    with pytest.raises(SettingsError, match="give pack_tokens"):
+        own.train(interactions=events(), **QUICK | how | {"pack_tokens": None})
     with pytest.raises(SettingsError, match="focus allows no item"):
         own.train(interactions=events(), **QUICK | how | {"focus": "price > 99"})

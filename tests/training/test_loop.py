@@ -186,3 +186,51 @@ def test_a_loss_that_explodes_is_an_error():
 def test_settings_outside_their_range_are_errors(wrong):
     with pytest.raises(SettingsError):
         LoopSettings(**wrong)
+
+
+def test_killed_while_saving_the_checkpoint_before_it_stays(tmp_path, monkeypatch):
+    from genrail.training import loop
+
+    file, plain, calls = tmp_path / "loop.safetensors", loop.os.replace, []
+    whole = Line()
+    run(whole, SETTINGS, seed=3)
+
+    def killed(*paths):
+        calls.append(paths)
+        if len(calls) == 2:
+            raise Cut
+        plain(*paths)
+
+    monkeypatch.setattr(loop.os, "replace", killed)
+    with pytest.raises(Cut):
+        run(Line(), SETTINGS, seed=3, checkpoint=file)
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    resumed, steps = Line(), []
+    run(resumed, SETTINGS, seed=3, progress=lambda p: steps.append(p.step), checkpoint=file)
+    assert len(steps) == 4 * 5 and same(resumed.bits(), whole.bits())
+
+
+def test_a_loss_that_explodes_later_keeps_the_best_and_says_where():
+    task = Line(figures=[0.5, 0.4])
+    plain = task.loss
+    task.loss = lambda batch: plain(batch) * (math.nan if task.validations == 2 else 1.0)
+    report = run(task, SETTINGS)
+    assert report.stopped == "diverged" and "step 9" in report.trouble and report.best_epoch == 1
+
+
+def test_without_averaging_the_weights_themselves_are_validated_and_resumed(tmp_path):
+    from dataclasses import replace
+
+    plain = replace(SETTINGS, averaging=0.0)
+    whole, file = Line(), tmp_path / "loop.safetensors"
+    run(whole, plain, seed=3)
+
+    def cut(progress):
+        if progress.epoch == 3:
+            raise Cut
+
+    with pytest.raises(Cut):
+        run(Line(), plain, seed=3, progress=cut, checkpoint=file)
+    resumed = Line()
+    run(resumed, plain, seed=3, checkpoint=file)
+    assert same(resumed.bits(), whole.bits())

@@ -82,11 +82,11 @@ def train(
         own |= {"checkpoint": checkpoint and str(checkpoint), "curve": curve and str(curve)}
         own = {name: value for name, value in own.items() if value is not None}
         data: dict[str, Any] = {"interactions": events, "queries": asked, "qrels": judged, "seed": seed}
+        if teacher is not None:
+            data["teacher"] = Engine.load(teacher)
         if show is not None:
             _show(loaded.training_examples(show, **data, **own), json)
             return
-        if teacher is not None:
-            data["teacher"] = Engine.load(teacher)
         with stage_progress(quiet=json) as progress:
             report = loaded.train(**data, **own, progress=progress)
         loaded.save(engine)

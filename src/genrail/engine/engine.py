@@ -174,6 +174,7 @@ class Engine(LiveEdition):
         interactions: Interactions | None = None,
         queries: Mapping[str, str] | None = None,
         qrels: Mapping[str, Mapping[str, float]] | None = None,
+        teacher: Engine | None = None,
         hold_out: bool = True,
         seed: int = 0,
         **settings: object,
@@ -185,6 +186,7 @@ class Engine(LiveEdition):
             interactions: See `train`.
             queries: See `train`.
             qrels: See `train`.
+            teacher: See `train`.
             hold_out: See `train`.
             seed: See `train`; also of the draw.
             settings: See `train`.
@@ -197,6 +199,8 @@ class Engine(LiveEdition):
         """
         edition = self._edition
         data = Data(edition.catalog, interactions, queries, qrels, edition.finder.encoder, hold_out, seed)
+        if teacher is not None:
+            data = data.taught_by(_fitting(teacher, edition.catalog))
         return _set(edition.finder.recipe, settings).examples(edition.finder, data, count)
 
     def calibrate_new_items(

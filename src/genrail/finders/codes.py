@@ -298,7 +298,7 @@ class CodesRecipe(Recipe):
     def examples(self, finder: Finder, data: Data, count: int) -> list[dict[str, Any]]:
         """Show what `train` would learn from."""
         assert isinstance(finder, CodeWriter)
-        return shown(finder, data, self.tuning, count)
+        return shown(finder, data, self.tuning, count, self.distillation)
 
     def _taught(self, finder: CodeWriter, data: Data, progress: Progress, copied: bool = True) -> CodeWriter:
         before = finder.spelling

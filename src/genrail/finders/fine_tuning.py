@@ -247,22 +247,34 @@ def _code_rows(finder: Generative) -> range | None:
     return None if tokens is None else range(tokens.first, tokens.first + tokens.levels * tokens.codes)
 
 
-def shown(finder: Generative, data: Data, tuning: FineTuning, count: int) -> list[dict[str, Any]]:
+def shown(
+    finder: Generative, data: Data, tuning: FineTuning, count: int, distillation: Distillation
+) -> list[dict[str, Any]]:
     """Show some examples of each source, drawn by seed: prompt as text, and the right items."""
-    learnt, _ = pairs_of(data, tuning, finder.spelling.longest_history)
+    longest, catalog = finder.spelling.longest_history, data.catalog
+    learnt, _ = pairs_of(data, tuning, longest)
     order = generator(data.seed, "examples to show").permutation(len(learnt))
     taken: Counter[str] = Counter()
-    found = []
+    drawn = []
     for pair in (learnt[place] for place in order):
         taken[pair.source] += 1
         if taken[pair.source] <= count:
-            items = [
-                {"item_id": data.catalog.item_ids[row], "title": data.catalog.titles[row], "share": weight}
+            drawn.append(pair)
+    if tuning.recipe == "distill":
+        few = replace(distillation, histories=count)
+        drawn = taught_pairs(drawn, data, longest, few, lambda stage, done, total: None)
+    tokenizer = finder.spelling.language_model.tokenizer
+    return [
+        {
+            "source": pair.source,
+            "prompt": tokenizer.decode(_prompt(finder, pair)[0]),
+            "items": [
+                {"item_id": catalog.item_ids[row], "title": catalog.titles[row], "share": weight}
                 for row, weight in zip(pair.rows, pair.weights, strict=True)
-            ]
-            prompt = cast("CausalModel", finder.spelling.model).tokenizer.decode(_prompt(finder, pair)[0])
-            found.append({"source": pair.source, "prompt": prompt, "items": items})
-    return sorted(found, key=lambda one: str(one["source"]))
+            ],
+        }
+        for pair in sorted(drawn, key=lambda one: one.source)
+    ]
 
 
 def _told(progress: Progress) -> Callable[[LoopProgress], None]:

@@ -421,7 +421,7 @@ class TitlesRecipe(Recipe):
         from genrail.finders.fine_tuning import shown
 
         assert isinstance(finder, TitleWriter)
-        return shown(finder, data, self.tuning, count)
+        return shown(finder, data, self.tuning, count, self.distillation)
 
     def _calibrates(self, catalog: Catalog) -> bool:
         """Tell whether what titles have anyway is read at once: where asked for, and by default where that is quick."""

@@ -165,6 +165,10 @@ class _Task:
             raise SettingsError("there is nothing to learn from; give queries and qrels, interactions, or texts")
         if not len(trie.depth):
             raise SettingsError("all items have one identifier, so there is nothing to decide; give two items or more")
+        if settings.recipe == "calrec" and (reader.sees is None or settings.pack_tokens is None):
+            raise SettingsError(
+                "calrec reads targets beside requests; give pack_tokens, or a model that shares attention"
+            )
         self.reader, self.settings, self.seed = reader, settings, seed
         self.examples, self.answers = examples, Answers(trie)
         order = np.argsort(groups, kind="stable")
