@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from genrail.errors import SettingsError
-from genrail.finders.scoring import Scoring, Values, top_rows
+from genrail.finders.scoring import Scoring, Values
 from genrail.finding import Change, Data, Finder, FindOptions, Found, Json, Progress, Recipe, Request
+from genrail.finding.ranks import top_rows
 from genrail.models.at_hand import Precision
 from genrail.models.encoders import require_torch
 from genrail.models.prompts import Prompts, PromptTemplate
@@ -88,7 +89,7 @@ class InPrompt(Scoring):
     def _meant(self, line: str) -> Sequence[int]:
         """Find the rows of a line's title, whatever its case, and whatever number or dash models set before it."""
         plain = _plain(line)
-        return self._rows.get(plain) or self._rows.get(plain.partition(" ")[2], ())
+        return self._rows.get(plain, []) or self._rows.get(plain.partition(" ")[2], [])
 
     def _written(self, request: Request, count: int) -> list[str]:
         """Write greedily until enough lines are there, the model ends, or its tokens are used up."""
