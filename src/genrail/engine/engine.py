@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from genrail.catalog import Catalog
+from genrail.catalog import Catalog, Interactions
+from genrail.catalog.suggesting import Suggester
 from genrail.decoding.decoders import Decoder
 from genrail.engine.live import LiveEdition, MergeSettings, silent
 from genrail.errors import CatalogError, QueryError, SettingsError
@@ -24,13 +27,13 @@ from genrail.finding import (
     answer_each,
     raised,
 )
-from genrail.finding.answering import checked
+from genrail.finding.answering import as_queries, checked
 from genrail.finding.finder import unknown, within
 from genrail.finding.registry import kinds, recipe_named, recipe_type
-from genrail.types import Json, NewItems, Query, Ranking
+from genrail.showing import html_table
+from genrail.types import Json, JsonObject, Query, QueryOptions, Ranking, Suggestion
 
 if TYPE_CHECKING:
-    from genrail.catalog import Interactions
     from genrail.finders.calibrating_new_items import CalibrationSettings
     from genrail.finders.new_item_scores import Calibration
     from genrail.models.language_model import AnyModel
@@ -55,14 +58,19 @@ class Engine(LiveEdition):
     def __init__(self, edition: Edition, merging: MergeSettings | None = None) -> None:
         super().__init__(edition, merging)
         self.gate = Gate()
+        self._suggester: Suggester | None = None
+        self._suggesting = Lock()
 
     @classmethod
     def build(
         cls,
-        catalog: Catalog,
+        catalog: Any,
         recipe: Recipe | str | None = None,
         *,
-        interactions: Interactions | None = None,
+        item_id: str | None = None,
+        title: str | None = None,
+        text: str | Sequence[str] | None = None,
+        interactions: Any = None,
         queries: Mapping[str, str] | None = None,
         qrels: Mapping[str, Mapping[str, float]] | None = None,
         model: AnyModel | str | None = None,
@@ -75,14 +83,19 @@ class Engine(LiveEdition):
         """Make an engine from a catalogue.
 
         Args:
-            catalog: The items.
+            catalog: The items: a `Catalog`, or what `Catalog.of` takes: a path, a list of dictionaries, a Polars,
+                pandas or Arrow table, one split of a Hugging Face dataset.
             recipe: How items are found: a recipe, or the name of one (`genrail.finding.kinds()` lists them). None for
                 the default, ``fused``, or for ``titles`` where a language `model` is given.
-            interactions: Who took what, in order.
+            item_id: Column of the ids; guessed, and not for a `Catalog`.
+            title: Column of the titles, likewise.
+            text: Further columns that are read, likewise.
+            interactions: Who took what, in order: `Interactions`, or what `Interactions.of` takes.
             queries: Query id to words, judged by `qrels`.
             qrels: Query id to item id to grade; items with a grade above 0 are right.
             model: The name or folder of a language model, or a loaded one, which writes titles; with
-                ``recipe="codes"`` it learns to write Semantic IDs.
+                ``recipe="codes"`` it learns to write Semantic IDs, with ``recipe="seal"`` it writes n-grams of the
+                texts; among several `lanes` it is given to each of these kinds.
             encoder: Text encoder, for recipes that read texts: None for all-MiniLM-L6-v2, a name or folder of any
                 sentence-transformers model, "hashing" for the tiny one without weights, or an object with `encode`.
             hold_out: Keep each user's last event out of training, so that `genrail evaluate` is honest.
@@ -97,6 +110,8 @@ class Engine(LiveEdition):
 
         Cost: that of the recipe; see docs/results.md.
         """
+        catalog = Catalog.of(catalog, item_id=item_id, title=title, text=text)
+        interactions = None if interactions is None else Interactions.of(interactions)
         if not catalog.live.any():
             raise CatalogError("the catalogue has no items; read one with at least one row")
         chosen = _recipe(recipe, model, settings)
@@ -254,12 +269,10 @@ class Engine(LiveEdition):
         *,
         history: Sequence[str] = (),
         k: int = 10,
-        where: str | None = None,
-        exclude_seen: bool = True,
         explain: bool = False,
         decoder: Decoder | None = None,
         lanes: Sequence[str] | None = None,
-        new_items: NewItems = "auto",
+        **options: Unpack[QueryOptions],
     ) -> Ranking:
         """Find the k best items for words, a past, or both.
 
@@ -267,20 +280,24 @@ class Engine(LiveEdition):
             text: What is wanted.
             history: Item ids, oldest first.
             k: How many hits, 1 to 1,000.
-            where: Filter over attributes; k allowed items come back whenever they exist.
-            exclude_seen: Leave the items of the history out.
             explain: Fill `Hit.explanation` and `Ranking.trace`.
             decoder: Another way to write identifiers than the engine's beam: `ExactSettings`, `SampleSettings`,
                 `Calibrated`, `Diverse`, or other `BeamSettings`.
             lanes: Names of the lanes of a fused engine that are asked; None for all that the kind of question needs.
-            new_items: How items added since the training are mixed in: ``auto`` (for a history without words, as far as
-                it costs the others little), ``off``, or a share of the k hits. See `calibrate_new_items`.
+            options: What `Query` may ask for besides: ``where`` (a filter), ``offset``, ``sort``, ``min_score``,
+                ``boost``, ``pin``, ``facets``, ``fields``, ``highlight``, ``exclude``, ``exclude_seen``, ``new_items``.
 
         Raises:
             QueryError: Nothing was asked, or k is out of range.
             FilterError: The filter cannot be read.
+
+        >>> shop = Catalog.from_items([{"sku": f"s{n}", "name": f"boot {n}", "price": 90 - n} for n in range(20)])
+        >>> engine = Engine.build(shop, "bm25")
+        >>> cheap = engine.search("boot", k=2, where={"price": {"<": 80}}, sort="price", facets=["price"])
+        >>> [hit["price"] for hit in cheap], cheap.facets[0]["least"]
+        ([71, 72], 71)
         """
-        query = Query(text, history, where=where, exclude_seen=exclude_seen, new_items=new_items)
+        query = Query(text, history, **options)
         return self.search_batch([query], k, explain=explain, decoder=decoder, lanes=lanes)[0]
 
     def recommend(
@@ -288,20 +305,28 @@ class Engine(LiveEdition):
         history: Sequence[str],
         *,
         k: int = 10,
-        where: str | None = None,
-        exclude_seen: bool = True,
         explain: bool = False,
         decoder: Decoder | None = None,
         lanes: Sequence[str] | None = None,
-        new_items: NewItems = "auto",
+        **options: Unpack[QueryOptions],
     ) -> Ranking:
         """Recommend k items to somebody with this past; see `search`."""
-        query = Query(None, history, where=where, exclude_seen=exclude_seen, new_items=new_items)
+        query = Query(None, history, **options)
         return self.search_batch([query], k, explain=explain, decoder=decoder, lanes=lanes)[0]
+
+    def similar(self, item_id: str, *, k: int = 10, **options: Unpack[QueryOptions]) -> Ranking:
+        """Find k items for somebody who looks at this one; see `search`.
+
+        Raises:
+            QueryError: No item has this id.
+        """
+        if item_id not in self.catalog:
+            raise QueryError(f"no item has the id {item_id!r}; ids are those of the catalogue")
+        return self.recommend([item_id], k=k, **options)
 
     def search_batch(
         self,
-        queries: Sequence[Query],
+        queries: Sequence[Query | str],
         k: int = 10,
         *,
         explain: bool = False,
@@ -310,12 +335,33 @@ class Engine(LiveEdition):
     ) -> list[Ranking]:
         """Answer several queries together; the answers are those of one at a time.
 
+        Args:
+            queries: Each a `Query`, or words.
+            k, explain, decoder, lanes: See `search`.
+
         Raises:
             QueryError: k is out of range, or a query holds nothing that can be used.
             ClosedWorldError: The last gate caught a forbidden item; a bug of ours.
         """
         options = FindOptions(explain, decoder, lanes=tuple(lanes) if lanes is not None else None)
-        return raised(answer_each(self._edition, self.gate, queries, checked(k), options))
+        return raised(answer_each(self._edition, self.gate, as_queries(queries), checked(k), options))
+
+    def suggest(self, typed: str, k: int = 8) -> list[Suggestion]:
+        """Complete what somebody types by words, phrases and titles of the catalogue, the most frequent first.
+
+        Cost: the first call sorts the titles (some seconds for a million), later ones take a millisecond.
+        """
+        with self._suggesting:
+            self._suggester = Suggester.of(self.catalog, self._suggester)
+        return self._suggester.suggest(typed, k)
+
+    async def asearch(self, text: str | None = None, **options: Any) -> Ranking:
+        """Search in a thread, so that an event loop goes on meanwhile; see `search`."""
+        return await asyncio.to_thread(self.search, text, **options)
+
+    async def arecommend(self, history: Sequence[str], **options: Any) -> Ranking:
+        """Recommend in a thread, so that an event loop goes on meanwhile; see `recommend`."""
+        return await asyncio.to_thread(self.recommend, history, **options)
 
     # --- a saved folder ---------------------------------------------------------------------------------------------
 
@@ -347,6 +393,7 @@ class Engine(LiveEdition):
         engine = cls(edition, merging)
         engine._held_out = bool(journal.version.details.get("held_out", True))
         engine._journal, engine._encoder = (journal if live else None), encoder
+        engine._loaded_from = None if live else Path(folder)
         return engine
 
     def follow(self, item_id: str, ranking: Ranking) -> str:
@@ -364,6 +411,23 @@ class Engine(LiveEdition):
         trace: Trace = ranking.trace
         return trace.follow(self._edition.catalog.row(item_id))
 
+    def __repr__(self) -> str:
+        parts = ", ".join(self._edition.finder.parts)
+        folder = self._loaded_from or (None if self._journal is None else self._journal.version.folder)
+        of = f" of {parts}" if parts else ""
+        return f"Engine({self.name}{of}; {len(self):,} items{'' if folder is None else f'; {folder}'})"
+
+    def _repr_html_(self) -> str:
+        """Write what is inside as a table, for notebooks."""
+        rows = [[name, value] for name, value in self.describe().items() if not isinstance(value, Mapping)]
+        return html_table(["what", "value"], rows, repr(self))
+
+    def __reduce__(self) -> str:
+        raise SettingsError(
+            "an engine is not pickled: it holds locks, and nothing of genrail is saved by pickle; save(folder), and "
+            "genrail.load(folder) in the other process"
+        )
+
     def describe(self) -> dict[str, Json]:
         """Tell what is inside, in plain values."""
         edition = self._edition
@@ -377,13 +441,19 @@ def _recipe(recipe: Recipe | str | None, model: AnyModel | str | None, settings:
         SettingsError: No such recipe or setting.
     """
     if model is not None:
-        chosen = "titles" if recipe is None else recipe
-        taking = isinstance(chosen, str) and chosen in kinds() and recipe_type(chosen).takes_language_model
-        if not isinstance(chosen, str) or not taking:
+        lanes = cast("Sequence[str] | None", settings.get("lanes"))
+        chosen = ("fused" if lanes else "titles") if recipe is None else recipe
+        taking = [name for name in (lanes if chosen == "fused" and lanes else [chosen]) if _takes_language_model(name)]
+        if not taking:
             raise SettingsError(
-                f"a language model writes titles or codes (recipe='titles' or 'codes'); with {chosen!r} leave model out"
+                "a language model writes titles, codes or n-grams (recipe='titles', 'codes' or 'seal', or one of them "
+                f"among the lanes); with {lanes or chosen!r} leave model out"
             )
-        return recipe_named(chosen, {"model": model, **settings})
+        if chosen in taking:
+            return recipe_named(str(chosen), {"model": model, **settings})
+        given = cast("Mapping[str, JsonObject]", settings.get("settings", {}))
+        of_lanes = {**given, **{name: {"model": model, **given.get(name, {})} for name in taking}}
+        return recipe_named("fused", {**settings, "settings": of_lanes})
     if recipe is None or isinstance(recipe, str):
         return recipe_named(recipe or "fused", settings)
     return _set(recipe, settings)
@@ -392,6 +462,10 @@ def _recipe(recipe: Recipe | str | None, model: AnyModel | str | None, settings:
 def _set(recipe: Recipe, settings: Mapping[str, object]) -> Recipe:
     """Change some settings of a recipe."""
     return replace(recipe, **_known(recipe, settings)) if settings else recipe  # type: ignore[type-var]
+
+
+def _takes_language_model(kind: object) -> bool:
+    return isinstance(kind, str) and kind in kinds() and recipe_type(kind).takes_language_model
 
 
 def _fitting(teacher: Engine, catalog: Catalog) -> Finder:

@@ -16,7 +16,7 @@ from genrail.finders.scoring import DECAYS, ContentScoring, Integers, Values, We
 from genrail.finders.word_index import WordIndex
 from genrail.finders.words import English, Plain, pairs, words
 from genrail.finding.finder import Change, Finder, Json, Progress, Recipe
-from genrail.types import Page
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -175,15 +175,24 @@ class BM25(ContentScoring):
         unknown = not asked.words and any(ENGLISH.term(word.lower()) for word in words(request.text))
         return (*asked.warnings, *(("no item holds a word of this query",) if unknown else ()))
 
-    def explanations(self, request: Request, rows: Integers) -> list[dict[str, Json]] | None:
+    def matched(self, request: Request, rows: Integers) -> list[list[str]] | None:
         """Give the words of each item's text that the query asks for, as they stand there."""
         if not request.text:
             return None
         terms = {term for word in read_words(request.text, self.index).words for term in word.terms}
         return [
-            {"matched": list(dict.fromkeys(word for word in words(text) if ENGLISH.term(word.lower()) in terms))}
+            list(dict.fromkeys(word for word in words(text) if ENGLISH.term(word.lower()) in terms))
             for text in self.catalog.part(rows.tolist()).texts()
         ]
+
+    def explanations(self, request: Request, rows: Integers) -> list[dict[str, Json]] | None:
+        """Give the words of each item's text that the query asks for."""
+        told = self.matched(request, rows)
+        return None if told is None else [{"matched": each} for each in told]
+
+    def fits(self, request: Request, best: float) -> bool:
+        """Tell whether some item holds a word of the query as it was typed; guessed words prove nothing."""
+        return best > 0.0 and bool(read_words(request.text or "", self.index, help=False).words)
 
     def grow(self, catalog: Catalog, change: Change) -> BM25:
         """Index new texts; removed ones no longer move document counts and the mean length."""
@@ -227,7 +236,7 @@ class BM25(ContentScoring):
         return {"recipe": self.recipe.to_dict(), "seed": self.seed}
 
     @classmethod
-    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: JsonObject, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote.
 
         Raises:

@@ -31,7 +31,7 @@ from genrail.finding import (
 from genrail.finding.ranks import tie_order
 from genrail.ranking.mixing import Answers, Mixture, squashed
 from genrail.ranking.negation import mentions, read_negation
-from genrail.types import Page
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -77,6 +77,8 @@ class Fused(Searching, Finder):
         words_share: Of the score for words and a history together, what the words decide.
         negations: Read "without X" in a query as what is not wanted.
         popularity: Events of each row, int64, (rows,), for rankers; None for none.
+        noise: What the best item scores for words that mean nothing, in each lane that does not tell by itself; see
+            `genrail.finders.noise`. None where that was not measured, by versions before 0.2.
         report: Of the last training in this process.
     """
 
@@ -92,6 +94,7 @@ class Fused(Searching, Finder):
         words_share: float = WORDS_SHARE,
         negations: bool = True,
         popularity: Rows | None = None,
+        noise: Mapping[str, float] | None = None,
         report: Report | None = None,
     ) -> None:
         self.catalog = catalog
@@ -102,11 +105,12 @@ class Fused(Searching, Finder):
         self.words_share = words_share
         self.negations = negations
         self.popularity = np.zeros(len(catalog), dtype=np.int64) if popularity is None else popularity
+        self.noise = noise
         self._report = report
 
     def replaced(self, **parts: object) -> Fused:
         """Make the same finder with other parts."""
-        names = ("catalog", "lanes", "mixtures", "recipe", "seed", "words_share", "negations", "popularity")
+        names = ("catalog", "lanes", "mixtures", "recipe", "seed", "words_share", "negations", "popularity", "noise")
         return Fused(**{**{name: getattr(self, name) for name in names}, "report": self._report, **parts})
 
     # --- questions ----------------------------------------------------------------------------------------------
@@ -187,9 +191,25 @@ class Fused(Searching, Finder):
                 told = " and ".join(f'"{" ".join(words)}"' for words in negation.excluded)
                 warnings = (f"read as: without {told}; items that hold it come later",)
             scores = squashed(mixture.slope * sums + mixture.offset)
-            order = np.lexsort((self._precedence[answers.rows], -sums))[:k]
+            order = np.lexsort((self._precedence[answers.rows], -sums))[: max(k, options.pool)]
             found = self._found(names, mine, answers, scores, order, options)
-            yield replace(found, warnings=(*found.warnings, *warnings))
+            fits = requests[number].text is None or self._fits(names, mine, answers)
+            yield replace(found, warnings=(*found.warnings, *warnings), fits=fits)
+
+    def _fits(self, names: Sequence[str], listed: Sequence[_Listed | None], answers: Answers) -> bool:
+        """Tell whether some lane finds an item that has to do with the words.
+
+        A lane that can tell by itself is believed; by another one an item has to be nearer than any is to nonsense.
+        """
+        if self.noise is None:
+            return True
+        best = np.nan_to_num(answers.scores, nan=-np.inf).max(axis=1, initial=-np.inf)
+        for name, one, score in zip(names, listed, best.tolist(), strict=True):
+            if one is None or not len(one.found) or hasattr(self.lanes[name], "decoder"):
+                continue
+            if score > self.noise[name] if name in self.noise else one.found.fits:
+                return True
+        return False
 
     def _exact(self, names: Sequence[str], requests: list[Request], options: FindOptions) -> list[list[_Listed | None]]:
         """Ask for exact matches; what a lane lists only to fill up is left out."""
@@ -197,7 +217,7 @@ class Fused(Searching, Finder):
             return [[None] * len(requests) for _ in names]
         found: list[list[_Listed | None]] = []
         for name in names:
-            answers = self.lanes[name].find(requests, DEPTH, options)
+            answers = self.lanes[name].find(requests, DEPTH, replace(options, pool=0))
             found.append([_Listed(_matches(one), None) for one in answers])
         return found
 
@@ -221,7 +241,8 @@ class Fused(Searching, Finder):
 
     def _listed(self, lane: Finder, requests: list[Request], depth: int, k: int, options: FindOptions) -> list[_Listed]:
         depth = depth if lane.reach is None else max(k, min(depth, lane.reach))
-        return [_Listed(found, scores) for found, scores in lane.find_scored(requests, depth, options)]
+        asked = replace(options, pool=0)
+        return [_Listed(found, scores) for found, scores in lane.find_scored(requests, depth, asked)]
 
     def asked(self, requests: Sequence[Request], names: Sequence[str]) -> list[Answers]:
         """Give what the named lanes say about each request, before any weights."""
@@ -270,12 +291,13 @@ class Fused(Searching, Finder):
         scores = np.zeros(len(rows))
         for side, share in zip(sides, shares, strict=True):
             scores[np.searchsorted(rows, side.rows)] += share * side.scores
-        order = np.lexsort((self._precedence[rows], -scores))[:k]
+        order = np.lexsort((self._precedence[rows], -scores))[: max(k, options.pool)]
         told = _joined_explanations(sides, rows[order]) if options.explain else None
         known = [_Listed(side, None) for side in sides]
         trace = next((side.trace for side in sides if side.trace is not None), None)
         warnings = tuple(dict.fromkeys(warning for side in sides for warning in side.warnings))
-        return Found(rows[order], scores[order], _chances(known, rows[order]), told, trace, warnings)
+        chances = _chances(known, rows[order])
+        return Found(rows[order], scores[order], chances, told, trace, warnings, fits=sides[0].fits)
 
     # --- changes ------------------------------------------------------------------------------------------------
 
@@ -318,10 +340,11 @@ class Fused(Searching, Finder):
             "seed": self.seed,
             "words_share": self.words_share,
             "negations": self.negations,
+            "noise": self.noise,
         }
 
     @classmethod
-    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: JsonObject, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote."""
         lanes = {
             name: open_finder(folder / "lanes" / name, each, catalog, encoder)
@@ -338,6 +361,7 @@ class Fused(Searching, Finder):
             float(details["words_share"]),
             bool(details["negations"]),
             load_array(folder, "popularity", np.int64, (len(catalog),)),
+            details.get("noise"),
         )
 
     # --- what it is ---------------------------------------------------------------------------------------------

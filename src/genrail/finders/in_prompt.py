@@ -16,7 +16,7 @@ from genrail.finding.ranks import top_rows
 from genrail.models.at_hand import Precision
 from genrail.models.encoders import require_torch
 from genrail.models.prompts import Prompts, PromptTemplate
-from genrail.types import Page
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -89,7 +89,7 @@ class InPrompt(Scoring):
     def _meant(self, line: str) -> Sequence[int]:
         """Find the rows of a line's title, whatever its case, and whatever number or dash models set before it."""
         plain = _plain(line)
-        return self._rows.get(plain, []) or self._rows.get(plain.partition(" ")[2], [])
+        return self._rows.get(plain) or self._rows.get(plain.partition(" ")[2]) or ()
 
     def _written(self, request: Request, count: int) -> list[str]:
         """Write greedily until enough lines are there, the model ends, or its tokens are used up."""
@@ -129,7 +129,7 @@ class InPrompt(Scoring):
         return {"settings": self._settings.to_dict(), "seed": self.seed}
 
     @classmethod
-    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: JsonObject, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Load the model by its name, and write the prompt."""
         recipe = InPromptRecipe.from_dict(details["settings"])
         return cls(catalog, recipe.language_model(), recipe, int(details["seed"]))

@@ -17,7 +17,7 @@ from genrail.finders.arrays import load_json, save_json
 from genrail.finders.parts import appended
 from genrail.finders.scoring import Integers, Scoring, Values
 from genrail.finding.finder import Change, Finder, Json, Progress, Recipe
-from genrail.types import Page
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -103,6 +103,10 @@ class Lookup(Scoring):
     def _rows(self, key: str) -> list[tuple[int, str]]:
         return [entry for part in self._parts for entry in part.keys.get(key, ())]
 
+    def fits(self, request: Request, best: float) -> bool:
+        """Tell whether something was named."""
+        return best > 0.0
+
     def explanations(self, request: Request, rows: Integers) -> list[dict[str, Json]] | None:
         """Say by what an item was named: its id, a number, or its title."""
         named = self._named(request.text)
@@ -128,7 +132,7 @@ class Lookup(Scoring):
         return {"recipe": self.recipe.to_dict(), "seed": self.seed}
 
     @classmethod
-    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: JsonObject, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote.
 
         Raises:

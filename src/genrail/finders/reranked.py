@@ -34,7 +34,7 @@ from genrail.finding import (
 from genrail.finding.registry import open_scorer, scorer_named
 from genrail.ranking.second_look import Look, learnt_weight, mixed, scaled
 from genrail.rng import generator
-from genrail.types import Page, Query
+from genrail.types import JsonObject, Query
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -94,7 +94,7 @@ class Reranked(Searching, Finder):
         order = np.concatenate([np.argsort(-both, kind="stable"), np.arange(len(rows), len(found))])[:k]
         # Behind those that were looked at come the others; their scores are kept below.
         scores = np.concatenate([1.0 + both, scaled(found.scores[len(rows) :])]) / 2.0
-        return _taken(found, order, scores[order], _told(found, second) if options.explain else None)
+        return found.take(order, scores[order], _told(found, second) if options.explain else None)
 
     # --- the rest is the inner finder's business --------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ class Reranked(Searching, Finder):
         return {"inner": inner, "scorer": scorer, "weight": self.weight}
 
     @classmethod
-    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: JsonObject, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote."""
         inner = open_finder(folder / "inner", details["inner"], catalog, encoder)
         scorer = open_scorer(folder / "scorer", details["scorer"])
@@ -181,7 +181,7 @@ class Reranked(Searching, Finder):
 
 
 def _first(found: Found, k: int, warning: str) -> Found:
-    cut = _taken(found, np.arange(min(k, len(found))), found.scores[:k], found.explanations)
+    cut = found.take(np.arange(min(k, len(found))))
     return replace(cut, warnings=(*found.warnings, warning))
 
 
@@ -193,17 +193,6 @@ def _told(found: Found, second: npt.NDArray[np.float64]) -> tuple[Mapping[str, J
         for place, each in enumerate(before)
     ]
     return tuple(said)
-
-
-def _taken(
-    found: Found,
-    order: npt.NDArray[np.int64],
-    scores: npt.NDArray[np.float64],
-    explanations: Sequence[Mapping[str, Json]] | None,
-) -> Found:
-    chances = None if found.log_probabilities is None else found.log_probabilities[order]
-    told = None if explanations is None else tuple(explanations[place] for place in order.tolist())
-    return Found(found.rows[order], scores, chances, told, found.trace, found.warnings)
 
 
 @dataclass(frozen=True)

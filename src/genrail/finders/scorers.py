@@ -12,7 +12,7 @@ import numpy.typing as npt
 from genrail.errors import SettingsError
 from genrail.finding import Json, Request, Scorer
 from genrail.models.at_hand import Precision
-from genrail.types import Page
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -94,7 +94,7 @@ class TextRanker(Scorer):
         return {"model": str(self.model), **{name: getattr(self, name) for name in names}}
 
     @classmethod
-    def load(cls, folder: Path, details: Page) -> Self:
+    def load(cls, folder: Path, details: JsonObject) -> Self:
         """Read what `save` wrote."""
         return cls(**{name: value for name, value in details.items() if name != "kind"})
 

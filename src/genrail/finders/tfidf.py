@@ -18,11 +18,12 @@ from genrail.finders.scoring import DECAYS, ContentScoring, Integers, Values, We
 from genrail.finders.word_index import WordIndex
 from genrail.finders.words import words
 from genrail.finding.finder import Change, Finder, Json, Progress, Recipe
-from genrail.types import Page
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
     from genrail.finding.data import Data
+    from genrail.finding.requests import Request
     from genrail.models.text_encoder import Encoder
 
 __all__ = ["TFIDF", "TFIDFRecipe"]
@@ -145,6 +146,10 @@ class TFIDF(ContentScoring):
         length = float(np.linalg.norm(weights))
         return terms, weights / length if length > 0 else weights
 
+    def fits(self, request: Request, best: float) -> bool:
+        """Tell whether some item holds a word of the query."""
+        return best > 0.0
+
     def grow(self, catalog: Catalog, change: Change) -> TFIDF:
         """Index new texts; removed ones no longer move the weights of words."""
         index = self.index.grown([text for added in change.added for text in added.items.texts()], catalog.live)
@@ -174,7 +179,7 @@ class TFIDF(ContentScoring):
         return {"recipe": self.recipe.to_dict(), "seed": self.seed}
 
     @classmethod
-    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: JsonObject, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote.
 
         Raises:

@@ -8,7 +8,7 @@ import numpy as np
 
 from genrail.finders.generative import generative_part
 from genrail.finding import Edition, Trace
-from genrail.types import Page, Ranking
+from genrail.types import JsonObject, Ranking
 
 __all__ = ["TwinNumbers", "explain"]
 
@@ -59,11 +59,11 @@ class TwinNumbers:
 def explain(
     edition: Edition,
     ranking: Ranking,
-    question: Page,
-    wanted: Page,
+    question: JsonObject,
+    wanted: JsonObject,
     tenant: bool = False,
     before_step: Callable[[], None] | None = None,
-) -> Page:
+) -> JsonObject:
     """Write a ranking's trace for people.
 
     Args:
@@ -83,7 +83,7 @@ def explain(
     item = _item(edition, ranking, question.get("item_id"), numbers)
     if made is None:  # nothing was decoded
         return {"trace": {"steps": []}, "item": item}
-    trace: Page = dict(made.to_dict(wanted["children"]))
+    trace: JsonObject = dict(made.to_dict(wanted["children"]))
     for step, traced in zip(trace["steps"], made.steps, strict=True):
         kept = {tuple(prefix) for prefix in step["kept"]}
         step["kept"] = [numbers.own(prefix) for prefix in step["kept"]]
@@ -102,7 +102,7 @@ def explain(
     return {"trace": trace, "item": item}
 
 
-def _item(edition: Edition, ranking: Ranking, item_id: str | None, numbers: TwinNumbers) -> Page | None:
+def _item(edition: Edition, ranking: Ranking, item_id: str | None, numbers: TwinNumbers) -> JsonObject | None:
     if item_id is None:
         return None
     row = int(edition.catalog.rows([item_id])[0])

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from genrail.serving.errors import Refusal
 from genrail.serving.settings import Limits
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["Rates", "check_items", "check_question", "costly_filter", "within"]
 
@@ -73,13 +73,16 @@ def within(name: str, value: int, limit: int) -> None:
         raise Refusal(422, f"{name} is {value}; the limit is {limit}", "limit")
 
 
-def check_question(limits: Limits, question: Page, k: int) -> None:
+def check_question(limits: Limits, question: JsonObject, k: int) -> None:
     """Refuse a question that is too large in any way.
 
     Raises:
         Refusal: 422, with the limit in the message.
     """
     within("k", k, limits.k)
+    within("offset and k together", int(question.get("offset") or 0) + k, limits.k)
+    for boosted in question.get("boost") or ():
+        within("the length of what is boosted in characters", len(boosted), CHEAP_CHARACTERS)
     within("the length of the query in characters", len(question.get("text") or ""), limits.query_characters)
     within("the number of items in the history", len(question.get("history") or ()), limits.history)
     where = question.get("where") or ""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from genrail.serving.door import Caller, caller
@@ -25,14 +25,18 @@ from genrail.serving.schemas import (
     SearchAnswer,
     SearchRequest,
     SimilarRequest,
+    Suggestions,
+    Wishes,
 )
 from genrail.serving.service import Service
 from genrail.serving.settings import Limits, ServeSettings
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["answered", "json_answer", "question_routes", "unless_left"]
 
+ARRANGED = {"offset", "min_score", "sort", "boost", "pin", "facets", "fields", "highlight"}  # of `Wishes`
 T = TypeVar("T")
+HistoryOf = Callable[[str, str | None], Awaitable[list[str]]]
 
 
 async def unless_left(request: Request, answer: Awaitable[T]) -> T:
@@ -59,32 +63,39 @@ async def _left(request: Request) -> None:
         pass
 
 
-def json_answer(page: Page | list[Page], status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def json_answer(
+    page: JsonObject | list[JsonObject], status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
     """Write a page as it is: its shape is known, so nothing is validated on the way out."""
     return Response(json.dumps(page, separators=(",", ":")).encode(), status, headers, media_type="application/json")
 
 
-def answered(page: Page, who: Caller, began: float) -> Page:
+def answered(page: JsonObject, who: Caller, began: float) -> JsonObject:
     """Add what every answer carries."""
     who.page["index_version"] = page.get("index_version")
     return page | {"took_ms": round((time.perf_counter() - began) * 1000, 3), "request_id": who.request_id}
 
 
-def _question(body: SearchRequest | RecommendRequest) -> Page:
-    return {
-        "text": getattr(body, "query", None),
-        "history": body.history,
-        "where": body.where,
-        "exclude_seen": not body.include_seen,
-    }
+def _question(body: Wishes) -> JsonObject:
+    """Write a question as `Host` takes it."""
+    page: JsonObject = {"where": body.where, "text": getattr(body, "query", None)}
+    if isinstance(body, SearchRequest | RecommendRequest):
+        page |= {"history": body.history, "exclude_seen": not body.include_seen}
+    return page | body.model_dump(include=ARRANGED, exclude_defaults=True)
 
 
-def question_routes(service: Service, settings: ServeSettings) -> APIRouter:
-    """Make the routes that ask."""
+def question_routes(service: Service, settings: ServeSettings, history_of: HistoryOf) -> APIRouter:
+    """Make the routes that ask.
+
+    Args:
+        service: Answers.
+        settings: Its limits.
+        history_of: Gives what is kept of a user of a tenant: item ids, oldest first.
+    """
     routes = APIRouter(tags=["questions"])
     limits = settings.limits
 
-    async def ask(request: Request, question: Page, k: int, timeout_ms: int | None, **more: Any) -> Page:
+    async def ask(request: Request, question: JsonObject, k: int, timeout_ms: int | None, **more: Any) -> JsonObject:
         began, who = time.perf_counter(), caller(request)
         check_question(limits, question, k)
         who.page.update(about_text(question.get("text"), settings.log_queries), k=k)
@@ -98,13 +109,19 @@ def question_routes(service: Service, settings: ServeSettings) -> APIRouter:
 
     @routes.post("/v1/recommend", response_model=SearchAnswer)
     async def recommend(request: Request, body: RecommendRequest) -> Response:
-        """Recommend items to somebody with this past."""
-        return json_answer(await ask(request, _question(body), body.k, body.timeout_ms))
+        """Recommend items to somebody with this past, given or kept."""
+        question = _question(body)
+        if body.user_id is not None:
+            kept = await history_of(body.user_id, caller(request).tenant)
+            question["history"] = [*kept, *body.history]
+            if not question["history"]:
+                raise Refusal(422, "nothing is kept of this user yet; give a history, or ask /v1/trending", "events")
+        return json_answer(await ask(request, question, body.k, body.timeout_ms))
 
     @routes.post("/v1/similar", response_model=SearchAnswer)
     async def similar(request: Request, body: SimilarRequest) -> Response:
         """Recommend items to somebody who took this one."""
-        question = {"similar": body.id, "where": body.where}
+        question = _question(body) | {"similar": body.id}
         return json_answer(await ask(request, question, body.k, body.timeout_ms))
 
     @routes.post("/v1/explain", response_model=Explanation)
@@ -115,6 +132,7 @@ def question_routes(service: Service, settings: ServeSettings) -> APIRouter:
         return json_answer(await ask(request, question, body.k, body.timeout_ms, explain=wanted))
 
     _add_multi_search(routes, service, limits)
+    _add_suggestions(routes, service)
     _add_items(routes, service)
     return routes
 
@@ -131,7 +149,7 @@ def _add_multi_search(routes: APIRouter, service: Service, limits: Limits) -> No
         for one in body.requests:
             check_question(limits, _question(one), one.k)
 
-        async def each(one: SearchRequest) -> Page:
+        async def each(one: SearchRequest) -> JsonObject:
             try:
                 question, given = _question(one), one.timeout_ms
                 return await service.ask(question, one.k, tenant=who.tenant, timeout_ms=given, key=who.name)
@@ -140,6 +158,20 @@ def _add_multi_search(routes: APIRouter, service: Service, limits: Limits) -> No
 
         results = await unless_left(request, asyncio.gather(*map(each, body.requests)))
         return json_answer(answered({"results": list(results)}, who, began))
+
+
+def _add_suggestions(routes: APIRouter, service: Service) -> None:
+    @routes.get("/v1/suggest", response_model=Suggestions)
+    async def suggest(
+        request: Request,
+        typed: Annotated[str, Query(max_length=2048, description="What stands in the field.")],
+        k: Annotated[int, Query(ge=1, le=50)] = 8,
+    ) -> Response:
+        """Complete what somebody types by words, phrases and titles."""
+        began, who = time.perf_counter(), caller(request)
+        asked = {"typed": typed, "k": k, "tenant": who.tenant}
+        page = await unless_left(request, service.call("suggest", asked))
+        return json_answer(answered(page, who, began))
 
 
 def _add_items(routes: APIRouter, service: Service) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from genrail.types import Page
+from genrail.catalog.conditions import as_filter
+from genrail.errors import FilterError
+from genrail.types import JsonObject
 
 __all__ = [
     "ChangeAnswer",
     "ChangeState",
+    "EventBody",
+    "EventsRequest",
     "Explanation",
     "ExplainRequest",
     "HitBody",
@@ -18,6 +22,7 @@ __all__ = [
     "Item",
     "ItemIds",
     "Items",
+    "Kept",
     "MultiSearchAnswer",
     "MultiSearchRequest",
     "Nothing",
@@ -27,6 +32,10 @@ __all__ = [
     "SearchAnswer",
     "SearchRequest",
     "SimilarRequest",
+    "SuggestionBody",
+    "UserRequest",
+    "Suggestions",
+    "Wishes",
     "Words",
 ]
 
@@ -41,7 +50,26 @@ def _well_formed(text: str) -> str:
 
 
 Words = Annotated[str, AfterValidator(_well_formed)]
-Where = Annotated[Words | None, Field(description="A filter over attributes.", examples=["price < 100 AND in_stock"])]
+
+
+def _written(where: object) -> object:
+    """Write a filter that is given as a dictionary."""
+    if not isinstance(where, dict):
+        return where
+    try:
+        return as_filter(where)
+    except FilterError as error:
+        raise ValueError(str(error)) from None
+
+
+Where = Annotated[
+    Words | None,
+    BeforeValidator(_written, json_schema_input_type=Words | JsonObject | None),
+    Field(
+        description="A filter over attributes, written or as a dictionary of fields.",
+        examples=["price < 100 AND in_stock", {"price": {"<": 100}, "colour": ["red", "blue"]}],
+    ),
+]
 ItemId = Annotated[Words, Field(min_length=1, max_length=1024)]
 Timeout = Annotated[
     int | None,
@@ -56,7 +84,30 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class SearchRequest(Request):
+class Wishes(Request):
+    """Which hits of a question are shown, in which order, and what is told of them."""
+
+    k: Hits = 10
+    where: Where = None
+    timeout_ms: Timeout = None
+    offset: int = Field(0, ge=0, description="Hits that come before: 10 with k 10 is page two.")
+    min_score: float | None = Field(None, description="Leave out what scores lower.", allow_inf_nan=False)
+    sort: Words | None = Field(None, description="Order the best hits by an attribute; -price: highest first.")
+    boost: dict[Words, Annotated[float, Field(allow_inf_nan=False)]] = Field(
+        default_factory=dict,
+        max_length=16,
+        description="What else counts, with its weight: an attribute (numbers, moments, true and false) or a filter.",
+        examples=[{"popularity": 0.2, "brand = 'Ecco'": -0.1}],
+    )
+    pin: list[ItemId] = Field(default_factory=list, max_length=100, description="Item ids that come first.")
+    facets: list[Words] = Field(
+        default_factory=list, max_length=100, description="Attributes to count among the best 100 hits; * for all."
+    )
+    fields: list[Words] | None = Field(None, description="Attributes that hits carry; by default all.")
+    highlight: bool = Field(False, description="Say which words of each hit the query asks for.")
+
+
+class SearchRequest(Wishes):
     """Words, a past, or both."""
 
     model_config = ConfigDict(
@@ -65,33 +116,25 @@ class SearchRequest(Request):
 
     query: Words | None = None
     history: list[ItemId] = Field(default_factory=list, description="Item ids, oldest first.")
-    k: Hits = 10
-    where: Where = None
     include_seen: bool = Field(False, description="Let items of the history come out again.")
-    timeout_ms: Timeout = None
 
 
-class RecommendRequest(Request):
+class RecommendRequest(Wishes):
     """What somebody liked before."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"history": ["sku-12", "sku-80"], "k": 5}]})
 
-    history: list[ItemId] = Field(min_length=1, description="Item ids, oldest first.")
-    k: Hits = 10
-    where: Where = None
+    history: list[ItemId] = Field(default_factory=list, description="Item ids, oldest first.")
+    user_id: ItemId | None = Field(None, description="Whose kept events come before the history.")
     include_seen: bool = False
-    timeout_ms: Timeout = None
 
 
-class SimilarRequest(Request):
+class SimilarRequest(Wishes):
     """An item whose kind is wanted."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"id": "sku-12", "k": 5}]})
 
     id: ItemId
-    k: Hits = 10
-    where: Where = None
-    timeout_ms: Timeout = None
 
 
 class ExplainRequest(SearchRequest):
@@ -114,6 +157,23 @@ class MultiSearchRequest(Request):
     requests: list[SearchRequest] = Field(min_length=1)
 
 
+class NgramBody(BaseModel):
+    """An n-gram that stands in the passage of an item."""
+
+    text: str
+    score: float = Field(description="What it adds to the item's score; 0 where it stands once more.")
+    start: int = Field(description="Its first character in the passage's text.")
+    end: int = Field(description="The character behind it.")
+
+
+class PassageBody(BaseModel):
+    """The passage by which an item was found."""
+
+    number: int = Field(description="1 for the first.")
+    of: int = Field(description="Passages of the item.")
+    text: str = Field(description="The passage, or the part of a long one around its best n-gram.")
+
+
 class HitBody(BaseModel):
     """One item of an answer."""
 
@@ -121,13 +181,19 @@ class HitBody(BaseModel):
     title: str
     score: float = Field(description="What the order follows, higher first; 0 to 1 for a fused engine.")
     rank: int = Field(description="1 for the first.")
-    metadata: Page = Field(description="The item's attributes.")
+    metadata: JsonObject = Field(description="The item's attributes.")
     log_probability: float | None = Field(None, description="In explanations.")
     identifier: list[int] | None = Field(None, description="In explanations: the tokens that the model wrote.")
     found_by: dict[str, dict[str, float]] | None = Field(
         None, description="In explanations: which lanes found the item, each with its rank and score there."
     )
-    matched: list[str] | None = Field(None, description="In explanations: words of the item that the query asks for.")
+    matched: list[str] | None = Field(
+        None, description="Words of the item that the query asks for, as they stand there; with highlight."
+    )
+    ngrams: list[NgramBody] | None = Field(
+        None, description="In explanations: n-grams that the model wrote and that stand in the item's text."
+    )
+    passage: PassageBody | None = Field(None, description="In explanations: where they stand.")
 
 
 class SearchAnswer(BaseModel):
@@ -142,6 +208,7 @@ class SearchAnswer(BaseModel):
                     ],
                     "exhausted": False,
                     "warnings": [],
+                    "fits": True,
                     "took_ms": 12.5,
                     "index_version": "3.17",
                     "model_version": "5f1d0a9c22be",
@@ -154,8 +221,30 @@ class SearchAnswer(BaseModel):
     hits: list[HitBody]
     exhausted: bool = Field(description="True when fewer than k items are allowed, so that nothing more could come.")
     warnings: list[str] = Field(description="Whatever was left out or could not be used.")
+    fits: bool = Field(description="False where nothing is near the words: the hits are the least far ones.")
+    facets: list[JsonObject] | None = Field(
+        None, description="For each attribute: name, kind, and values with counts, or least and most."
+    )
     took_ms: float
     index_version: str = Field(description="Published version, and the changes since: 3.17.")
+    model_version: str
+    request_id: str
+
+
+class SuggestionBody(BaseModel):
+    """A text that completes what is typed."""
+
+    text: str
+    items: int = Field(description="How many items hold it.")
+    item_id: str | None = Field(description="Of an item with this title; null for words and phrases.")
+
+
+class Suggestions(BaseModel):
+    """Texts that complete what is typed, those that most items hold first."""
+
+    suggestions: list[SuggestionBody]
+    took_ms: float
+    index_version: str
     model_version: str
     request_id: str
 
@@ -163,7 +252,7 @@ class SearchAnswer(BaseModel):
 class MultiSearchAnswer(BaseModel):
     """One answer or problem for each search, in order."""
 
-    results: list[Page]
+    results: list[JsonObject]
     took_ms: float
     request_id: str
 
@@ -171,11 +260,49 @@ class MultiSearchAnswer(BaseModel):
 class Explanation(SearchAnswer):
     """An answer with the steps that led to it."""
 
-    trace: Page = Field(
+    trace: JsonObject = Field(
         description="steps: beams with prefix, probability, removed_mass, children (token, probability, items, kept, "
         "spelling); kept and died prefixes."
     )
-    item: Page | None = Field(None, description="id, title, identifier, rank or null, and its story.")
+    item: JsonObject | None = Field(None, description="id, title, identifier, rank or null, and its story.")
+
+
+class EventBody(Request):
+    """That a user did something with an item."""
+
+    user_id: ItemId
+    item_id: ItemId
+    kind: Annotated[Words, Field(pattern=r"^[\w-]{1,32}$")] = Field(
+        "view", description="view, click, cart, purchase, ..."
+    )
+    timestamp: float | None = Field(
+        None, ge=0, le=1e11, allow_inf_nan=False, description="Seconds since 1970; by default now."
+    )
+
+
+class EventsRequest(Request):
+    """What users did."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"events": [{"user_id": "ann", "item_id": "sku-7", "kind": "purchase"}]}]}
+    )
+
+    events: list[EventBody] = Field(min_length=1)
+
+
+class UserRequest(Request):
+    """A user."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"user_id": "ann"}]})
+
+    user_id: ItemId
+
+
+class Kept(BaseModel):
+    """How many events were kept, or erased."""
+
+    events: int
+    request_id: str
 
 
 class Item(BaseModel):
@@ -183,7 +310,7 @@ class Item(BaseModel):
 
     id: str
     title: str
-    metadata: Page
+    metadata: JsonObject
     index_version: str
     model_version: str
     request_id: str
@@ -194,7 +321,7 @@ class Items(Request):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"items": [{"sku": "n1", "name": "Clog", "price": 30}]}]})
 
-    items: list[Page] = Field(min_length=1)
+    items: list[JsonObject] = Field(min_length=1)
 
 
 class ItemIds(Request):
@@ -234,9 +361,9 @@ class ChangeState(BaseModel):
     change: str
     verb: str
     status: str = Field(description="waiting, running, done or failed.")
-    progress: Page | None = Field(None, description="stage, done, total: of a change that is running.")
-    result: Page | None = Field(None, description="changed, items and versions: of a change that is done.")
-    problem: Page | None = Field(None, description="status and detail: of a change that failed.")
+    progress: JsonObject | None = Field(None, description="stage, done, total: of a change that is running.")
+    result: JsonObject | None = Field(None, description="changed, items and versions: of a change that is done.")
+    problem: JsonObject | None = Field(None, description="status and detail: of a change that failed.")
     request_id: str
 
 
@@ -247,7 +374,7 @@ class IndexState(BaseModel):
     index_version: str
     model_version: str
     versions: list[int]
-    engine: Page
+    engine: JsonObject
     disk: str = Field(description='"ok", or what is wrong with the engine on disk.')
     request_id: str
 
@@ -260,4 +387,4 @@ class Problem(BaseModel):
     status: int
     detail: str
     request_id: str
-    errors: list[Page] | None = None
+    errors: list[JsonObject] | None = None

@@ -9,7 +9,7 @@ const quoted = (text) => `'${text.replaceAll("'", "''")}'`;
 
 export function buildFilters(field, attributes, given, changed) {
   const parts = [];
-  const usable = attributes.filter((each) => each.kind !== "other" && !(each.kind === "words" && !each.values));
+  const usable = attributes.filter((each) => ["number", "flag", "words"].includes(each.kind) && !(each.kind === "words" && !each.values));
   usable.slice(0, MOST).forEach((attribute, place) => {
     const { control, part } = CONTROLS[attribute.kind](attribute, `filter-${place}`, () => changed(expression()));
     parts.push(part);

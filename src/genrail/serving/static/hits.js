@@ -78,12 +78,34 @@ export async function whyDialog(dialog, hit, past) {
     make("p", {}, `${rank}${chance}`),
     mine?.found_by ? make("p", {}, `Found by ${foundBy(mine.found_by)}.`) : null,
     mine?.matched?.length ? make("p", {}, "Words that match: ", make("strong", { dir: "auto" }, mine.matched.join(", "))) : null,
+    marked(mine),
     item.identifier === null ? null : make("p", {}, "Identifier: ", make("code", {}, codes(item.identifier))),
     make("p", { class: "small" }, `How the decoder tells it: ${item.story}.`),
     pathTable(item, trace),
     make("p", {}, close),
   );
   close.focus();
+}
+
+// The passage by which an item was found, its n-grams marked.
+function marked(hit) {
+  if (!hit?.ngrams?.length) return null;
+  const { text, number, of } = hit.passage;
+  const parts = [];
+  let done = 0;
+  for (const { start, end, score } of hit.ngrams) {
+    if (start < done) continue;
+    parts.push(characters(text, done, start), make("mark", { title: `adds ${score.toFixed(1)}` }, characters(text, start, end)));
+    done = end;
+  }
+  parts.push(characters(text, done));
+  const place = of > 1 ? `, in passage ${number} of ${of}` : "";
+  return make("div", {}, make("p", {}, `The model wrote what is marked${place}:`), make("blockquote", { dir: "auto" }, ...parts));
+}
+
+// Count characters as the server does: an emoji is one.
+function characters(text, start, end) {
+  return [...text].slice(start, end).join("");
 }
 
 function foundBy(lanes) {
