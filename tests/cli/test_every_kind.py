@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 
 import pytest
@@ -13,6 +14,8 @@ pytest.importorskip("transformers")
 
 import genrail
 from genrail.cli.main import app
+from genrail.cli.reading import OPTIONS
+from genrail.engine import Engine
 from genrail.serving.host import Host
 
 ITEMS = 14
@@ -122,8 +125,19 @@ def test_rails_of_attribute_codes_are_words(files, tmp_path):
     assert "colour red / category boot" in drawn
 
 
+def test_every_argument_of_build_that_is_no_setting_has_an_option_to_point_to():
+    for method in (Engine.build, Engine.train):
+        assert set(inspect.signature(method).parameters) <= {*OPTIONS, "self", "progress", "settings"}
+
+
 def test_a_setting_that_does_not_exist_or_is_not_clear_is_named(files, tmp_path):
-    for setting, said in (("eppochs=1", "has no setting eppochs"), ("width=8", "has no setting width")):
+    wrong = [
+        "eppochs=1 has no setting eppochs",
+        "width=8 has no setting width",
+        "seed=3 use --seed",
+        "catalog=x CATALOG",
+    ]
+    for setting, said in (one.split(" ", 1) for one in wrong):
         result = CliRunner().invoke(
             app, ["build", str(files / "shop.csv"), "--recipe", "bm25", "--set", setting, "--out", str(tmp_path / "e")]
         )

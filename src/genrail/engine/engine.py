@@ -452,7 +452,7 @@ def _recipe(recipe: Recipe | str | None, model: AnyModel | str | None, settings:
         if chosen in taking:
             return recipe_named(str(chosen), {"model": model, **settings})
         given = cast("Mapping[str, JsonObject]", settings.get("settings", {}))
-        of_lanes = {**given, **{name: {"model": model, **given.get(name, {})} for name in taking}}
+        of_lanes: JsonObject = {**given, **{str(one): {"model": model, **given.get(str(one), {})} for one in taking}}
         return recipe_named("fused", {**settings, "settings": of_lanes})
     if recipe is None or isinstance(recipe, str):
         return recipe_named(recipe or "fused", settings)
