@@ -149,7 +149,7 @@ def test_what_titles_have_anyway_is_saved_and_read_again_only_for_new_ones(tmp_p
     monkeypatch.setattr(
         empty_scores, "_read_branchings", lambda *given: reads.append(int(given[3].sum())) or original(*given)
     )
-    again = genrail.load(tmp_path / "engine")
+    again = genrail.load(tmp_path / "engine", live=True)
     assert again.search("boot", k=5).item_ids == own.search("boot", k=5).item_ids
     assert reads == []
     again.add([{"id": "new", "title": "Nike Air Max purple", "price": 1}])
@@ -172,7 +172,7 @@ def test_spellings_that_begin_with_meaning_are_saved_and_new_items_have_them(tmp
     assert written[0] == (f"Air, Shoes: {first}" if spelling == "kind-first" else first)
     assert sorted(own.search("boot", k=20).item_ids) == sorted(own.catalog.item_ids)
     own.save(tmp_path / "e")
-    opened = genrail.load(tmp_path / "e")
+    opened = genrail.load(tmp_path / "e", live=True)
     for engine in (own, opened):
         engine.add([{"id": "new", "title": "Nike Rain Boot purple", "price": 1, "category": "Shoes > Boots"}])
     hits = [hit for hit in opened.search("boot", k=21) if hit.item_id == "new"]

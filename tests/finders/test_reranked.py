@@ -52,7 +52,7 @@ def test_a_scorer_that_knows_is_heard_and_the_weight_is_kept(tmp_path):
     assert own.edition.finder.weight > 0
     assert own.search("kettle", k=1).item_ids == ["i17"]
     own.save(tmp_path / "e")
-    opened = genrail.load(tmp_path / "e")
+    opened = genrail.load(tmp_path / "e", live=True)
     assert opened.edition.finder.weight == own.edition.finder.weight
     opened.add([{"id": "new", "title": "kettle of row 99"}])
     assert opened.edition.finder.weight == own.edition.finder.weight

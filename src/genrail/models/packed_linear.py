@@ -82,6 +82,8 @@ def pack(network: nn.Module) -> bool:
         return False
     for parent, name, child in layers:
         setattr(parent, name, PackedLinear(child).eval())
+    for weights in network.parameters():  # what is left would keep the whole file mapped that it was read from
+        weights.data = weights.data.clone()
     return True
 
 
