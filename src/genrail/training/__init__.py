@@ -9,17 +9,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from genrail.training.code_tokens import CodeTrainingSettings
     from genrail.training.copurchase import copurchase_vectors
     from genrail.training.loop import LoopSettings
     from genrail.training.native import TrainingReport, train_native
     from genrail.training.native_settings import TrainingSettings
     from genrail.training.pairs import QueryPairs, encode_pseudo_queries, pseudo_queries
+    from genrail.training.two_tower import TwoTowerSettings
 
 __all__ = [
+    "CodeTrainingSettings",
     "LoopSettings",
     "QueryPairs",
     "TrainingReport",
     "TrainingSettings",
+    "TwoTowerSettings",
     "copurchase_vectors",
     "encode_pseudo_queries",
     "pseudo_queries",
@@ -27,10 +31,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CodeTrainingSettings": "code_tokens",
     "LoopSettings": "loop",
     "QueryPairs": "pairs",
     "TrainingReport": "native",
     "TrainingSettings": "native_settings",
+    "TwoTowerSettings": "two_tower",
     "copurchase_vectors": "copurchase",
     "encode_pseudo_queries": "pairs",
     "pseudo_queries": "pairs",
