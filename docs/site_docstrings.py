@@ -1,4 +1,4 @@
-"""Show the examples of docstrings as code: they stand bare, where doctest reads them, and not in a section of their own."""
+"""Show the examples of docstrings as code: they stand bare, as doctest reads them, not in a section of their own."""
 
 import re
 from typing import Any
@@ -10,17 +10,10 @@ EXAMPLE = re.compile(r"(?:^(?P<indent>[ ]*)>>> .*\n(?:(?P=indent)\S.*\n|(?P=inde
 
 
 def fenced(text: str) -> str:
-    """Put the examples of a docstring into fences.
-
-    >>> print(fenced("Add.\\n\\n>>> 1 + 1\\n2"))
-    Add.
-    <BLANKLINE>
-    ```pycon
-    >>> 1 + 1
-    2
-    ```
-    """
-    return EXAMPLE.sub(lambda found: f"{found['indent']}```pycon\n{found[0].rstrip()}\n{found['indent']}```\n", text + "\n").rstrip()
+    """Put the examples of a docstring into fences."""
+    return EXAMPLE.sub(
+        lambda found: f"{found['indent']}```pycon\n{found[0].rstrip()}\n{found['indent']}```\n", text + "\n"
+    ).rstrip()
 
 
 class Examples(griffe.Extension):

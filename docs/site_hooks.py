@@ -61,4 +61,6 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     markdown = re.sub(r"<!-- names of ([\w.]+) -->", names_of, markdown)
     markdown = re.sub(r"<!-- commands -->", commands, markdown)
     markdown = re.sub(r"<!-- decisions -->", decisions, markdown)
-    return re.sub(r"\]\((?:\.\./)+(examples|tests|recipes|benchmarks|src|README|CHANGELOG)", rf"]({REPOSITORY}/\1", markdown)
+    return re.sub(
+        r"\]\((?:\.\./)+(examples|tests|recipes|benchmarks|src|README|CHANGELOG)", rf"]({REPOSITORY}/\1", markdown
+    )

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from genrail.models.language_model import LanguageModel as LanguageModel
     from genrail.models.native_settings import NativeSettings as NativeSettings
     from genrail.models.prompts import Example as Example
-    from genrail.models.prompts import PromptTemplate as PromptTemplate
     from genrail.models.prompts import Prompts as Prompts
+    from genrail.models.prompts import PromptTemplate as PromptTemplate
     from genrail.models.text_encoder import Encoder as Encoder
     from genrail.models.text_encoder import TextEncoder as TextEncoder
     from genrail.models.tiger import TigerSettings as TigerSettings
