@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, overload, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, overload, runtime_checkable
 
 from genrail.errors import QueryError
+from genrail.showing import html_table, shortened
 
-__all__ = ["Hit", "NewItems", "Progress", "Query", "Ranking", "Retriever"]
+if TYPE_CHECKING:
+    import pandas
+    import polars
+
+__all__ = ["Hit", "NewItems", "Progress", "Query", "QueryOptions", "Ranking", "Retriever"]
 
 NewItems = float | Literal["auto", "off"]
 """What `Query.new_items` takes."""
+
+Boosts = Mapping[str, float] | Sequence[tuple[str, float]]
+"""What `Query.boost` takes: columns or filters, each with a weight."""
+
+
+class QueryOptions(TypedDict, total=False):
+    """Name what a query may ask for beside words and a past; `Query` says what each means."""
+
+    where: str | Mapping[str, Any] | None
+    exclude_seen: bool
+    exclude: Sequence[str]
+    new_items: NewItems
+    offset: int
+    min_score: float | None
+    sort: str | None
+    boost: Boosts
+    pin: Sequence[str]
+    facets: Sequence[str]
+    fields: Sequence[str] | None
+    highlight: bool
 
 
 class Progress(Protocol):
@@ -29,14 +56,27 @@ class Query:
     Args:
         text: The words, or None.
         history: The user's own item ids, oldest first.
-        where: A filter over the catalogue's attributes, such as ``price < 100 AND in_stock``.
+        where: A filter over the catalogue's attributes, such as ``price < 100 AND in_stock``; or a dictionary of
+            fields, such as ``{"price": {"<": 100}, "colour": ["red", "blue"]}``, see `genrail.catalog.conditions`.
         exclude_seen: Leave the items of the history out of the answer.
         exclude: Further item ids that must not come out.
         new_items: How items that came after the model was trained are mixed in, for engines that tell them apart:
             ``auto`` as far as it costs the others little, ``off``, or a share of the hits from 0 to 1.
+        offset: How many hits come before these: ``offset=10`` with 10 hits is page two, which repeats nothing of page
+            one of the same question and size.
+        min_score: Leave out what scores lower, and everything where nothing fits the words.
+        sort: An attribute by which the best hits (100, and of later pages as many as are found in one go) are put in
+            order, such as ``price`` or, highest first, ``-price``; items without a value come last.
+        boost: What else counts, with its weight: a column of numbers, moments or true and false, of which the highest
+            value gains the weight times the best score, the median half of it; or a filter, which gains all of it.
+            ``[("popularity", 0.2), ("brand = 'Ecco'", -0.1)]``, among the same hits as `sort`.
+        pin: Item ids that come first, in this order, where they are allowed.
+        facets: Attributes whose values are counted among the best 100 hits; ``["*"]`` for all.
+        fields: The attributes that hits carry; None for all.
+        highlight: Say which words of each hit the query asks for (`Hit.matched`).
 
     Raises:
-        QueryError: Neither words nor a history; or `new_items` is none of these.
+        QueryError: Neither words nor a history; or a value is none of these.
 
     >>> Query("trail shoes", where="price < 100").text
     'trail shoes'
@@ -44,22 +84,61 @@ class Query:
 
     text: str | None = None
     history: Sequence[str] = ()
-    where: str | None = None
+    where: str | Mapping[str, Any] | None = None
     exclude_seen: bool = True
     exclude: Sequence[str] = ()
     new_items: NewItems = "auto"
+    offset: int = 0
+    min_score: float | None = None
+    sort: str | None = None
+    boost: Boosts = ()
+    pin: Sequence[str] = ()
+    facets: Sequence[str] = ()
+    fields: Sequence[str] | None = None
+    highlight: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.history, str):
-            raise QueryError(f"history is one string ({self.history!r}); give a list of item ids: [{self.history!r}]")
-        object.__setattr__(self, "history", tuple(str(item) for item in self.history))
-        object.__setattr__(self, "exclude", tuple(str(item) for item in self.exclude))
+        if self.text is not None and not isinstance(self.text, str):
+            raise QueryError(
+                f"the words are a {type(self.text).__name__}; give one text, and for several questions "
+                "search_batch([...])"
+            )
+        for name in ("history", "exclude", "pin", "facets", "fields"):
+            given = getattr(self, name)
+            if isinstance(given, str):
+                raise QueryError(f"{name} is one string ({given!r}); give a list: [{given!r}]")
+            if given is not None:
+                object.__setattr__(self, name, tuple(str(item) for item in given))
         if not (self.text or "").strip() and not self.history:
             raise QueryError("the query is empty: give words, or a history of item ids, or both")
+        self._check_arrangement()
         share = self.new_items
         number = isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= 1
         if share not in ("auto", "off") and not number:
             raise QueryError(f"new_items is {share!r}; give 'auto', 'off', or a share from 0 to 1")
+
+    def _check_arrangement(self) -> None:
+        if isinstance(self.offset, bool) or not isinstance(self.offset, int) or self.offset < 0:
+            raise QueryError(f"offset is {self.offset!r}; give the number of hits that come before, 0 or more")
+        if self.min_score is not None and not _number(self.min_score):
+            raise QueryError(f"min_score is {self.min_score!r}; give a number")
+        pairs = tuple(self.boost.items()) if isinstance(self.boost, Mapping) else tuple(self.boost)
+        for pair in pairs:
+            fits = isinstance(pair, tuple | list) and len(pair) == 2
+            if not fits or not isinstance(pair[0], str) or not _number(pair[1]):
+                raise QueryError(
+                    f"boost holds {pair!r}; give pairs of a column or filter and a weight: ('price', -0.1)"
+                )
+
+    @property
+    def boosts(self) -> tuple[tuple[str, float], ...]:
+        """Give what else counts, as pairs."""
+        pairs = self.boost.items() if isinstance(self.boost, Mapping) else self.boost
+        return tuple((str(name), float(weight)) for name, weight in pairs)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @dataclass(frozen=True)
@@ -74,6 +153,11 @@ class Hit:
         log_probability: Of the item's identifier under the model (natural logarithm); None for methods without a model.
         attributes: The item's other columns.
         explanation: Filled when ``explain=True`` was asked for.
+        matched: Words of the item, as they stand there, that the query asks for; with ``highlight=True``.
+
+    >>> hit = Hit("sku-1", "Trail boot", 0.5, 1, attributes={"price": 89}, matched=("boot",))
+    >>> hit["price"], hit["title"], hit.marked()
+    (89, 'Trail boot', 'Trail <mark>boot</mark>')
     """
 
     item_id: str
@@ -83,6 +167,26 @@ class Hit:
     log_probability: float | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     explanation: Mapping[str, Any] | None = None
+    matched: tuple[str, ...] | None = None
+
+    def __repr__(self) -> str:
+        return f"Hit({self.rank}, {self.item_id!r}, {shortened(self.title)!r}, {self.score:.4g})"
+
+    def __getitem__(self, name: str) -> Any:
+        """Give an attribute; ``item_id``, ``title``, ``score`` and ``rank`` too."""
+        if name in self.attributes:
+            return self.attributes[name]
+        if name in ("item_id", "title", "score", "rank"):
+            return getattr(self, name)
+        known = ", ".join([*self.attributes, "item_id", "title", "score", "rank"])
+        raise KeyError(f"{name!r}: this hit has {known}; values that are missing are left out")
+
+    def marked(self, before: str = "<mark>", after: str = "</mark>", text: str | None = None) -> str:
+        """Write the title, or another text of the item, with the matched words marked.
+
+        The text is taken as it is: escape it first where it becomes part of a page.
+        """
+        return marked(self.title if text is None else text, self.matched or (), before, after)
 
     def to_dict(self) -> dict[str, Any]:
         """Turn the hit into plain values for JSON."""
@@ -96,7 +200,17 @@ class Hit:
         }
         if self.explanation is not None:
             values["explanation"] = dict(self.explanation)
+        if self.matched is not None:
+            values["matched"] = list(self.matched)
         return values
+
+
+def marked(text: str, words: Sequence[str], before: str = "<mark>", after: str = "</mark>") -> str:
+    """Mark some words where they stand in a text, whole words only, in any case."""
+    if not words:
+        return text
+    anyone = "|".join(sorted(map(re.escape, words), key=len, reverse=True))
+    return re.sub(rf"(?<!\w)(?:{anyone})(?!\w)", lambda found: before + found[0] + after, text, flags=re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -108,6 +222,8 @@ class Ranking(Sequence[Hit]):
         exhausted: True when fewer than k items were allowed, so that nothing more could come.
         warnings: What the caller should know, such as unknown items in a history.
         trace: The steps of the decode, when asked for.
+        fits: False where nothing in the catalogue is near the words: the hits are then no more than the least far ones.
+        facets: For each attribute that was asked for: ``name``, ``kind``, and values with their counts, or the range.
 
     >>> ranking = Ranking((Hit("sku-1", "Boot", -0.5, 1),))
     >>> len(ranking), ranking[0].title, ranking.item_ids
@@ -118,6 +234,21 @@ class Ranking(Sequence[Hit]):
     exhausted: bool = False
     warnings: tuple[str, ...] = ()
     trace: Any = None
+    fits: bool = True
+    facets: tuple[Mapping[str, Any], ...] = ()
+
+    def __repr__(self) -> str:
+        first = ", ".join(f"{hit.item_id!r} {shortened(hit.title, 30)!r}" for hit in self.hits[:2])
+        more = ", ..." if len(self) > 2 else ""
+        return f"Ranking({len(self)} hits{': ' if first else ''}{first}{more})"
+
+    def _repr_html_(self) -> str:
+        """Write the hits as a table, for notebooks."""
+        names = list(dict.fromkeys(name for hit in self.hits for name in hit.attributes))[:6]
+        rows = [
+            [hit.rank, hit.item_id, hit.title, hit.score, *(hit.attributes.get(name) for name in names)] for hit in self
+        ]
+        return html_table(["rank", "item", "title", "score", *names], rows, "; ".join(self.warnings))
 
     def __len__(self) -> int:
         return len(self.hits)
@@ -145,7 +276,26 @@ class Ranking(Sequence[Hit]):
             "hits": [hit.to_dict() for hit in self.hits],
             "exhausted": self.exhausted,
             "warnings": list(self.warnings),
+            "fits": self.fits,
+            **({"facets": [dict(each) for each in self.facets]} if self.facets else {}),
         }
+
+    def to_polars(self) -> polars.DataFrame:
+        """Write the hits as a Polars table: rank, item_id, title, score, and their attributes."""
+        import polars as pl
+
+        own = ("rank", "item_id", "title", "score")
+        rows = [{**{name: getattr(hit, name) for name in own}, **_others(hit.attributes, own)} for hit in self]
+        return pl.DataFrame(rows or {name: [] for name in own}, infer_schema_length=None)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Write the hits as a pandas table, see `to_polars`; pandas has to be installed."""
+        return self.to_polars().to_pandas()
+
+
+def _others(attributes: Mapping[str, Any], taken: Sequence[str]) -> dict[str, Any]:
+    """Give attributes whose names are free; a column of the catalogue called "score" is `attributes.score`."""
+    return {f"attributes.{name}" if name in taken else name: value for name, value in attributes.items()}
 
 
 @runtime_checkable

@@ -308,7 +308,8 @@ def test_a_change_that_cannot_be_logged_does_not_show(tmp_path):
 
 def test_an_engine_that_is_not_live_writes_nothing(tmp_path):
     build(shop(20)).save(tmp_path / "e")
-    Engine.load(tmp_path / "e").remove(["s1"])
+    with pytest.warns(UserWarning, match="live=True"):
+        Engine.load(tmp_path / "e").remove(["s1"])
     assert len(Engine.load(tmp_path / "e")) == 20
 
 

@@ -158,7 +158,8 @@ def test_a_second_engine_answers_beside_with_a_door_of_its_own(tmp_path):
 
 
 def test_an_attribute_of_any_type_has_a_facet():
-    from genrail.serving.overview import facets, sample_titles
+    from genrail.catalog.facets import facets
+    from genrail.serving.overview import sample_titles
 
     shop = Catalog.from_items([{"sku": "a", "name": "boot", "sizes": [1, 2], "weight": None, "note": "x"}])
     assert {each["name"]: each["kind"] for each in facets(shop)}["note"] == "words"

@@ -17,7 +17,7 @@ def test_an_answer_carries_versions_time_id_and_doubts(http):
     answer = http.post("/v1/search", json={"query": "red boot", "history": ["s1", "nope"], "k": 3})
     page = answer.json()
     assert set(page) == {
-        "hits", "exhausted", "warnings", "took_ms", "index_version", "model_version", "request_id"
+        "hits", "exhausted", "warnings", "fits", "took_ms", "index_version", "model_version", "request_id"
     }  # fmt: skip
     assert page["request_id"] == answer.headers["x-request-id"]
     assert "'nope'" in page["warnings"][0]
@@ -57,6 +57,22 @@ def test_nothing_allowed_costs_no_model(monkeypatch):
         model = own.edition.finder.spelling.model
         monkeypatch.setattr(type(model), "prefill", lambda *_: pytest.fail("the model was asked"))
         assert ids(http.post("/v1/search", json={"query": "boot", "where": "price < 0"})) == []
+
+
+def test_pages_orders_counts_and_marks_are_those_of_the_engine(http):
+    body = {"query": "red boot", "k": 4, "facets": ["colour"], "fields": ["price"], "where": {"price": {"<": 40}}}
+    pages = [http.post("/v1/search", json={**body, "offset": offset}).json() for offset in (0, 4)]
+    found = [engine().search("red boot", k=4, offset=offset, where="price < 40") for offset in (0, 4)]
+    assert [[hit["id"] for hit in page["hits"]] for page in pages] == [ranking.item_ids for ranking in found]
+    assert [hit["rank"] for hit in pages[1]["hits"]] == [5, 6, 7, 8]
+    assert set(pages[0]["hits"][0]["metadata"]) == {"price"}
+    assert sum(pages[0]["facets"][0]["counts"]) == 30 and pages[0]["fits"] is True
+    body = {"id": "s1", "k": 5, "sort": "-price", "boost": {"in_stock": 0.1}, "pin": ["s9"], "highlight": True}
+    hits = http.post("/v1/similar", json=body).json()["hits"]
+    assert hits[0]["id"] == "s9"
+    assert [hit["metadata"]["price"] for hit in hits[1:]] == sorted(
+        (hit["metadata"]["price"] for hit in hits[1:]), reverse=True
+    )
 
 
 def test_an_explanation_shows_the_steps_and_the_fate_of_an_item(http):
@@ -103,6 +119,10 @@ def test_an_item_and_one_that_is_not_there(http):
         pytest.param(b'{"query": "boot", "where": "price <"}', 422, "", id="half a filter"),
         pytest.param(b'{"history": ["nope"]}', 422, "nope", id="unknown items only"),
         pytest.param(b'{"query": "boot", "timeout_ms": 0}', 422, "timeout_ms", id="no time"),
+        pytest.param(b'{"query": "boot", "offset": 995}', 422, "offset", id="too deep a page"),
+        pytest.param(b'{"query": "boot", "sort": "nope"}', 422, "nope", id="no such attribute"),
+        pytest.param(b'{"query": "boot", "boost": {"price": "much"}}', 422, "boost", id="a weight that is none"),
+        pytest.param(b'{"query": "boot", "where": {"price": {"~": 1}}}', 422, "operators", id="no such operator"),
         pytest.param(b"null", 422, "", id="null"),
         pytest.param(b"", 422, "", id="no body"),
     ],

@@ -71,7 +71,7 @@ MAX_VALUES = 10_000  # of one IN list
 MAX_PATTERN = 1_000  # characters of a LIKE pattern
 _MAX_DIGITS = 40
 
-_KEYWORDS = frozenset({"AND", "OR", "NOT", "IN", "LIKE", "ILIKE", "BETWEEN", "IS", "NULL", "TRUE", "FALSE"})
+KEYWORDS = frozenset({"AND", "OR", "NOT", "IN", "LIKE", "ILIKE", "BETWEEN", "IS", "NULL", "TRUE", "FALSE"})
 _TOKEN = re.compile(
     r"""\s*(?:
       (?P<number>[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?![\w.]))
@@ -191,7 +191,7 @@ def _tokens(expression: str) -> list[_Token]:
             raise FilterError(_unreadable(expression, place))
         kind = str(match.lastgroup)
         text, start = match.group(kind), match.start(kind) + 1
-        if kind == "word" and text.upper() in _KEYWORDS:
+        if kind == "word" and text.upper() in KEYWORDS:
             kind, text = "keyword", text.upper()
         tokens.append(_Token(kind, text, start))
         if len(tokens) > MAX_TOKENS:

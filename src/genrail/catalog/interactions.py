@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from genrail.catalog.columns import ITEM_ID_NAMES, canonical, find_column, likely_columns
+from genrail.catalog.columns import ITEM_ID_NAMES, canonical, find_column, frame_of, likely_columns
+from genrail.catalog.given import table_given
 from genrail.catalog.items import Catalog
 from genrail.catalog.likes import RATING_NAMES, WEIGHT_NAMES, liked
 from genrail.catalog.moments import MOMENT, read_moments, unit_of
@@ -110,6 +112,26 @@ class Interactions:
         self._report = report
 
     # --- making one -------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def of(cls, given: Any) -> Interactions:
+        """Take events in whatever form somebody holds them.
+
+        Args:
+            given: What `Catalog.of` takes, of events; a dictionary of each user's item ids, oldest first; or
+                interactions, which are given back.
+
+        Raises:
+            CatalogError: None of these, or as `read`.
+        """
+        if isinstance(given, Interactions):
+            return given
+        if isinstance(given, str | Path):
+            return cls.read(given)
+        if isinstance(given, Mapping) and not ({*ITEM_ID_NAMES, *SEQUENCE_NAMES} & set(map(str, given))):
+            return cls.from_sequences(given)
+        table = table_given(given, "the interactions")
+        return cls.from_frame(table if isinstance(table, pl.DataFrame) else frame_of(table))
 
     @classmethod
     def read(

@@ -15,13 +15,15 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from genrail.catalog.columns import Columns, Typing, canonical, frame_and_mixed, ids_of
+from genrail.catalog.columns import Columns, Typing, canonical, frame_and_mixed, ids_of, nearest
+from genrail.catalog.given import table_given
 from genrail.catalog.markup import without_markup
 from genrail.catalog.readers import Limits, Table, read_table
 from genrail.catalog.validation import Report, validate
 from genrail.catalog.values import TAGS, kind_of, written
-from genrail.errors import CatalogError, DamagedError, FormatError
+from genrail.errors import CatalogError, DamagedError, FormatError, QueryError
 from genrail.rng import generator
+from genrail.showing import html_table
 
 if TYPE_CHECKING:
     from genrail.catalog.filters import Node
@@ -106,6 +108,35 @@ class Catalog:
         self._lookup_or_none = lookup
 
     # --- making one -------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def of(
+        cls,
+        given: Any,
+        *,
+        item_id: str | None = None,
+        title: str | None = None,
+        text: str | Sequence[str] | None = None,
+    ) -> Catalog:
+        """Take a catalogue in whatever form somebody holds it.
+
+        Args:
+            given: A path (see `read`), a list of dictionaries, a dictionary of columns, a Polars, pandas or Arrow
+                table, one split of a Hugging Face dataset, or a catalogue, which is given back.
+            item_id, title, text: See `read`.
+
+        Raises:
+            CatalogError: None of these, or as `read`.
+        """
+        if isinstance(given, Catalog):
+            if not (item_id is None and title is None and text is None):
+                raise CatalogError("this is a catalogue whose columns are chosen; leave item_id, title and text out")
+            return given
+        if isinstance(given, str | Path):
+            return cls.read(given, item_id=item_id, title=title, text=text)
+        table = table_given(given, "the catalogue")
+        make = cls.from_frame if isinstance(table, pl.DataFrame) else cls.from_items
+        return make(table, item_id=item_id, title=title, text=text)  # type: ignore[arg-type]
 
     @classmethod
     def read(
@@ -198,6 +229,12 @@ class Catalog:
         names = f"id={self.columns.item_id!r}, title={self.columns.title!r}"
         return f"Catalog({int(self._live.sum()):,} items, {len(self):,} rows, {names})"
 
+    def _repr_html_(self) -> str:
+        """Write the first items as a table, for notebooks."""
+        names = [self.columns.item_id, self.columns.title, *self.attribute_names][:8]
+        first = self._frame.select(names).filter(pl.Series(self._live)).head(5)
+        return html_table(names, first.rows(), repr(self))
+
     @property
     def columns(self) -> Columns:
         """Name the columns of id, title and text."""
@@ -222,6 +259,23 @@ class Catalog:
     def attribute_names(self) -> list[str]:
         """Name the columns besides id and title: what a filter can ask for."""
         return [name for name in self._frame.columns if name not in (self.columns.item_id, self.columns.title)]
+
+    def no_attribute(self, name: str) -> str:
+        """Say that there is no attribute of a name, and which there are."""
+        known = self.attribute_names
+        return f'there is no attribute "{name[:80]}"{nearest(name, known)}; the attributes are: {", ".join(known[:30])}'
+
+    def known_attributes(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Check names of attributes; ``*`` stands for all.
+
+        Raises:
+            QueryError: There is no such attribute.
+        """
+        known = self.attribute_names
+        for name in names:
+            if name not in known and name != "*":
+                raise QueryError(self.no_attribute(name))
+        return tuple(dict.fromkeys(one for name in names for one in (known if name == "*" else [name])))
 
     @cached_property
     def item_ids(self) -> list[str]:

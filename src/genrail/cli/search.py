@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from genrail.engine import Engine
     from genrail.types import Ranking
 
-__all__ = ["parse_history", "recommend", "search", "show_ranking"]
+__all__ = ["parse_boosts", "parse_history", "recommend", "search", "show_ranking"]
 
 EngineFolder = Annotated[Path, typer.Argument(metavar="ENGINE", help="Folder made by `genrail build`.")]
 Limit = Annotated[int, typer.Option("-k", "--k", help="How many hits.")]
@@ -85,6 +85,21 @@ def _json_list(value: str) -> list[str]:
     return [str(item) for item in ids]
 
 
+Offset = Annotated[int, typer.Option("--offset", help="Hits that come before: 10 with -k 10 is page two.")]
+Sort = Annotated[
+    str | None, typer.Option("--sort", help="Order the best hits by an attribute, highest first with a minus: -price.")
+]
+MinScore = Annotated[float | None, typer.Option("--min-score", help="Leave out what scores lower.")]
+Boost = Annotated[
+    list[str] | None,
+    typer.Option("--boost", help="What else counts: popularity:0.2, or a filter: \"brand = 'Ecco':-0.1\"; repeatable."),
+]
+Pin = Annotated[list[str] | None, typer.Option("--pin", help="Item id that comes first; repeatable.")]
+Facet = Annotated[
+    list[str] | None, typer.Option("--facet", help="Attribute to count among the best hits, * for all; repeatable.")
+]
+
+
 def search(
     engine: EngineFolder,
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What is wanted, in words.")],
@@ -92,12 +107,19 @@ def search(
     where: Where = None,
     history: History = None,
     include_seen: Seen = False,
+    offset: Offset = 0,
+    sort: Sort = None,
+    min_score: MinScore = None,
+    boost: Boost = None,
+    pin: Pin = None,
+    facet: Facet = None,
     explain: Explain = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Find items by words, with a past beside them if you like."""
-    _answer(engine, query, history or [], k, where, include_seen, explain, json, debug)
+    options = _options(where, include_seen, offset, sort, min_score, boost, pin, facet)
+    _answer(engine, query, history or [], k, options, explain, json, debug)
 
 
 def recommend(
@@ -106,12 +128,34 @@ def recommend(
     k: Limit = 10,
     where: Where = None,
     include_seen: Seen = False,
+    offset: Offset = 0,
+    sort: Sort = None,
+    min_score: MinScore = None,
+    boost: Boost = None,
+    pin: Pin = None,
+    facet: Facet = None,
     explain: Explain = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Recommend items to somebody with this past."""
-    _answer(engine, None, history or [], k, where, include_seen, explain, json, debug)
+    options = _options(where, include_seen, offset, sort, min_score, boost, pin, facet)
+    _answer(engine, None, history or [], k, options, explain, json, debug)
+
+
+def _options(
+    where: str | None,
+    include_seen: bool,
+    offset: int,
+    sort: str | None,
+    min_score: float | None,
+    boost: list[str] | None,
+    pin: list[str] | None,
+    facet: list[str] | None,
+) -> dict[str, Any]:
+    """Name the options of a question as `Query` does."""
+    order = {"offset": offset, "sort": sort, "min_score": min_score, "boost": boost or [], "pin": pin or []}
+    return {"where": where, "exclude_seen": not include_seen, "facets": facet or (), **order}
 
 
 def _answer(
@@ -119,8 +163,7 @@ def _answer(
     text: str | None,
     given: list[str],
     k: int,
-    where: str | None,
-    include_seen: bool,
+    options: dict[str, Any],
     explain: bool,
     as_json: bool,
     debug: bool,
@@ -130,10 +173,11 @@ def _answer(
         from genrail.finders.generative import generative_part
         from genrail.types import Query
 
+        options["boost"] = parse_boosts(options["boost"])
         with waiting("opening the engine"):
             engine = Engine.load(folder)
         history = parse_history(given, engine.catalog)
-        query = Query(text, history, where=where, exclude_seen=not include_seen)
+        query = Query(text, history, **options)
         part = generative_part(engine.edition.finder)
         if part is not None:
             _compile_kernels(part.index.vocab_size)
@@ -142,6 +186,44 @@ def _answer(
             print_json(ranking.to_dict())
         else:
             show_ranking(text or "after " + ", ".join(history), ranking, engine if explain else None)
+            show_facets(ranking)
+
+
+def parse_boosts(given: Sequence[str]) -> list[tuple[str, float]]:
+    """Read what else counts: a column or a filter, a colon, a weight.
+
+    Raises:
+        QueryError: No weight behind the last colon.
+
+    >>> parse_boosts(["popularity:0.2", "brand = 'A:B':-1"])
+    [('popularity', 0.2), ("brand = 'A:B'", -1.0)]
+    """
+    found = []
+    for one in given:
+        name, colon, weight = one.rpartition(":")
+        try:
+            found.append((name, float(weight)))
+        except ValueError:
+            colon = ""
+        if not colon:
+            from genrail.errors import QueryError
+
+            raise QueryError(f"--boost {one!r} has no weight; write COLUMN:WEIGHT, such as popularity:0.2")
+    return found
+
+
+def show_facets(ranking: Ranking) -> None:
+    """Print what was counted among the best hits."""
+    rows = [[each["name"], _counted(each)] for each in ranking.facets]
+    if rows:
+        print_table("among the best hits", ["attribute", "values"], rows)
+
+
+def _counted(facet: Mapping[str, Any]) -> str:
+    if "values" in facet:
+        shown = zip(facet["values"], facet["counts"], strict=True)
+        return ", ".join(f"{value} {count}" for value, count in shown)
+    return f"{facet['least']} to {facet['most']}" if "least" in facet else "(neither words nor numbers)"
 
 
 def _compile_kernels(vocab_size: int) -> None:
@@ -159,6 +241,8 @@ def show_ranking(title: str, ranking: Ranking, explained_by: Engine | None = Non
     explain = explained_by is not None
     for warning in ranking.warnings:
         note(f"warning: {warning}")
+    if not ranking.fits:
+        note("nothing fits these words; the hits are the least far ones")
     columns = ["rank", "item", "title", "score"] + (["found by", "identifier"] if explain else [])
     rows = [
         [hit.rank, hit.item_id, hit.title, round(hit.score, 3)] + (_why(hit.explanation or {}) if explain else [])

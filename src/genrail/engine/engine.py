@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from genrail.catalog import Catalog
+from genrail.catalog import Catalog, Interactions
 from genrail.decoding.decoders import Decoder
 from genrail.engine.live import LiveEdition, MergeSettings, silent
 from genrail.errors import CatalogError, QueryError, SettingsError
 from genrail.finding import Data, Edition, FindOptions, Gate, Progress, Recipe, Report, Trace, answer_each, raised
-from genrail.finding.answering import checked
+from genrail.finding.answering import as_queries, checked
 from genrail.finding.finder import unknown
 from genrail.finding.registry import kinds, recipe_named, recipe_type
-from genrail.types import NewItems, Query, Ranking
+from genrail.showing import html_table
+from genrail.types import Query, QueryOptions, Ranking
 
 if TYPE_CHECKING:
-    from genrail.catalog import Interactions
     from genrail.finders.calibrating_new_items import CalibrationSettings
     from genrail.finders.new_item_scores import Calibration
     from genrail.models.text_encoder import Encoder
@@ -46,10 +47,13 @@ class Engine(LiveEdition):
     @classmethod
     def build(
         cls,
-        catalog: Catalog,
+        catalog: Any,
         recipe: Recipe | str | None = None,
         *,
-        interactions: Interactions | None = None,
+        item_id: str | None = None,
+        title: str | None = None,
+        text: str | Sequence[str] | None = None,
+        interactions: Any = None,
         queries: Mapping[str, str] | None = None,
         qrels: Mapping[str, Mapping[str, float]] | None = None,
         model: Any = None,
@@ -62,10 +66,14 @@ class Engine(LiveEdition):
         """Make an engine from a catalogue.
 
         Args:
-            catalog: The items.
+            catalog: The items: a `Catalog`, or what `Catalog.of` takes: a path, a list of dictionaries, a Polars,
+                pandas or Arrow table, one split of a Hugging Face dataset.
             recipe: How items are found: a recipe, or the name of one (`genrail.finding.kinds()` lists them). None for
                 the default, ``fused``, or for ``titles`` where a language `model` is given.
-            interactions: Who took what, in order.
+            item_id: Column of the ids; guessed, and not for a `Catalog`.
+            title: Column of the titles, likewise.
+            text: Further columns that are read, likewise.
+            interactions: Who took what, in order: `Interactions`, or what `Interactions.of` takes.
             queries: Query id to words, judged by `qrels`.
             qrels: Query id to item id to grade; items with a grade above 0 are right.
             model: The name or folder of a language model, or a loaded one, which writes titles; with
@@ -84,6 +92,8 @@ class Engine(LiveEdition):
 
         Cost: that of the recipe; see docs/results.md.
         """
+        catalog = Catalog.of(catalog, item_id=item_id, title=title, text=text)
+        interactions = None if interactions is None else Interactions.of(interactions)
         if not catalog.live.any():
             raise CatalogError("the catalogue has no items; read one with at least one row")
         chosen = _recipe(recipe, model, settings)
@@ -205,12 +215,10 @@ class Engine(LiveEdition):
         *,
         history: Sequence[str] = (),
         k: int = 10,
-        where: str | None = None,
-        exclude_seen: bool = True,
         explain: bool = False,
         decoder: Decoder | None = None,
         lanes: Sequence[str] | None = None,
-        new_items: NewItems = "auto",
+        **options: Unpack[QueryOptions],
     ) -> Ranking:
         """Find the k best items for words, a past, or both.
 
@@ -218,20 +226,24 @@ class Engine(LiveEdition):
             text: What is wanted.
             history: Item ids, oldest first.
             k: How many hits, 1 to 1,000.
-            where: Filter over attributes; k allowed items come back whenever they exist.
-            exclude_seen: Leave the items of the history out.
             explain: Fill `Hit.explanation` and `Ranking.trace`.
             decoder: Another way to write identifiers than the engine's beam: `ExactSettings`, `SampleSettings`,
                 `Calibrated`, `Diverse`, or other `BeamSettings`.
             lanes: Names of the lanes of a fused engine that are asked; None for all that the kind of question needs.
-            new_items: How items added since the training are mixed in: ``auto`` (for a history without words, as far as
-                it costs the others little), ``off``, or a share of the k hits. See `calibrate_new_items`.
+            options: What `Query` may ask for besides: ``where`` (a filter), ``offset``, ``sort``, ``min_score``,
+                ``boost``, ``pin``, ``facets``, ``fields``, ``highlight``, ``exclude``, ``exclude_seen``, ``new_items``.
 
         Raises:
             QueryError: Nothing was asked, or k is out of range.
             FilterError: The filter cannot be read.
+
+        >>> shop = Catalog.from_items([{"sku": f"s{n}", "name": f"boot {n}", "price": 90 - n} for n in range(20)])
+        >>> engine = Engine.build(shop, "bm25")
+        >>> cheap = engine.search("boot", k=2, where={"price": {"<": 80}}, sort="price", facets=["price"])
+        >>> [hit["price"] for hit in cheap], cheap.facets[0]["least"]
+        ([71, 72], 71)
         """
-        query = Query(text, history, where=where, exclude_seen=exclude_seen, new_items=new_items)
+        query = Query(text, history, **options)
         return self.search_batch([query], k, explain=explain, decoder=decoder, lanes=lanes)[0]
 
     def recommend(
@@ -239,20 +251,28 @@ class Engine(LiveEdition):
         history: Sequence[str],
         *,
         k: int = 10,
-        where: str | None = None,
-        exclude_seen: bool = True,
         explain: bool = False,
         decoder: Decoder | None = None,
         lanes: Sequence[str] | None = None,
-        new_items: NewItems = "auto",
+        **options: Unpack[QueryOptions],
     ) -> Ranking:
         """Recommend k items to somebody with this past; see `search`."""
-        query = Query(None, history, where=where, exclude_seen=exclude_seen, new_items=new_items)
+        query = Query(None, history, **options)
         return self.search_batch([query], k, explain=explain, decoder=decoder, lanes=lanes)[0]
+
+    def similar(self, item_id: str, *, k: int = 10, **options: Unpack[QueryOptions]) -> Ranking:
+        """Find k items for somebody who looks at this one; see `search`.
+
+        Raises:
+            QueryError: No item has this id.
+        """
+        if item_id not in self.catalog:
+            raise QueryError(f"no item has the id {item_id!r}; ids are those of the catalogue")
+        return self.recommend([item_id], k=k, **options)
 
     def search_batch(
         self,
-        queries: Sequence[Query],
+        queries: Sequence[Query | str],
         k: int = 10,
         *,
         explain: bool = False,
@@ -261,12 +281,24 @@ class Engine(LiveEdition):
     ) -> list[Ranking]:
         """Answer several queries together; the answers are those of one at a time.
 
+        Args:
+            queries: Each a `Query`, or words.
+            k, explain, decoder, lanes: See `search`.
+
         Raises:
             QueryError: k is out of range, or a query holds nothing that can be used.
             ClosedWorldError: The last gate caught a forbidden item; a bug of ours.
         """
         options = FindOptions(explain, decoder, lanes=tuple(lanes) if lanes is not None else None)
-        return raised(answer_each(self._edition, self.gate, queries, checked(k), options))
+        return raised(answer_each(self._edition, self.gate, as_queries(queries), checked(k), options))
+
+    async def asearch(self, text: str | None = None, **options: Any) -> Ranking:
+        """Search in a thread, so that an event loop goes on meanwhile; see `search`."""
+        return await asyncio.to_thread(self.search, text, **options)
+
+    async def arecommend(self, history: Sequence[str], **options: Any) -> Ranking:
+        """Recommend in a thread, so that an event loop goes on meanwhile; see `recommend`."""
+        return await asyncio.to_thread(self.recommend, history, **options)
 
     # --- a saved folder ---------------------------------------------------------------------------------------------
 
@@ -293,6 +325,7 @@ class Engine(LiveEdition):
         engine = cls(edition, merging)
         engine._held_out = bool(journal.version.details.get("held_out", True))
         engine._journal, engine._encoder = (journal if live else None), encoder
+        engine._loaded_from = None if live else Path(folder)
         return engine
 
     def follow(self, item_id: str, ranking: Ranking) -> str:
@@ -309,6 +342,23 @@ class Engine(LiveEdition):
             raise QueryError("this ranking has no trace; search with explain=True")
         trace: Trace = ranking.trace
         return trace.follow(self._edition.catalog.row(item_id))
+
+    def __repr__(self) -> str:
+        parts = ", ".join(self._edition.finder.parts)
+        folder = self._loaded_from or (None if self._journal is None else self._journal.version.folder)
+        of = f" of {parts}" if parts else ""
+        return f"Engine({self.name}{of}; {len(self):,} items{'' if folder is None else f'; {folder}'})"
+
+    def _repr_html_(self) -> str:
+        """Write what is inside as a table, for notebooks."""
+        rows = [[name, value] for name, value in self.describe().items() if not isinstance(value, Mapping)]
+        return html_table(["what", "value"], rows, repr(self))
+
+    def __reduce__(self) -> Any:
+        raise SettingsError(
+            "an engine is not pickled: it holds locks, and nothing of genrail is saved by pickle; save(folder), and "
+            "genrail.load(folder) in the other process"
+        )
 
     def describe(self) -> dict[str, Any]:
         """Tell what is inside, in plain values."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,7 @@ class LiveEdition:
         self._journal: Journal | None = None
         self._published: Version | None = None  # by this engine, which has not read its log yet
         self._encoder: Any = None
+        self._loaded_from: Path | None = None  # of a folder that changes do not go to
 
     def add(self, items: Catalog | Iterable[dict[str, Any]], *, progress: Progress | None = None) -> None:
         """Add items; the next request can find them, without retraining.
@@ -88,7 +90,7 @@ class LiveEdition:
             StorageError: The change cannot be logged; nothing is added.
         """
         with self._writing:
-            self._follow()
+            self._begin_change()
             before = self._edition
             catalog = before.catalog.add(items if isinstance(items, Catalog) else list(items))
             rows = range(len(before.catalog), len(catalog))
@@ -121,7 +123,7 @@ class LiveEdition:
         Cost: a copy of the columns; 13 ms for one of 10^6 items with three columns. Change many in one call.
         """
         with self._writing:
-            self._follow()
+            self._begin_change()
             before = self._edition
             revision = revise(before.catalog, items)
             rows = revision.rows
@@ -142,7 +144,7 @@ class LiveEdition:
             StorageError: The change cannot be logged; nothing is removed.
         """
         with self._writing:
-            self._follow()
+            self._begin_change()
             before = self._edition
             catalog = before.catalog.remove(item_ids)
             change = Change(gone=before.catalog.rows(item_ids))
@@ -151,6 +153,18 @@ class LiveEdition:
                 self._journal.append({"change": "remove", "item_ids": [str(item_id) for item_id in item_ids]})
             self._go_live(after, change)
         self._merge_if_due()
+
+    def _begin_change(self) -> None:
+        """Take over what was published, and say once where a change of a loaded engine does not go to."""
+        self._follow()
+        if self._loaded_from is not None:
+            folder, self._loaded_from = self._loaded_from, None
+            warnings.warn(
+                f"this change stays in memory: {folder} was loaded without live=True, so it keeps nothing; "
+                "save(...) writes it, genrail.load(folder, live=True) logs each change",
+                UserWarning,
+                stacklevel=3,
+            )
 
     def _go_live(self, after: Edition, change: Change) -> None:
         """Let the next request see an edition, and a merge that runs meanwhile know of the change."""

@@ -19,6 +19,7 @@ from genrail.evaluation.runs import Qrels
 from genrail.evaluation.significance import PairedTest, bootstrap_interval, paired_tests
 from genrail.evaluation.slices import query_slices, slice_means
 from genrail.evaluation.tables import markdown_table, text_table
+from genrail.showing import html_text
 from genrail.types import Progress, Query, Retriever
 
 if TYPE_CHECKING:
@@ -49,6 +50,13 @@ class Comparison(Differences):
     def table(self) -> str:
         """Lay the comparison out for a terminal."""
         return "\n".join([text_table(*self.rows()), "", self.recommendation, *self.remarks()])
+
+    def __repr__(self) -> str:
+        return f"Comparison({', '.join(self.evaluations)}; best by {self.metric}: {self.best})"
+
+    def _repr_html_(self) -> str:
+        """Write the table, for notebooks."""
+        return html_text(self.table())
 
     def to_markdown(self) -> str:
         """Lay the comparison out in Markdown."""

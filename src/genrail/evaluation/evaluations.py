@@ -17,6 +17,7 @@ from genrail.evaluation.metrics import target_ranks as ranks_of_targets
 from genrail.evaluation.runs import Qrels, Run
 from genrail.evaluation.splits import HeldOut
 from genrail.evaluation.tables import text_table
+from genrail.showing import html_text
 from genrail.types import Query, Ranking, Retriever
 
 if TYPE_CHECKING:
@@ -194,6 +195,14 @@ class Evaluation:
         if self.latency is not None:
             rows.append(["p50 / p95 / p99 ms", " / ".join(f"{value:.1f}" for value in self._percentiles(self.latency))])
         return "\n".join([text_table([self.name, ""], rows), *[f"note: {note}" for note in self.notes]])
+
+    def __repr__(self) -> str:
+        means = ", ".join(f"{name} {value:.4f}" for name, value in self.means.items())
+        return f"Evaluation({self.name}, {len(self.measured.query_ids)} queries: {means})"
+
+    def _repr_html_(self) -> str:
+        """Write the table, for notebooks."""
+        return html_text(self.table())
 
     @staticmethod
     def _percentiles(latency: Latency) -> tuple[float, float, float]:

@@ -174,15 +174,20 @@ class BM25(ContentScoring):
         unknown = not asked.words and any(ENGLISH.term(word.lower()) for word in words(request.text))
         return (*asked.warnings, *(("no item holds a word of this query",) if unknown else ()))
 
-    def explanations(self, request: Request, rows: Integers) -> list[dict[str, Json]] | None:
+    def matched(self, request: Request, rows: Integers) -> list[list[str]] | None:
         """Give the words of each item's text that the query asks for, as they stand there."""
         if not request.text:
             return None
         terms = {term for word in read_words(request.text, self.index).words for term in word.terms}
         return [
-            {"matched": list(dict.fromkeys(word for word in words(text) if ENGLISH.term(word.lower()) in terms))}
+            list(dict.fromkeys(word for word in words(text) if ENGLISH.term(word.lower()) in terms))
             for text in self.catalog.part(rows.tolist()).texts()
         ]
+
+    def explanations(self, request: Request, rows: Integers) -> list[dict[str, Json]] | None:
+        """Give the words of each item's text that the query asks for."""
+        told = self.matched(request, rows)
+        return None if told is None else [{"matched": each} for each in told]
 
     def grow(self, catalog: Catalog, change: Change) -> BM25:
         """Index new texts; removed ones no longer move document counts and the mean length."""

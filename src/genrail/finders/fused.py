@@ -177,7 +177,7 @@ class Fused(Searching, Finder):
                 told = " and ".join(f'"{" ".join(words)}"' for words in negation.excluded)
                 warnings = (f"read as: without {told}; items that hold it come later",)
             scores = squashed(mixture.slope * sums + mixture.offset)
-            order = np.lexsort((self._precedence[answers.rows], -sums))[:k]
+            order = np.lexsort((self._precedence[answers.rows], -sums))[: max(k, options.pool)]
             found = self._found(names, mine, answers, scores, order, options)
             yield replace(found, warnings=(*found.warnings, *warnings))
 
@@ -187,7 +187,7 @@ class Fused(Searching, Finder):
             return [[None] * len(requests) for _ in names]
         found: list[list[_Listed | None]] = []
         for name in names:
-            answers = self.lanes[name].find(requests, DEPTH, options)
+            answers = self.lanes[name].find(requests, DEPTH, replace(options, pool=0))
             found.append([_Listed(_matches(one), None) for one in answers])
         return found
 
@@ -211,7 +211,8 @@ class Fused(Searching, Finder):
 
     def _listed(self, lane: Finder, requests: list[Request], depth: int, k: int, options: FindOptions) -> list[_Listed]:
         depth = depth if lane.reach is None else max(k, min(depth, lane.reach))
-        return [_Listed(found, scores) for found, scores in lane.find_scored(requests, depth, options)]
+        asked = replace(options, pool=0)
+        return [_Listed(found, scores) for found, scores in lane.find_scored(requests, depth, asked)]
 
     def asked(self, requests: Sequence[Request], names: Sequence[str]) -> list[Answers]:
         """Give what the named lanes say about each request, before any weights."""
@@ -248,7 +249,7 @@ class Fused(Searching, Finder):
         scores = np.zeros(len(rows))
         for side, share in zip(sides, shares, strict=True):
             scores[np.searchsorted(rows, side.rows)] += share * side.scores
-        order = np.lexsort((self._precedence[rows], -scores))[:k]
+        order = np.lexsort((self._precedence[rows], -scores))[: max(k, options.pool)]
         told = _joined_explanations(sides, rows[order]) if options.explain else None
         known = [_Listed(side, None) for side in sides]
         trace = next((side.trace for side in sides if side.trace is not None), None)

@@ -26,6 +26,7 @@ from genrail.finding import Change, Finder, FindOptions, Found, Json, Progress, 
 from genrail.finding.kept import Kept
 from genrail.identifiers.several import load_identifiers
 from genrail.identifiers.table import Identifiers
+from genrail.showing import html_table
 
 if TYPE_CHECKING:
     from genrail.models.encoders import LazyEncoder
@@ -343,6 +344,17 @@ class RailTrace:
     spelling: Spelling
     catalog: Catalog
     table: Identifiers
+
+    def __repr__(self) -> str:
+        return f"RailTrace({len(self.steps)} steps, {len(self.steps[0].beams) if self.steps else 0} beams at first)"
+
+    def _repr_html_(self) -> str:
+        """Write the steps as a table, for notebooks: how many beams, and what the first that stays stands for."""
+        rows = [
+            [number, len(step.beams), len(step.kept), self.spell(step.kept[0]) if step.kept else ""]
+            for number, step in enumerate(self.steps, start=1)
+        ]
+        return html_table(["step", "beams", "kept", "first"], rows)
 
     @property
     def steps(self) -> Sequence[TracedStep]:

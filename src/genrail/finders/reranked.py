@@ -83,7 +83,7 @@ class Reranked(Searching, Finder):
         order = np.concatenate([np.argsort(-mixed, kind="stable"), np.arange(len(rows), len(found))])[:k]
         # Behind those that were looked at come the others; their scores are kept below.
         scores = np.concatenate([1.0 + mixed, _scaled(found.scores[len(rows) :])]) / 2.0
-        return _taken(found, order, scores[order], _told(found, second) if options.explain else None)
+        return found.take(order, scores[order], _told(found, second) if options.explain else None)
 
     # --- the rest is the inner finder's business --------------------------------------------------------------------
 
@@ -179,7 +179,7 @@ def _scaled(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _first(found: Found, k: int, warning: str) -> Found:
-    cut = _taken(found, np.arange(min(k, len(found))), found.scores[:k], found.explanations)
+    cut = found.take(np.arange(min(k, len(found))))
     return replace(cut, warnings=(*found.warnings, warning))
 
 
@@ -191,17 +191,6 @@ def _told(found: Found, second: npt.NDArray[np.float64]) -> tuple[Mapping[str, J
         for place, each in enumerate(before)
     ]
     return tuple(said)
-
-
-def _taken(
-    found: Found,
-    order: npt.NDArray[np.int64],
-    scores: npt.NDArray[np.float64],
-    explanations: Sequence[Mapping[str, Json]] | None,
-) -> Found:
-    chances = None if found.log_probabilities is None else found.log_probabilities[order]
-    told = None if explanations is None else tuple(explanations[place] for place in order.tolist())
-    return Found(found.rows[order], scores, chances, told, found.trace, found.warnings)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class Scoring(Searching, Finder):
         answers: list[tuple[Found, Values | None]] = []
         for request, scores in zip(requests, self.scores(requests), strict=True):
             options.step()
-            rows = top_rows(scores, request.allowed, k, self.precedence)
+            rows = top_rows(scores, request.allowed, max(k, options.pool), self.precedence)
             told = self.explanations(request, rows) if options.explain else None
             explanations = None if told is None else tuple(told)
             found = Found(rows, scores[rows].astype(np.float64), None, explanations, None, self.warnings(request))

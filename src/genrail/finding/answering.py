@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from genrail.catalog import Catalog
+from genrail.catalog.facets import facets
 from genrail.errors import GenrailError, QueryError
-from genrail.finding.finder import Finder, FindOptions, Found
+from genrail.finding.arranging import Page, find_pages
+from genrail.finding.finder import Finder, FindOptions
 from genrail.finding.gate import Gate
-from genrail.finding.requests import FilterCache, Request, resolve
+from genrail.finding.requests import MAX_K, FilterCache, Request, resolve
 from genrail.types import Hit, Query, Ranking
 
-__all__ = ["MAX_K", "Edition", "Searching", "answer_each", "raised"]
-
-MAX_K = 1000  # reliability.md D
+__all__ = ["Edition", "Searching", "answer_each", "as_queries", "checked", "raised"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,15 +58,18 @@ def answer_each(
         GenrailError: What the finder refuses for all of them.
     """
     options = options or FindOptions()
-    resolved = [_resolved(query, edition) for query in queries]
+    resolved = [_resolved(query, edition, k) for query in queries]
     asked = [one for one in resolved if isinstance(one, Request) and one.allowed.any()]
-    found = iter(edition.finder.find(asked, k, options) if asked else ())
-    return [
-        (_ranking(edition, gate, one, next(found), k) if one.allowed.any() else Ranking((), True, one.warnings))
-        if isinstance(one, Request)
-        else one
-        for one in resolved
-    ]
+    pages = iter(find_pages(edition.catalog, edition.finder, asked, k, options) if asked else ())
+    answers: list[Ranking | GenrailError] = []
+    for query, one in zip(queries, resolved, strict=True):
+        if not isinstance(one, Request):
+            answers.append(one)
+        elif one.allowed.any():
+            answers.append(_ranking(edition, gate, query, one, next(pages), k))
+        else:
+            answers.append(Ranking((), True, one.warnings))
+    return answers
 
 
 def raised(answers: Sequence[Ranking | GenrailError]) -> list[Ranking]:
@@ -77,15 +80,22 @@ def raised(answers: Sequence[Ranking | GenrailError]) -> list[Ranking]:
     return [answer for answer in answers if isinstance(answer, Ranking)]
 
 
-def _resolved(query: Query, edition: Edition) -> Request | GenrailError:
+def _resolved(query: Query, edition: Edition, k: int) -> Request | GenrailError:
     try:
+        if query.offset and query.offset + k > MAX_K:
+            raise QueryError(
+                f"offset is {query.offset} and k {k}; the first {MAX_K:,} hits can be looked at, narrow the question"
+            )
         return resolve(query, edition.catalog, edition.filters)
     except GenrailError as error:
         return error
 
 
-def _ranking(edition: Edition, gate: Gate, request: Request, found: Found, k: int) -> Ranking | GenrailError:
+def _ranking(
+    edition: Edition, gate: Gate, query: Query, request: Request, page: Page, k: int
+) -> Ranking | GenrailError:
     """Turn rows into hits; every answer of an engine or a single finder passes the last gate here."""
+    found = page.found
     try:
         gate.check(found.rows, request.allowed)
     except GenrailError as error:
@@ -95,11 +105,18 @@ def _ranking(edition: Edition, gate: Gate, request: Request, found: Found, k: in
     rows, scores = found.rows.tolist(), found.scores.tolist()
     chances = [None] * len(rows) if found.log_probabilities is None else found.log_probabilities.tolist()
     told = [None] * len(rows) if found.explanations is None else found.explanations
+    words = edition.finder.matched(request, found.rows) if query.highlight else None
+    marked = [None] * len(rows) if words is None else [tuple(each) for each in words]
+    arranged = request.arrangement
     hits = tuple(
-        Hit(ids[row], titles[row], score, rank, _finite(chance), Attributes(catalog, row), explanation)
-        for rank, (row, score, chance, explanation) in enumerate(zip(rows, scores, chances, told, strict=True), start=1)
+        Hit(ids[row], titles[row], score, rank, _finite(chance), Attributes(catalog, row, arranged.fields), why, match)
+        for rank, (row, score, chance, why, match) in enumerate(
+            zip(rows, scores, chances, told, marked, strict=True), start=arranged.offset + 1
+        )
     )
-    return Ranking(hits, len(hits) < k, (*request.warnings, *found.warnings), found.trace)
+    counts = tuple(facets(catalog, arranged.facets, page.counted))
+    warnings = (*request.warnings, *found.warnings)
+    return Ranking(hits, len(hits) < k, warnings, found.trace, found.fits, counts)
 
 
 def _finite(chance: float | None) -> float | None:
@@ -110,23 +127,28 @@ def _finite(chance: float | None) -> float | None:
 class Attributes(Mapping[str, Any]):
     """Read an item's attributes when they are asked for: an evaluation makes millions of hits and prints none."""
 
-    __slots__ = ("_catalog", "_row")
+    __slots__ = ("_catalog", "_names", "_row")
 
-    def __init__(self, catalog: Catalog, row: int) -> None:
+    def __init__(self, catalog: Catalog, row: int, names: Sequence[str] | None = None) -> None:
         self._catalog = catalog
         self._row = row
+        self._names = names
+
+    def _values(self) -> dict[str, Any]:
+        values = self._catalog.attributes(self._row)
+        return values if self._names is None else {name: values[name] for name in self._names if name in values}
 
     def __getitem__(self, name: str) -> Any:
-        return self._catalog.attributes(self._row)[name]
+        return self._values()[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._catalog.attributes(self._row))
+        return iter(self._values())
 
     def __len__(self) -> int:
-        return len(self._catalog.attributes(self._row))
+        return len(self._values())
 
     def __repr__(self) -> str:
-        return repr(dict(self._catalog.attributes(self._row)))
+        return repr(self._values())
 
 
 class Searching:
@@ -141,7 +163,7 @@ class Searching:
         """Rank the k best items for some words; further arguments are those of `Query`."""
         return self.search_batch([Query(text, **query)], k)[0]
 
-    def search_batch(self, queries: Sequence[Query], k: int = 10) -> list[Ranking]:
+    def search_batch(self, queries: Sequence[Query | str], k: int = 10) -> list[Ranking]:
         """Rank the k best items for each query.
 
         Raises:
@@ -153,7 +175,18 @@ class Searching:
         edition: Edition | None = self.__dict__.get("_edition")
         if edition is None:
             edition = self.__dict__["_edition"] = Edition(self.catalog, self)  # type: ignore[arg-type]
-        return raised(answer_each(edition, Gate(), queries, k))
+        return raised(answer_each(edition, Gate(), as_queries(queries), k))
+
+
+def as_queries(queries: Sequence[Query | str]) -> list[Query]:
+    """Take words for a query of their own.
+
+    Raises:
+        QueryError: A text instead of a list of them, or something else in the list.
+    """
+    if isinstance(queries, str | Query):
+        raise QueryError("search_batch takes a list of queries; for one there is search(...)")
+    return [query if isinstance(query, Query) else Query(query) for query in queries]
 
 
 def checked(k: int) -> int:

@@ -92,6 +92,8 @@ class FindOptions:
         meaning: Of a decoder's scores: `renormalised` makes them shares of what this edition holds, so that no other
             item can move them. None for the finder's own.
         width: Beams of a decoder. None for the finder's own.
+        pool: List so many rows, where that is more than k and costs next to nothing: the first k are those of a
+            question without it. For whoever puts them in another order.
     """
 
     explain: bool = False
@@ -100,6 +102,7 @@ class FindOptions:
     lanes: tuple[str, ...] | None = None
     meaning: ScoreMeaning | None = None
     width: int | None = None
+    pool: int = 0
 
     def step(self) -> None:
         """Call `before_step`, if there is one."""
@@ -112,12 +115,14 @@ class Found:
     """Hold what a finder found for one request, best first.
 
     Args:
-        rows: Catalogue rows, int64, shape (n,), none twice, all of them allowed. k of them whenever k are allowed.
+        rows: Catalogue rows, int64, shape (n,), none twice, all of them allowed. k of them whenever k are allowed, and
+            more only where `FindOptions.pool` asked for them.
         scores: What the order follows, float64, shape (n,).
         log_probabilities: Of each item's identifier under the model (natural logarithm), shape (n,); None without one.
         explanations: One for each row where `FindOptions.explain` asked for it.
         trace: How it came about, likewise.
         warnings: What the caller should know.
+        fits: False where nothing is near the words of the request.
     """
 
     rows: Rows
@@ -126,9 +131,32 @@ class Found:
     explanations: tuple[Mapping[str, Json], ...] | None = None
     trace: Trace | None = None
     warnings: tuple[str, ...] = ()
+    fits: bool = True
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def take(
+        self,
+        order: Rows,
+        scores: Scores | None = None,
+        explanations: Sequence[Mapping[str, Json]] | None = None,
+    ) -> Found:
+        """Take some rows, in an order.
+
+        Args:
+            order: Places of the rows that stay, shape (m,).
+            scores: Their new scores, shape (m,); None keeps the old ones.
+            explanations: New ones for all rows of this answer, shape (n,); None keeps the old ones.
+        """
+        told = self.explanations if explanations is None else explanations
+        return replace(
+            self,
+            rows=self.rows[order],
+            scores=self.scores[order] if scores is None else scores,
+            log_probabilities=None if self.log_probabilities is None else self.log_probabilities[order],
+            explanations=None if told is None else tuple(told[place] for place in order.tolist()),
+        )
 
 
 @dataclass(frozen=True)
@@ -236,6 +264,14 @@ class Finder(Protocol):
     ) -> list[tuple[Found, npt.NDArray[np.floating] | None]]:
         """Find as `find` does, and give the scores of all rows with each answer where they were computed anyway."""
         return [(found, None) for found in self.find(requests, k, options)]
+
+    def matched(self, request: Request, rows: Rows) -> Sequence[Sequence[str]] | None:
+        """Give the words of each row's text that the query asks for, as they stand there; None where words say nothing.
+
+        A finder that is made of others asks the first that can tell.
+        """
+        answers = (part.matched(request, rows) for part in self.parts.values())
+        return next((told for told in answers if told is not None), None)
 
     @property
     def reach(self) -> int | None:

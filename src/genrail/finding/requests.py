@@ -11,19 +11,55 @@ import numpy as np
 import numpy.typing as npt
 
 from genrail.catalog import Catalog
+from genrail.catalog.conditions import as_filter
 from genrail.catalog.filters import Junction, Node, Not, parse
-from genrail.errors import QueryError
+from genrail.catalog.standing import standing
+from genrail.errors import FilterError, QueryError
 from genrail.finding.kept import Kept
 from genrail.types import NewItems, Query
 
-__all__ = ["FilterCache", "Request", "resolve"]
+__all__ = ["MAX_K", "Arrangement", "FilterCache", "Request", "resolve"]
 
+MAX_K = 1000  # hits that are looked at for one question, those of earlier pages included; reliability.md D
 MAX_QUERY_CHARACTERS = 2048  # reliability.md D
 MAX_HISTORY = 1000  # events accepted; the model reads the last of them and says so
 MAX_SHARED_PARTS = 16  # a longer AND or OR is one pass: its parts would push everything else out of the cache
 
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Arrangement:
+    """Say which of the listed rows are shown, and in which order; see `Query`.
+
+    Args:
+        offset: Hits of earlier pages.
+        min_score: Least score, or None.
+        sort: Column, and whether the highest value comes first.
+        boosts: What each row gains for each boost, 0 to 1, shape (rows,), and its weight.
+        pins: Rows that come first, all of them allowed.
+        facets: Attributes whose values are counted.
+        fields: Attributes that hits carry; None for all.
+    """
+
+    offset: int = 0
+    min_score: float | None = None
+    sort: tuple[str, bool] | None = None
+    boosts: tuple[tuple[npt.NDArray[np.floating], float], ...] = ()
+    pins: Rows = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    facets: tuple[str, ...] = ()
+    fields: tuple[str, ...] | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Tell whether what the finder gives is shown as it is."""
+        return not (self.offset or self.min_score is not None or self.pins.size or self.wide)
+
+    @property
+    def wide(self) -> bool:
+        """Tell whether more rows than those of the page decide what is on it."""
+        return self.sort is not None or bool(self.boosts or self.facets)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +75,7 @@ class Request:
         condition: Names `filtered` within the edition, for whoever compiles masks; None allows every live item.
         excluded: Rows that were taken out: seen and unwanted items.
         new_items: See `Query.new_items`.
+        arrangement: What becomes of the rows that a finder lists; finders need not look at it.
     """
 
     text: str | None
@@ -49,6 +86,7 @@ class Request:
     condition: str | None = None
     excluded: Rows = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     new_items: NewItems = "auto"
+    arrangement: Arrangement = field(default_factory=Arrangement)
 
 
 class FilterCache:
@@ -72,6 +110,7 @@ class FilterCache:
         self._catalog = catalog
         self._masks: Kept[Mask] = Kept(lambda mask: int(mask.nbytes)) if kept is None else kept
         self._conditions: Kept[str] = Kept(len)  # from the text of a filter to what it is written as
+        self._standing: Kept[npt.NDArray[np.float32]] = Kept(lambda values: int(values.nbytes))
 
     def __len__(self) -> int:
         return len(self._masks)
@@ -103,6 +142,17 @@ class FilterCache:
         mask = self._get(node, _parts(node) <= MAX_SHARED_PARTS, before_part)
         self._conditions.keep(expression, condition)
         return condition, mask
+
+    def standing(self, name: str) -> npt.NDArray[np.float32]:
+        """Give where each row stands by a column, 0 to 1; see `genrail.catalog.standing`.
+
+        Raises:
+            FilterError: The column has no amounts.
+        """
+        found = self._standing.find(name)
+        if found is None:
+            found = self._standing.keep(name, standing(self._catalog.frame.get_column(name), self._catalog.live))
+        return found
 
     def _get(self, node: Node, shared: bool, before_part: Callable[[], None] | None) -> Mask:
         key = repr(node)
@@ -153,12 +203,52 @@ def resolve(query: Query, catalog: Catalog, filters: FilterCache) -> Request:
     excluded = excluded[excluded >= 0]
     if query.exclude_seen:
         excluded = np.union1d(excluded, history)
-    condition, filtered = filters.get(query.where) if query.where else (None, catalog.live)
+    where = as_filter(query.where)
+    condition, filtered = filters.get(where) if where else (None, catalog.live)
     allowed = filtered
     if excluded.size:
         allowed = filtered.copy()
         allowed[excluded] = False
-    return Request(text, history, allowed, warnings, filtered, condition, excluded, query.new_items)
+    arranged = _arrangement(query, catalog, filters, allowed)
+    return Request(text, history, allowed, warnings, filtered, condition, excluded, query.new_items, arranged)
+
+
+def _arrangement(query: Query, catalog: Catalog, filters: FilterCache, allowed: Mask) -> Arrangement:
+    """Look up the columns, filters and items that a query names for the order of its hits.
+
+    Raises:
+        QueryError: A column that there is not.
+        FilterError: A filter that cannot be evaluated.
+    """
+    pins = catalog.rows(dict.fromkeys(query.pin))
+    return Arrangement(
+        query.offset,
+        query.min_score,
+        None if query.sort is None else _order(query.sort, catalog),
+        tuple((_gains(name, catalog, filters), weight) for name, weight in query.boosts),
+        pins[(pins >= 0) & allowed[pins]] if len(pins) else pins,
+        catalog.known_attributes(query.facets),
+        None if query.fields is None else catalog.known_attributes(query.fields),
+    )
+
+
+def _order(sort: str, catalog: Catalog) -> tuple[str, bool]:
+    name = sort.removeprefix("-")
+    name = {"title": catalog.columns.title, "item_id": catalog.columns.item_id}.get(name, name)
+    if name not in catalog.frame.columns:
+        raise QueryError(f"sort: {catalog.no_attribute(name)}")
+    return name, sort.startswith("-")
+
+
+def _gains(name: str, catalog: Catalog, filters: FilterCache) -> npt.NDArray[np.floating]:
+    """Give what each row gains: its standing in a column, or 1 where a filter holds."""
+    if name in catalog.attribute_names:
+        return filters.standing(name)
+    try:
+        parse(name)
+    except FilterError as error:
+        raise QueryError(f"boost: {catalog.no_attribute(name)}; nor is it a filter ({error})") from None
+    return filters.get(as_filter(name) or "")[1].astype(np.float32)
 
 
 def _known(item_ids: Sequence[str], catalog: Catalog) -> tuple[Rows, tuple[str, ...]]:

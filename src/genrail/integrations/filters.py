@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from genrail.catalog.conditions import field_name, literal
 from genrail.errors import FilterError
 
 __all__ = ["comparison", "from_haystack", "joined"]
@@ -24,20 +25,20 @@ def comparison(field: str, operator: str, value: Any) -> str:
         FilterError: The operator is unknown, or the value is none that it can compare with.
 
     >>> comparison("brand", "in", ["Fell", "O'Hara"]), comparison("price", "!=", 5)
-    ("`brand` IN ('Fell', 'O''Hara')", 'NOT (`price` = 5)')
+    ("brand IN ('Fell', 'O''Hara')", 'NOT (price = 5)')
     """
     if operator in _OPPOSITES:
         return f"NOT ({comparison(field, _OPPOSITES[operator], value)})"
-    name = "`" + field.replace("`", "``") + "`"
+    name = field_name(field)
     if operator == "is_empty" or (operator == "==" and value is None):
         return f"{name} IS NULL"
     if operator in _SIGNS:
-        return f"{name} {_SIGNS[operator]} {_written(field, value)}"
+        return f"{name} {_SIGNS[operator]} {literal(field, value)}"
     if operator == "in" and isinstance(value, Sequence) and not isinstance(value, str) and value:
-        return f"{name} IN ({', '.join(_written(field, one) for one in value)})"
+        return f"{name} IN ({', '.join(literal(field, one) for one in value)})"
     if operator in ("text_match", "text_match_insensitive") and isinstance(value, str):
         plain = "".join(f"\\{letter}" if letter in "\\%_" else letter for letter in value)
-        return f"{name} {'LIKE' if operator == 'text_match' else 'ILIKE'} {_written(field, f'%{plain}%')}"
+        return f"{name} {'LIKE' if operator == 'text_match' else 'ILIKE'} {literal(field, f'%{plain}%')}"
     known = "==, !=, >, >=, <, <=, in, not in, is_empty, text_match"
     raise FilterError(f"filter on {field}: cannot compare by {operator!r} with {value!r}; the operators are {known}")
 
@@ -61,7 +62,7 @@ def from_haystack(filters: Mapping[str, Any]) -> str:
         FilterError: It is not of Haystack's form.
 
     >>> from_haystack({"operator": "AND", "conditions": [{"field": "meta.price", "operator": "<", "value": 9}]})
-    '(`price` < 9)'
+    '(price < 9)'
     """
     keys = {"field", "operator", "value"} if "field" in filters else {"operator", "conditions"}
     if set(filters) != keys:
@@ -69,13 +70,3 @@ def from_haystack(filters: Mapping[str, Any]) -> str:
     if "field" in filters:
         return comparison(str(filters["field"]).removeprefix("meta."), filters["operator"], filters["value"])
     return joined([from_haystack(part) for part in filters["conditions"]], filters["operator"])
-
-
-def _written(field: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
-    raise FilterError(f"filter on {field}: cannot compare with {value!r}; give a string, a number, true or false")

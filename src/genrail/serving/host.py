@@ -1,6 +1,7 @@
 """Hold an engine for a server: plain values in, plain values out, in this process or another.
 
-A question is a dictionary with `text`, `history`, `where`, `exclude_seen` and perhaps `similar` (an item id). Answers
+A question is a dictionary with `text`, `history`, `where`, `exclude_seen`, perhaps `similar` (an item id), and what
+else `Query` takes. Answers
 to one batch come from one edition, whose version they carry.
 """
 
@@ -21,16 +22,17 @@ from threading import Lock
 from typing import Any
 
 from genrail import storage
+from genrail.catalog.facets import facets
 from genrail.engine.engine import Engine
 from genrail.engine.revising import only
 from genrail.errors import FilterError, GenrailError, QueryError, StorageError
 from genrail.finding import Edition, FindOptions, Progress, answer_each
 from genrail.serving.explaining import explain
-from genrail.serving.overview import branches, example_queries, facets
+from genrail.serving.overview import branches, example_queries
 from genrail.serving.reranking import rerank
 from genrail.serving.title_words import TitleWords
 from genrail.serving.twin_numbers import TwinNumbers
-from genrail.types import Hit, Query, Ranking
+from genrail.types import Hit, Query, QueryOptions, Ranking
 
 __all__ = ["Host", "ItemUnknown", "Standing", "error_of", "plain_value"]
 
@@ -421,15 +423,18 @@ def _row(edition: Edition, item_id: str) -> int:
 
 
 def _query(question: Page, edition: Edition) -> Query | GenrailError:
+    arranged = {name: value for name, value in question.items() if name in QueryOptions.__annotations__}
+    arranged = {name: value for name, value in arranged.items() if name not in ("where", "exclude_seen")}
     try:
         if question.get("similar") is not None:
             _row(edition, question["similar"])
-            return Query(None, [question["similar"]], where=question.get("where"))
+            return Query(None, [question["similar"]], where=question.get("where"), **arranged)
         return Query(
             question.get("text"),
             question.get("history") or (),
             where=question.get("where") or None,
             exclude_seen=question.get("exclude_seen", True),
+            **arranged,
         )
     except GenrailError as error:
         return error
@@ -442,6 +447,8 @@ def _page(answer: Ranking | GenrailError, explained: bool) -> Page:
         "hits": [_hit(hit, explained) for hit in answer],
         "exhausted": answer.exhausted,
         "warnings": list(answer.warnings),
+        "fits": answer.fits,
+        **({"facets": plain_value(answer.facets)} if answer.facets else {}),
     }
 
 
@@ -458,4 +465,6 @@ def _hit(hit: Hit, explained: bool) -> Page:
         page["identifier"] = hit.explanation.get("identifier")
         page["found_by"] = plain_value(hit.explanation.get("lanes"))
         page["matched"] = hit.explanation.get("matched")
+    if hit.matched is not None:
+        page["matched"] = list(hit.matched)
     return page

@@ -80,6 +80,9 @@ def check_question(limits: Limits, question: Mapping[str, Any], k: int) -> None:
         Refusal: 422, with the limit in the message.
     """
     within("k", k, limits.k)
+    within("offset and k together", int(question.get("offset") or 0) + k, limits.k)
+    for boosted in question.get("boost") or ():
+        within("the length of what is boosted in characters", len(boosted), CHEAP_CHARACTERS)
     within("the length of the query in characters", len(question.get("text") or ""), limits.query_characters)
     within("the number of items in the history", len(question.get("history") or ()), limits.history)
     where = question.get("where") or ""

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from genrail.catalog import Catalog
 from genrail.constraints.index import Beams
@@ -17,48 +16,11 @@ from genrail.finding import Edition
 from genrail.serving.title_words import TitleWords
 from genrail.serving.twin_numbers import TwinNumbers
 
-__all__ = ["Tree", "branches", "example_queries", "facets"]
+__all__ = ["Tree", "branches", "example_queries"]
 
 Page = dict[str, Any]
 Array = npt.NDArray[Any]
-MOST_VALUES = 50  # of an attribute that is offered as a list to choose from
 SAMPLES = 3
-
-
-def facets(catalog: Catalog) -> list[Page]:
-    """Describe the attributes of the live items.
-
-    Args:
-        catalog: As the caller sees it.
-
-    Returns:
-        For each attribute its `name` and `kind`: `number` with `least` and `most`, `flag`, `words` with its `values`
-        and their `counts` (most frequent first, where there are 50 at most), or `other`.
-
-    Cost: one pass over the live items per attribute.
-
-    >>> shop = Catalog.from_items([{"sku": f"s{n}", "name": "boot", "price": n, "new": n > 2} for n in range(5)])
-    >>> [(each["name"], each["kind"]) for each in facets(shop)]
-    [('price', 'number'), ('new', 'flag')]
-    """
-    names = catalog.attribute_names
-    frame = catalog.frame.select(names).filter(pl.Series(catalog.live)) if names else pl.DataFrame()
-    return [_facet(frame.get_column(name)) for name in names]
-
-
-def _facet(column: pl.Series) -> Page:
-    page: Page = {"name": column.name, "kind": "other"}
-    if column.dtype == pl.Boolean:
-        page["kind"] = "flag"
-    elif column.dtype.is_numeric():
-        known = column.drop_nulls()
-        page |= {"kind": "number", "least": known.min(), "most": known.max()}
-    elif column.dtype == pl.String:
-        page["kind"] = "words"
-        counts = column.drop_nulls().value_counts(sort=True, name="items")
-        if len(counts) <= MOST_VALUES:
-            page |= {"values": counts[column.name].to_list(), "counts": counts["items"].to_list()}
-    return page
 
 
 def example_queries(catalog: Catalog, names: TitleWords) -> list[str]:

@@ -25,6 +25,7 @@ from genrail.serving.schemas import (
     SearchAnswer,
     SearchRequest,
     SimilarRequest,
+    Wishes,
 )
 from genrail.serving.service import Service
 from genrail.serving.settings import Limits, ServeSettings
@@ -32,6 +33,7 @@ from genrail.serving.settings import Limits, ServeSettings
 __all__ = ["answered", "json_answer", "question_routes", "unless_left"]
 
 Page = dict[str, Any]
+ARRANGED = {"offset", "min_score", "sort", "boost", "pin", "facets", "fields", "highlight"}  # of `Wishes`
 T = TypeVar("T")
 
 
@@ -70,13 +72,12 @@ def answered(page: Page, who: Caller, began: float) -> Page:
     return page | {"took_ms": round((time.perf_counter() - began) * 1000, 3), "request_id": who.request_id}
 
 
-def _question(body: SearchRequest | RecommendRequest) -> Page:
-    return {
-        "text": getattr(body, "query", None),
-        "history": body.history,
-        "where": body.where,
-        "exclude_seen": not body.include_seen,
-    }
+def _question(body: Wishes) -> Page:
+    """Write a question as `Host` takes it."""
+    page: Page = {"where": body.where, "text": getattr(body, "query", None)}
+    if isinstance(body, SearchRequest | RecommendRequest):
+        page |= {"history": body.history, "exclude_seen": not body.include_seen}
+    return page | body.model_dump(include=ARRANGED, exclude_defaults=True)
 
 
 def question_routes(service: Service, settings: ServeSettings) -> APIRouter:
@@ -104,7 +105,7 @@ def question_routes(service: Service, settings: ServeSettings) -> APIRouter:
     @routes.post("/v1/similar", response_model=SearchAnswer)
     async def similar(request: Request, body: SimilarRequest) -> Response:
         """Recommend items to somebody who took this one."""
-        question = {"similar": body.id, "where": body.where}
+        question = _question(body) | {"similar": body.id}
         return json_answer(await ask(request, question, body.k, body.timeout_ms))
 
     @routes.post("/v1/explain", response_model=Explanation)

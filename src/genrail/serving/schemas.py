@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from genrail.catalog.conditions import as_filter
+from genrail.errors import FilterError
 
 __all__ = [
     "ChangeAnswer",
@@ -39,7 +42,26 @@ def _well_formed(text: str) -> str:
 
 
 Words = Annotated[str, AfterValidator(_well_formed)]
-Where = Annotated[Words | None, Field(description="A filter over attributes.", examples=["price < 100 AND in_stock"])]
+
+
+def _written(where: Any) -> Any:
+    """Write a filter that is given as a dictionary."""
+    if not isinstance(where, dict):
+        return where
+    try:
+        return as_filter(where)
+    except FilterError as error:
+        raise ValueError(str(error)) from None
+
+
+Where = Annotated[
+    Words | None,
+    BeforeValidator(_written, json_schema_input_type=Words | dict[str, Any] | None),
+    Field(
+        description="A filter over attributes, written or as a dictionary of fields.",
+        examples=["price < 100 AND in_stock", {"price": {"<": 100}, "colour": ["red", "blue"]}],
+    ),
+]
 ItemId = Annotated[Words, Field(min_length=1, max_length=1024)]
 Timeout = Annotated[
     int | None,
@@ -54,7 +76,30 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class SearchRequest(Request):
+class Wishes(Request):
+    """Which hits of a question are shown, in which order, and what is told of them."""
+
+    k: Hits = 10
+    where: Where = None
+    timeout_ms: Timeout = None
+    offset: int = Field(0, ge=0, description="Hits that come before: 10 with k 10 is page two.")
+    min_score: float | None = Field(None, description="Leave out what scores lower.", allow_inf_nan=False)
+    sort: Words | None = Field(None, description="Order the best hits by an attribute; -price: highest first.")
+    boost: dict[Words, Annotated[float, Field(allow_inf_nan=False)]] = Field(
+        default_factory=dict,
+        max_length=16,
+        description="What else counts, with its weight: an attribute (numbers, moments, true and false) or a filter.",
+        examples=[{"popularity": 0.2, "brand = 'Ecco'": -0.1}],
+    )
+    pin: list[ItemId] = Field(default_factory=list, max_length=100, description="Item ids that come first.")
+    facets: list[Words] = Field(
+        default_factory=list, max_length=100, description="Attributes to count among the best 100 hits; * for all."
+    )
+    fields: list[Words] | None = Field(None, description="Attributes that hits carry; by default all.")
+    highlight: bool = Field(False, description="Say which words of each hit the query asks for.")
+
+
+class SearchRequest(Wishes):
     """Words, a past, or both."""
 
     model_config = ConfigDict(
@@ -63,33 +108,24 @@ class SearchRequest(Request):
 
     query: Words | None = None
     history: list[ItemId] = Field(default_factory=list, description="Item ids, oldest first.")
-    k: Hits = 10
-    where: Where = None
     include_seen: bool = Field(False, description="Let items of the history come out again.")
-    timeout_ms: Timeout = None
 
 
-class RecommendRequest(Request):
+class RecommendRequest(Wishes):
     """What somebody liked before."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"history": ["sku-12", "sku-80"], "k": 5}]})
 
     history: list[ItemId] = Field(min_length=1, description="Item ids, oldest first.")
-    k: Hits = 10
-    where: Where = None
     include_seen: bool = False
-    timeout_ms: Timeout = None
 
 
-class SimilarRequest(Request):
+class SimilarRequest(Wishes):
     """An item whose kind is wanted."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"id": "sku-12", "k": 5}]})
 
     id: ItemId
-    k: Hits = 10
-    where: Where = None
-    timeout_ms: Timeout = None
 
 
 class ExplainRequest(SearchRequest):
@@ -125,7 +161,9 @@ class HitBody(BaseModel):
     found_by: dict[str, dict[str, float]] | None = Field(
         None, description="In explanations: which lanes found the item, each with its rank and score there."
     )
-    matched: list[str] | None = Field(None, description="In explanations: words of the item that the query asks for.")
+    matched: list[str] | None = Field(
+        None, description="Words of the item that the query asks for, as they stand there; with highlight."
+    )
 
 
 class SearchAnswer(BaseModel):
@@ -140,6 +178,7 @@ class SearchAnswer(BaseModel):
                     ],
                     "exhausted": False,
                     "warnings": [],
+                    "fits": True,
                     "took_ms": 12.5,
                     "index_version": "3.17",
                     "model_version": "5f1d0a9c22be",
@@ -152,6 +191,10 @@ class SearchAnswer(BaseModel):
     hits: list[HitBody]
     exhausted: bool = Field(description="True when fewer than k items are allowed, so that nothing more could come.")
     warnings: list[str] = Field(description="Whatever was left out or could not be used.")
+    fits: bool = Field(description="False where nothing is near the words: the hits are the least far ones.")
+    facets: list[dict[str, Any]] | None = Field(
+        None, description="For each attribute: name, kind, and values with counts, or least and most."
+    )
     took_ms: float
     index_version: str = Field(description="Published version, and the changes since: 3.17.")
     model_version: str
