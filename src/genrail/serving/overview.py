@@ -56,7 +56,8 @@ def branches(
 
     Returns:
         `items` below the prefix, `children` (`token`, `items`, `words`, `examples` of id and title) and `others`
-        (`children` and `items` that are not listed). An item with several identifiers counts in each child that leads to one.
+        (`children` and `items` that are not listed). An item with several identifiers counts in each child that leads
+        to one.
 
     Raises:
         QueryError: No item's identifier begins so, or the engine writes no identifiers.

@@ -90,7 +90,9 @@ def question_routes(service: Service, settings: ServeSettings) -> APIRouter:
         check_question(limits, question, k)
         who.page.update(about_text(question.get("text"), settings.log_queries), k=k)
         asked = service.ask(question, k, tenant=who.tenant, timeout_ms=timeout_ms, key=who.name, **more)
-        return answered(await unless_left(request, asked), who, began)
+        answer = await unless_left(request, asked)
+        service.tally.count(question.get("text"), answer)
+        return answered(answer, who, began)
 
     @routes.post("/v1/search", response_model=SearchAnswer)
     async def search(request: Request, body: SearchRequest) -> Response:

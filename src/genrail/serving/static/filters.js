@@ -1,8 +1,9 @@
 // Filters as check boxes with the counts of this question; they become one expression that anybody can read.
-import { count, make, show, written } from "./parts.js";
+import { make, show, written } from "./parts.js";
 
 const FACETS = 10; // attributes that get a control; any other can be named in the text field
 const VALUES = 8; // that are shown before "more"
+const PRICE = /price|preis|prix|cost/i;
 const KEYWORDS = /^(and|or|not|in|like|ilike|between|is|null|true|false|has)$/i;
 
 const named = (name) => (/^[A-Za-z_]\w*$/.test(name) && !KEYWORDS.test(name) ? name : "`" + name.replaceAll("`", "``") + "`");
@@ -26,16 +27,22 @@ function condition(name, { values = [], from = null, to = null, kind = "words" }
   return parts.join(" AND ");
 }
 
-export const usable = (attributes) => attributes.filter((each) => each.kind === "number" || each.kind === "moment" || each.kind === "flag" || each.values?.length).slice(0, FACETS);
+const ranged = (attribute) => attribute.kind === "number" || attribute.kind === "moment";
+
+// Prices first: they are what most people narrow down by, and take one line.
+function usable(attributes) {
+  const found = attributes.filter((each) => ranged(each) || each.values?.length);
+  return [...found.filter((each) => ranged(each) && PRICE.test(each.name)), ...found.filter((each) => !(ranged(each) && PRICE.test(each.name)))].slice(0, FACETS);
+}
 
 // `counted`: of this question, by name; `changed` is told when something is chosen, `typed` while somebody types.
 export function showFilters(pane, state, counted, { changed, typed }) {
   const focus = document.activeElement?.id;
   const chosen = Object.keys(state.filters).length + (state.where.trim() ? 1 : 0);
   const parts = usable(state.about.attributes).map((attribute) => {
-    const control = attribute.kind === "number" || attribute.kind === "moment" ? range : boxes;
+    const control = ranged(attribute) ? range : boxes;
     return control(attribute, counted.get(attribute.name) || attribute, state.filters, { changed, typed });
-  });
+  }).filter(Boolean);
   const free = make("input", { id: "filter-text", value: state.where, placeholder: "price < 100 AND in_stock", spellcheck: "false", oninput: () => { state.where = free.value; typed(); } });
   const whole = expression(state.filters, state.where);
   const clear = make("button", { type: "button", id: "filters-clear", class: "link", onclick: () => { state.filters = {}; state.where = ""; changed(); } }, "Clear all");
@@ -49,6 +56,7 @@ export function showFilters(pane, state, counted, { changed, typed }) {
 function boxes({ name, kind }, { values = [], counts = [] }, filters, { changed }) {
   const mine = filters[name]?.values || [];
   const shown = [...new Map([...mine.map((value) => [value, 0]), ...values.map((value, place) => [value, counts[place]])])];
+  if (shown.length < 2 && !mine.length) return null; // nothing to choose between
   shown.sort((one, other) => other[1] - one[1]);
   const flip = (value, on) => {
     const left = on ? [...mine, value] : mine.filter((each) => each !== value);
@@ -62,8 +70,8 @@ function boxes({ name, kind }, { values = [], counts = [] }, filters, { changed 
     return make("div", { class: place >= VALUES && !mine.includes(value) ? "box rest" : "box" }, box, make("label", { for: id, dir: "auto" }, written(value)), make("span", { class: "number" }, items.toLocaleString("en")));
   });
   const rest = rows.filter((row) => row.classList.contains("rest"));
-  const more = rest.length ? make("details", {}, make("summary", {}, count(rest.length, "more")), ...rest) : null;
-  return make("fieldset", { class: "facet" }, make("legend", {}, name), ...rows.filter((row) => !rest.includes(row)), more, rows.length ? null : make("p", { class: "small" }, "none here"));
+  const more = rest.length ? make("details", {}, make("summary", {}, `${rest.length} more`), ...rest) : null;
+  return make("fieldset", { class: "facet" }, make("legend", {}, name.replaceAll("_", " ")), ...rows.filter((row) => !rest.includes(row)), more);
 }
 
 function range({ name, kind }, { least, most }, filters, { typed }) {
@@ -75,5 +83,5 @@ function range({ name, kind }, { least, most }, filters, { typed }) {
     typed();
   };
   const field = (end, hint, label) => make("input", { id: `filter-${name}-${end}`, type: kind === "number" ? "number" : "text", step: "any", value: mine[end] ?? "", placeholder: hint ?? "", "aria-label": `${name}, ${label}`, oninput: (event) => set(end, event.target.value.trim()) });
-  return make("fieldset", { class: "facet" }, make("legend", {}, name), make("div", { class: "pair" }, field("from", least, "at least"), "to", field("to", most, "at most")));
+  return make("fieldset", { class: "facet" }, make("legend", {}, name.replaceAll("_", " ")), make("div", { class: "pair" }, field("from", least, "at least"), "to", field("to", most, "at most")));
 }

@@ -1,5 +1,5 @@
 // Answers as cards, the views of search and of recommendation.
-import { ask, isEmpty, question, state } from "./state.js";
+import { ask, isEmpty, question, state, Trouble } from "./state.js";
 import { count, make, show, written } from "./parts.js";
 
 const FACTS = 4; // attributes on a card
@@ -70,7 +70,7 @@ async function answered(body, options, signal) {
   if (!chosen.length) return [await ask("/v1/search", main, { signal }), new Map()];
   const others = chosen.map((name) => ({ ...question({ ...options, without: name }), k: 1, facets: [name] }));
   const { results, took_ms } = await ask("/v1/multi-search", { requests: [main, ...others] }, { signal });
-  if (results[0].hits === undefined) throw new Error(results[0].detail);
+  if (results[0].hits === undefined) throw new Trouble(results[0].detail, results[0].status);
   return [{ ...results[0], took_ms }, new Map(results.slice(1).flatMap((each) => each.facets || []).map((each) => [each.name, each]))];
 }
 

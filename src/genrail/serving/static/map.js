@@ -43,7 +43,8 @@ function lay(tiles, children, below, open) {
     const [x, y, width, height] = boxes[place];
     const hits = below.get(child.token) || 0;
     const title = child.words?.length && child.items > 1 ? child.words.join(" ") : (child.examples[0]?.title ?? "");
-    const text = `${title}${hits ? ` · ${count(hits, "answer")}` : ""}`;
+    const short = width * height < 200 ? title.split(" ").slice(0, 2).join(" ") : title;
+    const text = `${short}${hits ? ` · ${count(hits, "answer")}` : ""}`;
     const tile = make("button", { type: "button", class: `tile${hits ? " found" : ""}`, title: `${child.token}: ${count(child.items, "item")}, such as ${child.examples.map((item) => item.title).join("; ")}`, "aria-label": `${title}: ${count(child.items, "item")}${hits ? `, ${count(hits, "answer")}` : ""}`, onclick: () => open(child, title) });
     if (width > 6 && height > 5) tile.textContent = text;
     Object.assign(tile.style, { left: `${x}%`, top: `${y}%`, width: `${width}%`, height: `${height}%` });

@@ -52,6 +52,8 @@ async function refresh({ focus, kept = false } = {}) {
   const mine = asking;
   writeAddress(kept);
   part("examples").hidden = state.query !== "";
+  const filtered = state.where !== "" || Object.keys(state.filters).length > 0;
+  document.body.toggleAttribute("data-empty", !state.query.trim() && !state.picks.length && !filtered && state.view !== "map");
   view.setAttribute("aria-busy", "true");
   try {
     await VIEWS[state.view](view, page, mine.signal);

@@ -2,8 +2,9 @@
 import { ask, isEmpty, question, state } from "./state.js";
 import { codes, count, draw, make, meter, percent, show } from "./parts.js";
 
-const K = 10, BEAMS = 20, CHILDREN = 8; // answers; beams that the server lists; continuations of each
-const ROWS = 7, HEIGHT = 34, WIDTH = 190, GAP = 34, TOP = 26; // beams drawn of a step; pixels
+const NARROW = matchMedia("(max-width: 40rem)").matches;
+const K = 10, BEAMS = 20, CHILDREN = NARROW ? 5 : 8; // answers; beams that the server lists; continuations of each
+const ROWS = NARROW ? 5 : 7, HEIGHT = 34, WIDTH = 190, GAP = 34, TOP = 26; // beams drawn of a step; pixels
 
 export async function railsView(view, page, signal) {
   const body = question({ past: state.picks.length > 0 });
@@ -18,7 +19,7 @@ export async function railsView(view, page, signal) {
     return page.tell("");
   }
   play(view, new Story(answer), page);
-  page.tell(`${count(steps.length, "step")}, recorded in ${answer.took_ms.toFixed(0)} ms`);
+  page.tell("");
 }
 
 // What the steps hold, by prefix: names, items below, the way to the first answer that was written.
@@ -28,10 +29,10 @@ class Story {
     this.children = new Map();
     for (const step of this.steps)
       for (const beam of step.beams) for (const child of beam.children) this.children.set(codes([...beam.prefix, child.token]), child);
-    const last = this.steps.at(-1);
-    const kept = [...last.kept, ...this.steps.flatMap((step) => step.kept)].map(codes);
-    this.winner = answer.hits.find((hit) => hit.identifier && kept.includes(codes(hit.identifier))) || answer.hits.find((hit) => hit.identifier);
-    this.way = this.winner?.identifier || [];
+    const written = answer.hits.find((hit) => hit.identifier && this.children.has(codes(hit.identifier)));
+    this.way = written?.identifier ?? best(this.steps.at(-1));
+    this.others = !answer.hits.some((hit) => hit.identifier);
+    this.winner = written?.title ?? plain(this.children.get(codes(this.way))?.spelling ?? codes(this.way));
   }
   onWay(prefix) {
     return prefix.every((token, place) => this.way[place] === token);
@@ -44,7 +45,7 @@ class Story {
     if (child.words?.length && child.items > 1) return child.words.join(" ");
     const before = this.children.get(codes(prefix.slice(0, -1)))?.spelling ?? "";
     if (before && child.spelling.startsWith(before) && child.spelling !== before) return child.spelling.slice(before.length);
-    return child.spelling || codes(prefix);
+    return plain(child.spelling) || codes(prefix);
   }
   // The beams that are drawn: the best, and the way of the winner.
   drawn(place) {
@@ -53,6 +54,14 @@ class Story {
     return mine && !best.includes(mine) ? [...best.slice(0, -1), mine] : best;
   }
 }
+
+// The most probable continuation of a step, from the start on.
+function best(step) {
+  const all = step.beams.flatMap((beam) => beam.children.map((child) => [Math.exp(beam.log_probability ?? -Infinity) * child.probability, [...beam.prefix, child.token]]));
+  return all.reduce((one, other) => (other[0] > one[0] ? other : one), [-1, []])[1];
+}
+
+const plain = (spelling) => spelling.replace(/^e\.g\. /, "");
 
 function play(view, story, page) {
   const { steps } = story;
@@ -83,12 +92,12 @@ function play(view, story, page) {
     back.disabled = now === 0;
     on.disabled = now === steps.length - 1;
     const { beam_count, kept } = steps[now];
-    said.textContent = `Step ${now + 1} of ${steps.length}: ${count(beam_count, "beginning")}, of whose continuations ${count(kept.length, "is kept", "are kept")}.`;
+    said.textContent = `Step ${now + 1} of ${steps.length}: ${count(beam_count, "beginning")}; of what may follow, ${count(kept.length, "is", "are")} kept.`;
     show(picture, drawing(story, now, chosen, go));
     show(detail, beamCard(story, chosen, now));
     picture.scrollLeft = Math.max(0, now * (WIDTH + GAP) - picture.clientWidth / 3);
   }
-  const title = story.winner ? make("p", { class: "small" }, "In bold, the way to ", make("strong", { dir: "auto" }, story.winner.title), `, answer ${story.winner.rank}.`) : null;
+  const title = make("p", { class: "small" }, story.others ? "Other methods decided these answers; this is what the generative model writes by itself. " : "", "In bold, the way to ", make("strong", { dir: "auto" }, story.winner), ".");
   show(view, make("div", { class: "row" }, back, on, run, make("label", { for: "step" }, "Step"), range), said, title, picture, detail);
   go(0);
 }
@@ -100,7 +109,7 @@ function beamCard(story, beam, place) {
     return make("tr", { class: [lives ? "kept" : "", story.onWay(prefix) ? "way" : ""].join(" ").trim() || null },
       make("td", { dir: "auto" }, story.name(prefix)),
       make("td", {}, make("code", {}, String(child.token))),
-      make("td", { class: "number" }, meter(child.probability, percent(child.probability)), percent(child.probability)),
+      make("td", { class: "number" }, make("span", { class: "level" }, meter(child.probability, percent(child.probability)), percent(child.probability))),
       make("td", { class: "number" }, child.items.toLocaleString("en")),
       make("td", {}, lives ? "kept" : "–"));
   });

@@ -23,7 +23,7 @@ export async function ask(path, body, { base = "", signal } = {}) {
     if (error.name === "AbortError") throw error;
     throw new Trouble(navigator.onLine ? "The server cannot be reached; is it running?" : "This device is offline.", 0);
   }
-  const page = await answer.json().catch(() => ({}));
+  const page = await answer.json().catch((error) => { if (error.name === "AbortError") throw error; return {}; });
   if (!answer.ok) throw new Trouble(page.detail || `The server answered ${answer.status}.`, answer.status);
   return page;
 }

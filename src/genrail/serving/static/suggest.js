@@ -1,5 +1,5 @@
 // Suggestions while somebody types: arrows choose, Enter takes, Escape closes.
-import { ask } from "./state.js";
+import { ask, state } from "./state.js";
 import { make, show } from "./parts.js";
 
 const MOST = 6, WAIT = 40; // milliseconds after a key
@@ -30,7 +30,7 @@ export function suggest(query, list, askFor) {
     asking.abort();
     asking = new AbortController();
     const typed = query.value;
-    if (!typed.trim()) return close();
+    if (!typed.trim() || !state.about?.suggestions) return close();
     let found;
     try {
       found = (await ask("/v1/suggest", { text: typed, k: MOST }, { signal: asking.signal })).suggestions;
