@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
 from prometheus_client import Histogram
+from prometheus_client.registry import Collector
 from starlette.responses import Response
 
 from genrail.serving.door import caller
@@ -44,9 +45,9 @@ def operation_routes(service: Service, settings: ServeSettings) -> APIRouter:
             "trouble": service.trouble,
             "disk": service.disk,
             "routes": _routes(metrics.requests),
-            "refusals": _counts(metrics.refusals.collect()[0].samples, "reason"),
-            "changes": _counts(metrics.changes.collect()[0].samples, "verb"),
-            "worker_restarts": int(metrics.worker_restarts.collect()[0].samples[0].value),
+            "refusals": _counts(metrics.refusals, "reason"),
+            "changes": _counts(metrics.changes, "verb"),
+            "worker_restarts": sum(_counts(metrics.worker_restarts).values()),
             "questions": tally.questions,
             "found_nothing": tally.found_nothing,
             "queries": words,
@@ -61,11 +62,16 @@ def _top(counts: Mapping[str, int]) -> list[Page]:
     return [{"query": query, "times": times} for query, times in best]
 
 
-def _counts(samples: Iterable[Any], label: str) -> dict[str, int]:
+def _samples(metric: Collector) -> Iterator[Any]:
+    return (sample for family in metric.collect() for sample in family.samples)
+
+
+def _counts(metric: Collector, label: str | None = None) -> dict[str, int]:
+    """Give what a counter counted, by a label."""
     found: Counter[str] = Counter()
-    for sample in samples:
+    for sample in _samples(metric):
         if sample.name.endswith("_total"):
-            found[sample.labels[label]] += int(sample.value)
+            found[sample.labels[label] if label else ""] += int(sample.value)
     return dict(found)
 
 
@@ -73,7 +79,7 @@ def _routes(histogram: Histogram) -> list[Page]:
     """Sum up each route: requests, errors of ours, and how long most of them took."""
     buckets: dict[str, Counter[float]] = {}
     failed: Counter[str] = Counter()
-    for sample in histogram.collect()[0].samples:
+    for sample in _samples(histogram):
         route = sample.labels["route"]
         if sample.name.endswith("_bucket"):
             buckets.setdefault(route, Counter())[float(sample.labels["le"])] += int(sample.value)

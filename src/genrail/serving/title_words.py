@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
 from functools import cached_property
 from math import log
 
@@ -103,5 +102,5 @@ def _spread(rows: Rows, most: int) -> Rows:
     """Take some rows from all over."""
     if len(rows) <= most:
         return rows
-    places: Iterable[int] = np.linspace(0, len(rows) - 1, most).astype(np.int64)
+    places = np.linspace(0, len(rows) - 1, most).astype(np.int64)
     return rows[places]

@@ -1,6 +1,6 @@
 // Answers as cards, the views of search and of recommendation.
 import { ask, isEmpty, question, state, Trouble } from "./state.js";
-import { count, make, show, written } from "./parts.js";
+import { count, make, ordinal, show, written } from "./parts.js";
 
 const FACTS = 4; // attributes on a card
 const PAGE = 12; // hits
@@ -116,7 +116,7 @@ async function whoFound(list, body, signal) {
 
 export function foundBy(lanes) {
   const places = Object.entries(lanes).sort((one, other) => one[1].rank - other[1].rank);
-  return places.map(([name, { rank }]) => `${LANES[name] || name} (${rank}.)`).join(", ");
+  return places.map(([name, { rank }]) => `${LANES[name] || name} (${ordinal(rank)})`).join(", ");
 }
 
 function nothing(page) {

@@ -1,13 +1,13 @@
 // The map of the identifiers: every tile is a branch of the tree, as large as the items below it.
 import { ask, isEmpty, question, state } from "./state.js";
-import { codes, count, make, show } from "./parts.js";
+import { codes, count, make, NARROW, show } from "./parts.js";
 
 const FOUND = 50; // answers that are marked
 
 export async function mapView(view, page, signal) {
   const prefix = page.prefix;
   const asked = question({ past: state.picks.length > 0 });
-  const body = { prefix, ...(asked.where ? { where: asked.where } : {}) };
+  const body = { prefix, most: NARROW ? 20 : 64, ...(asked.where ? { where: asked.where } : {}) };
   const [tree, answer] = await Promise.all([
     ask("/v1/branches", body, { signal }),
     isEmpty(asked) ? null : ask("/v1/explain", { ...asked, k: FOUND, beams: 1, children: 1 }, { signal }),

@@ -63,7 +63,7 @@ function table(name, head, rows) {
 }
 
 const sum = (counts) => Object.values(counts).reduce((all, each) => all + each, 0).toLocaleString("en");
-const time = (seconds) => (seconds === null ? "–" : seconds < 1 ? `${(seconds * 1000).toPrecision(2)} ms` : `${seconds.toFixed(1)} s`);
+const time = (seconds) => (seconds === null ? "–" : seconds < 1 ? `${seconds < 0.01 ? (seconds * 1000).toFixed(1) : Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`);
 
 function lasted(seconds) {
   const [days, hours, minutes] = [Math.floor(seconds / 86400), Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60];

@@ -1,8 +1,7 @@
 // How an answer was written: the decode step by step, in words, on one screen.
 import { ask, isEmpty, question, state } from "./state.js";
-import { codes, count, draw, make, meter, percent, show } from "./parts.js";
+import { codes, count, draw, make, meter, NARROW, percent, plain, show } from "./parts.js";
 
-const NARROW = matchMedia("(max-width: 40rem)").matches;
 const K = 10, BEAMS = 20, CHILDREN = NARROW ? 5 : 8; // answers; beams that the server lists; continuations of each
 const ROWS = NARROW ? 5 : 7, HEIGHT = 34, WIDTH = 190, GAP = 34, TOP = 26; // beams drawn of a step; pixels
 
@@ -60,8 +59,6 @@ function best(step) {
   const all = step.beams.flatMap((beam) => beam.children.map((child) => [Math.exp(beam.log_probability ?? -Infinity) * child.probability, [...beam.prefix, child.token]]));
   return all.reduce((one, other) => (other[0] > one[0] ? other : one), [-1, []])[1];
 }
-
-const plain = (spelling) => spelling.replace(/^e\.g\. /, "");
 
 function play(view, story, page) {
   const { steps } = story;

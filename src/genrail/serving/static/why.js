@@ -1,7 +1,7 @@
 // Why an item came: which methods found it, which words match, and its identifier, one token after the other.
 import { ask, question } from "./state.js";
 import { foundBy } from "./hits.js";
-import { codes, make, percent, show } from "./parts.js";
+import { codes, make, percent, plain, show } from "./parts.js";
 
 const K = 12; // answers among which it is looked for
 
@@ -43,7 +43,7 @@ function pathTable(item, trace) {
     const child = beam?.children.find((each) => each.token === token);
     if (!child) return;
     const better = beam.children.filter((each) => each.probability > child.probability).length;
-    const stands = child.words?.length && child.items > 1 ? child.words.join(", ") : child.spelling;
+    const stands = child.words?.length && child.items > 1 ? child.words.join(" ") : plain(child.spelling);
     const cells = [String(place + 1), stands, percent(child.probability), `${better + 1} of ${beam.allowed}`, String(child.items)];
     rows.push(make("tr", {}, ...cells.map((cell, column) => make("td", { class: column > 1 ? "number" : null, dir: column === 1 ? "auto" : null }, cell))));
   });
