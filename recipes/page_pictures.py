@@ -58,7 +58,7 @@ def take(page: Page, url: str, folder: Path, device: str) -> int:
     page.click("#tab-search")
     settled(page)
     page.click(".hit >> nth=0 >> text=Why?")
-    page.wait_for_selector("#why table")
+    page.wait_for_selector("#why >> text=It is answer")
     page.screenshot(path=folder / f"page-why-{device}.png")
     page.goto(f"{url}/operate")
     page.wait_for_selector("table")
@@ -82,7 +82,7 @@ def tour(page: Page, path: Path) -> None:
     settled(page)
     shoot(2000)
     page.click(".hit >> nth=0 >> text=Why?")
-    page.wait_for_selector("#why table")
+    page.wait_for_selector("#why >> text=It is answer")
     shoot(3000)
     page.keyboard.press("Escape")
     for place in (0, 1):
