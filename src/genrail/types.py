@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas
     import polars
 
-__all__ = ["Hit", "NewItems", "Progress", "Query", "QueryOptions", "Ranking", "Retriever"]
+__all__ = ["Hit", "NewItems", "Progress", "Query", "QueryOptions", "Ranking", "Retriever", "Suggestion"]
 
 NewItems = float | Literal["auto", "off"]
 """What `Query.new_items` takes."""
@@ -296,6 +296,25 @@ class Ranking(Sequence[Hit]):
 def _others(attributes: Mapping[str, Any], taken: Sequence[str]) -> dict[str, Any]:
     """Give attributes whose names are free; a column of the catalogue called "score" is `attributes.score`."""
     return {f"attributes.{name}" if name in taken else name: value for name, value in attributes.items()}
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """Hold a text that completes what somebody types.
+
+    Args:
+        text: Words, a phrase, or a title.
+        items: How many items hold it.
+        item_id: Of an item with this title; None for words and phrases.
+    """
+
+    text: str
+    items: int
+    item_id: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Turn the suggestion into plain values for JSON."""
+        return {"text": self.text, "items": self.items, "item_id": self.item_id}
 
 
 @runtime_checkable

@@ -125,3 +125,10 @@ def test_the_first_change_of_an_engine_that_keeps_nothing_says_so(tmp_path):
     live = genrail.load(tmp_path / "e", live=True)
     live.remove(["s1"])
     assert len(genrail.load(tmp_path / "e")) == 5
+
+
+def test_an_engine_completes_what_is_typed_and_follows_changes():
+    own = engine()
+    assert own.suggest("boo", k=1)[0].text == "boot"
+    own.add([{"sku": "n", "name": "Bootlace", "price": 1.0}])
+    assert "Bootlace" in [one.text for one in own.suggest("boo")]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import genrail
+import genrail.engine
 from genrail.decoding import ExactSettings
 from genrail.errors import SettingsError
 from genrail.storage import open_journal, open_version
@@ -165,3 +166,54 @@ def test_events_that_weights_are_learnt_on_are_kept_from_the_lanes_that_say_some
     )
     own = genrail.Engine.build(catalog, lanes=["bm25", "cooccurrence"], interactions=events)
     assert own.edition.finder.mixtures["history"].figures["cooccurrence"] < 0.5
+
+
+# --- nothing fits -----------------------------------------------------------------------------------------------------
+
+
+class Letters:
+    """Encode a text by which letters it holds: a stand-in by which nothing is ever far from anything."""
+
+    name, dimensions, fingerprint = "letters", 26, "letters"
+
+    def encode(self, texts, progress=None):
+        counts = np.array([[text.lower().count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts])
+        vectors = counts.astype(np.float32) + 1e-3
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def wordy():
+    return genrail.Engine.build(shop(), lanes=("bm25", "dense", "lookup"), encoder=Letters())
+
+
+@pytest.mark.parametrize("words", ["asdfqwer zzz", "zzzz", "the of and"])
+def test_nothing_fits_words_that_mean_nothing(wordy, words):
+    ranking = wordy.search(words, k=3)
+    assert not ranking.fits
+    assert len(ranking) == 3  # completeness holds
+    assert len(wordy.search(words, k=3, min_score=0.0)) == 0
+
+
+@pytest.mark.parametrize("words", ["red boot", "a zzzz boot", "s17", "asdfqwer sandals"])
+def test_something_fits_words_that_an_item_holds(wordy, words):
+    assert wordy.search(words, k=3).fits
+    assert len(wordy.search(words, k=3, min_score=0.0)) == 3
+
+
+def test_a_past_beside_the_words_does_not_make_them_fit(wordy):
+    assert not wordy.search("asdfqwer zzz", history=["s1"]).fits
+    assert wordy.recommend(["s1"]).fits
+
+
+def test_what_fits_is_known_after_a_restart_and_not_by_older_folders(wordy, tmp_path):
+    wordy.save(tmp_path / "e")
+    again = genrail.load(tmp_path / "e", encoder=Letters())
+    assert not again.search("asdfqwer zzz").fits
+    finder = wordy.edition.finder.replaced(noise=None)
+    assert genrail.Engine(genrail.engine.Edition(wordy.catalog, finder)).search("asdfqwer zzz").fits
+
+
+def test_a_lexical_engine_knows_by_itself():
+    own = genrail.BM25(shop())
+    assert not own.search("asdfqwer zzz").fits and own.search("boots").fits and own.search("", history=["s1"]).fits

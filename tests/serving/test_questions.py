@@ -99,6 +99,12 @@ def test_several_searches_at_once_answer_each_for_itself(http):
     assert len(results[2]["hits"]) == 3
 
 
+def test_suggestions_complete_what_is_typed(http):
+    page = http.get("/v1/suggest", params={"typed": "red bo", "k": 2}).json()
+    assert page["suggestions"][0]["text"] == "red boot" and page["index_version"]
+    assert_problem(http.get("/v1/suggest", params={"typed": "x", "k": 0}), 422, "k")
+
+
 def test_an_item_and_one_that_is_not_there(http):
     assert http.get("/v1/items/s4").json()["metadata"]["colour"] == "red"
     assert_problem(http.get("/v1/items/zzz"), 404, "'zzz'")

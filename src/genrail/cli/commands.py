@@ -19,6 +19,7 @@ from genrail.cli.search import recommend, search
 from genrail.cli.serve import keys, serve
 from genrail.cli.shard import shard
 from genrail.cli.snapshot import restore, snapshot
+from genrail.cli.suggest import similar, suggest
 from genrail.cli.train import train
 from genrail.cli.update import add, merge, remove, rollback, update
 
@@ -55,6 +56,8 @@ for verb in (
     train,
     search,
     recommend,
+    similar,
+    suggest,
     add,
     update,
     remove,

@@ -189,6 +189,10 @@ class BM25(ContentScoring):
         told = self.matched(request, rows)
         return None if told is None else [{"matched": each} for each in told]
 
+    def fits(self, request: Request, best: float) -> bool:
+        """Tell whether some item holds a word of the query as it was typed; guessed words prove nothing."""
+        return best > 0.0 and bool(read_words(request.text or "", self.index, help=False).words)
+
     def grow(self, catalog: Catalog, change: Change) -> BM25:
         """Index new texts; removed ones no longer move document counts and the mean length."""
         new = [text for added in change.added for text in self.recipe.texts(added.items)]

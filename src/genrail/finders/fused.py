@@ -70,6 +70,8 @@ class Fused(Searching, Finder):
         seed: Of the order between equal scores.
         words_share: Of the score for words and a history together, what the words decide.
         negations: Read "without X" in a query as what is not wanted.
+        noise: What the best item scores for words that mean nothing, in each lane that does not tell by itself; see
+            `genrail.finders.noise`. None where that was not measured, by versions before 0.2.
         report: Of the last training in this process.
     """
 
@@ -84,6 +86,7 @@ class Fused(Searching, Finder):
         seed: int = 0,
         words_share: float = WORDS_SHARE,
         negations: bool = True,
+        noise: Mapping[str, float] | None = None,
         report: Report | None = None,
     ) -> None:
         self.catalog = catalog
@@ -93,11 +96,12 @@ class Fused(Searching, Finder):
         self.seed = seed
         self.words_share = words_share
         self.negations = negations
+        self.noise = noise
         self._report = report
 
     def replaced(self, **parts: Any) -> Fused:
         """Make the same finder with other parts."""
-        names = ("catalog", "lanes", "mixtures", "recipe", "seed", "words_share", "negations")
+        names = ("catalog", "lanes", "mixtures", "recipe", "seed", "words_share", "negations", "noise")
         return Fused(**{**{name: getattr(self, name) for name in names}, "report": self._report, **parts})
 
     # --- questions ----------------------------------------------------------------------------------------------
@@ -179,7 +183,23 @@ class Fused(Searching, Finder):
             scores = squashed(mixture.slope * sums + mixture.offset)
             order = np.lexsort((self._precedence[answers.rows], -sums))[: max(k, options.pool)]
             found = self._found(names, mine, answers, scores, order, options)
-            yield replace(found, warnings=(*found.warnings, *warnings))
+            fits = requests[number].text is None or self._fits(names, mine, answers)
+            yield replace(found, warnings=(*found.warnings, *warnings), fits=fits)
+
+    def _fits(self, names: Sequence[str], listed: Sequence[_Listed | None], answers: Answers) -> bool:
+        """Tell whether some lane finds an item that has to do with the words.
+
+        A lane that can tell by itself is believed; by another one an item has to be nearer than any is to nonsense.
+        """
+        if self.noise is None:
+            return True
+        best = np.nan_to_num(answers.scores, nan=-np.inf).max(axis=1, initial=-np.inf)
+        for name, one, score in zip(names, listed, best.tolist(), strict=True):
+            if one is None or not len(one.found) or hasattr(self.lanes[name], "decoder"):
+                continue
+            if score > self.noise[name] if name in self.noise else one.found.fits:
+                return True
+        return False
 
     def _exact(self, names: Sequence[str], requests: list[Request], options: FindOptions) -> list[list[_Listed | None]]:
         """Ask for exact matches; what a lane lists only to fill up is left out."""
@@ -254,7 +274,8 @@ class Fused(Searching, Finder):
         known = [_Listed(side, None) for side in sides]
         trace = next((side.trace for side in sides if side.trace is not None), None)
         warnings = tuple(dict.fromkeys(warning for side in sides for warning in side.warnings))
-        return Found(rows[order], scores[order], _chances(known, rows[order]), told, trace, warnings)
+        chances = _chances(known, rows[order])
+        return Found(rows[order], scores[order], chances, told, trace, warnings, fits=sides[0].fits)
 
     # --- changes ------------------------------------------------------------------------------------------------
 
@@ -296,6 +317,7 @@ class Fused(Searching, Finder):
             "seed": self.seed,
             "words_share": self.words_share,
             "negations": self.negations,
+            "noise": self.noise,
         }
 
     @classmethod
@@ -315,6 +337,7 @@ class Fused(Searching, Finder):
             int(details["seed"]),
             float(details["words_share"]),
             bool(details["negations"]),
+            details.get("noise"),
         )
 
     # --- what it is ---------------------------------------------------------------------------------------------

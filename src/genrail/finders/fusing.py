@@ -10,6 +10,7 @@ import numpy as np
 
 from genrail.errors import SettingsError
 from genrail.finders.fused import BATCH, HISTORY, HISTORY_SEEN, WORDS, WORDS_SHARE, Fused
+from genrail.finders.noise import noise_levels
 from genrail.finding import (
     Data,
     Edition,
@@ -105,6 +106,7 @@ class FusedRecipe(Recipe):
             data.seed,
             self.words_share,
             self.negations,
+            noise_levels(lanes.final, data.catalog, data.seed, progress),
         )
 
     def train(self, finder: Finder, data: Data, progress: Progress) -> Fused:
@@ -112,7 +114,8 @@ class FusedRecipe(Recipe):
         assert isinstance(finder, Fused)
         lanes, report = taught_lanes(finder.lanes, data, progress)
         mixed = mixtures(lanes, data, progress, finder.mixtures)
-        return finder.replaced(lanes=lanes.final, mixtures=mixed, report=report)
+        noise = noise_levels(lanes.final, data.catalog, data.seed, progress)
+        return finder.replaced(lanes=lanes.final, mixtures=mixed, noise=noise, report=report)
 
 
 @dataclass(frozen=True, eq=False)

@@ -102,6 +102,10 @@ class Lookup(Scoring):
     def _rows(self, key: str) -> list[tuple[int, str]]:
         return [entry for part in self._parts for entry in part.keys.get(key, ())]
 
+    def fits(self, request: Request, best: float) -> bool:
+        """Tell whether something was named."""
+        return best > 0.0
+
     def explanations(self, request: Request, rows: Integers) -> list[dict[str, Json]] | None:
         """Say by what an item was named: its id, a number, or its title."""
         named = self._named(request.text)

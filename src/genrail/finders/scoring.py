@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
@@ -64,6 +65,10 @@ class Scoring(Searching, Finder):
         """Say what the caller of a request should know."""
         return ()
 
+    def fits(self, request: Request, best: float) -> bool:
+        """Tell whether the best item, by its score, has to do with the words."""
+        return True
+
     def explanations(self, request: Request, rows: Integers) -> Sequence[Mapping[str, Json]] | None:
         """Say why these rows were found."""
         return None
@@ -92,7 +97,8 @@ class Scoring(Searching, Finder):
             told = self.explanations(request, rows) if options.explain else None
             explanations = None if told is None else tuple(told)
             found = Found(rows, scores[rows].astype(np.float64), None, explanations, None, self.warnings(request))
-            answers.append((found, scores))
+            fits = not request.text or not len(rows) or self.fits(request, float(found.scores[0]))
+            answers.append((found if fits else replace(found, fits=False), scores))
         return answers
 
 

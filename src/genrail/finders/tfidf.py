@@ -22,6 +22,7 @@ from genrail.finding.finder import Change, Finder, Json, Progress, Recipe
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
     from genrail.finding.data import Data
+    from genrail.finding.requests import Request
     from genrail.models.text_encoder import Encoder
 
 __all__ = ["TFIDF", "TFIDFRecipe"]
@@ -143,6 +144,10 @@ class TFIDF(ContentScoring):
         weights = (1.0 + np.log(frequencies)) * self._table.idf[terms]
         length = float(np.linalg.norm(weights))
         return terms, weights / length if length > 0 else weights
+
+    def fits(self, request: Request, best: float) -> bool:
+        """Tell whether some item holds a word of the query."""
+        return best > 0.0
 
     def grow(self, catalog: Catalog, change: Change) -> TFIDF:
         """Index new texts; removed ones no longer move the weights of words."""

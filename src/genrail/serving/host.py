@@ -23,6 +23,7 @@ from typing import Any
 
 from genrail import storage
 from genrail.catalog.facets import facets
+from genrail.catalog.suggesting import Suggester
 from genrail.engine.engine import Engine
 from genrail.engine.revising import only
 from genrail.errors import FilterError, GenrailError, QueryError, StorageError
@@ -37,6 +38,7 @@ from genrail.types import Hit, Query, QueryOptions, Ranking
 __all__ = ["Host", "ItemUnknown", "Standing", "error_of", "plain_value"]
 
 VIEWS_KEPT = 64  # tenants whose view of an edition is remembered; a view costs a copy of the index's bitmap
+SUGGESTERS_KEPT = 8  # tenants whose sorted titles are remembered: some hundred bytes for each title
 Page = dict[str, Any]
 _log = logging.getLogger("genrail.serving")
 
@@ -117,6 +119,8 @@ class Host:
         self._changes = 0
         self.progress: Page = {"stage": None, "done": 0, "total": 0}  # of the change that is being made
         self._lock = Lock()
+        self._suggesters: OrderedDict[str, Suggester] = OrderedDict()  # by tenant
+        self._suggesting = Lock()
         self.standing = self._stand()
 
     def _stand(self) -> Standing:
@@ -218,6 +222,17 @@ class Host:
             while len(standing.overviews) > VIEWS_KEPT:
                 standing.overviews.popitem(last=False)
         return found | standing.names
+
+    def suggest(self, page: Page) -> Page:
+        """Complete what somebody types: `typed`, `k`, `tenant`, whose items alone are read."""
+        standing, name = self.standing, page["tenant"] or ""
+        catalog = _seen(standing, page["tenant"]).catalog
+        with self._suggesting:
+            made = self._suggesters[name] = Suggester.of(catalog, self._suggesters.get(name))
+            self._suggesters.move_to_end(name)
+            while len(self._suggesters) > SUGGESTERS_KEPT:
+                self._suggesters.popitem(last=False)
+        return {"suggestions": [one.to_dict() for one in made.suggest(page["typed"], page["k"])], **standing.names}
 
     def branches(self, page: Page) -> Page:
         """List what can follow a prefix: `prefix`, `where`, `most`, `titles`, `tenant`."""

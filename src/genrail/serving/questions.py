@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from genrail.serving.door import Caller, caller
@@ -25,6 +25,7 @@ from genrail.serving.schemas import (
     SearchAnswer,
     SearchRequest,
     SimilarRequest,
+    Suggestions,
     Wishes,
 )
 from genrail.serving.service import Service
@@ -118,6 +119,7 @@ def question_routes(service: Service, settings: ServeSettings) -> APIRouter:
         return json_answer(await ask(request, question, body.k, body.timeout_ms, explain=wanted))
 
     _add_multi_search(routes, service, limits)
+    _add_suggestions(routes, service)
     _add_items(routes, service)
     return routes
 
@@ -143,6 +145,20 @@ def _add_multi_search(routes: APIRouter, service: Service, limits: Limits) -> No
 
         results = await unless_left(request, asyncio.gather(*map(each, body.requests)))
         return json_answer(answered({"results": list(results)}, who, began))
+
+
+def _add_suggestions(routes: APIRouter, service: Service) -> None:
+    @routes.get("/v1/suggest", response_model=Suggestions)
+    async def suggest(
+        request: Request,
+        typed: Annotated[str, Query(max_length=2048, description="What stands in the field.")],
+        k: Annotated[int, Query(ge=1, le=50)] = 8,
+    ) -> Response:
+        """Complete what somebody types by words, phrases and titles."""
+        began, who = time.perf_counter(), caller(request)
+        asked = {"typed": typed, "k": k, "tenant": who.tenant}
+        page = await unless_left(request, service.call("suggest", asked))
+        return json_answer(answered(page, who, began))
 
 
 def _add_items(routes: APIRouter, service: Service) -> None:

@@ -28,6 +28,9 @@ __all__ = [
     "SearchAnswer",
     "SearchRequest",
     "SimilarRequest",
+    "SuggestionBody",
+    "Suggestions",
+    "Wishes",
     "Words",
 ]
 
@@ -197,6 +200,24 @@ class SearchAnswer(BaseModel):
     )
     took_ms: float
     index_version: str = Field(description="Published version, and the changes since: 3.17.")
+    model_version: str
+    request_id: str
+
+
+class SuggestionBody(BaseModel):
+    """A text that completes what is typed."""
+
+    text: str
+    items: int = Field(description="How many items hold it.")
+    item_id: str | None = Field(description="Of an item with this title; null for words and phrases.")
+
+
+class Suggestions(BaseModel):
+    """Texts that complete what is typed, those that most items hold first."""
+
+    suggestions: list[SuggestionBody]
+    took_ms: float
+    index_version: str
     model_version: str
     request_id: str
 

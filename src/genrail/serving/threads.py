@@ -71,6 +71,7 @@ class Threads:
             "item": lambda: self._host.item(page),
             "about": lambda: self._host.about(page),
             "branches": lambda: self._host.branches(page),
+            "suggest": lambda: self._host.suggest(page),
             "filter": lambda: self._host.prepare(page, before_step),
             "rerank": lambda: self._host.rerank(page),
             "describe": self._host.describe,
