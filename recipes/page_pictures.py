@@ -22,6 +22,7 @@ QUERY = "waterproof boots"
 VIEWS = ("search", "shoppers", "rails", "beside", "map")
 DEVICES = {"desktop": (1200, 900), "phone": (375, 812)}
 TOUR = (1000, 700)
+COLOURS = 128
 
 
 def settled(page: Page) -> None:
@@ -101,11 +102,13 @@ def tour(page: Page, path: Path) -> None:
     page.click("#tab-map")
     settled(page)
     shoot(2500)
-    # One palette for all, so that nothing flickers.
+    # One palette of all frames' colours, so that nothing flickers.
     pictures = [Image.open(io.BytesIO(shot)).convert("RGB") for shot, _ in frames]
-    palette = max(pictures, key=lambda picture: len(picture.getcolors(2**24) or [])).quantize(
-        96, dither=Image.Dither.NONE
-    )
+    width, height = pictures[0].size
+    sheet = Image.new("RGB", (width, height * len(pictures)))
+    for place, picture in enumerate(pictures):
+        sheet.paste(picture, (0, place * height))
+    palette = sheet.quantize(COLOURS, dither=Image.Dither.NONE)
     drawn = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     times = [milliseconds for _, milliseconds in frames]
     drawn[0].save(path, save_all=True, append_images=drawn[1:], duration=times, loop=0, optimize=True)

@@ -116,7 +116,7 @@ def test_the_back_button_leads_to_the_question_before(at):
     it.settled()
     first, words = hits(page), page.input_value("#query")
     page.fill("#query", "sandal")
-    page.keyboard.press("Enter")
+    page.press("#query", "Enter")
     it.settled()
     assert hits(page) != first
     page.click("#tab-map")
@@ -154,6 +154,27 @@ def test_old_answers_stay_dimmed_while_the_server_cannot_be_reached(at):
     page.wait_for_selector("#trouble", state="hidden")
     it.settled()
     assert hits(page) != before
+
+
+def test_suggestions_come_as_one_types_and_are_taken_with_the_keyboard(at):
+    it = at()
+    page = it.open()
+    page.type("#query", "sand")
+    page.wait_for_selector("#suggestions:not([hidden]) li")
+    assert page.get_attribute("#query", "aria-expanded") == "true"
+    assert all("sand" in text for text in page.locator("#suggestions li").all_inner_texts())
+    assert serious(page) == []
+    page.keyboard.press("ArrowDown")
+    chosen = page.inner_text("#suggestions li[aria-selected='true']")
+    assert page.get_attribute("#query", "aria-activedescendant") == "suggestion-0"
+    page.keyboard.press("Enter")
+    it.settled()
+    assert page.input_value("#query") == chosen and page.is_hidden("#suggestions") and hits(page)
+    assert not any("sand" in asked for asked in it.asked)
+    page.type("#query", " re")
+    page.keyboard.press("Escape")
+    assert page.is_hidden("#suggestions")
+    assert it.errors == []
 
 
 def test_a_slash_goes_to_the_search_field(at):
@@ -265,6 +286,7 @@ def test_everything_can_be_done_with_the_keyboard(at):
     page.keyboard.type("red boot")  # the field has the focus from the start
     page.wait_for_selector(".hit")
     it.settled()
+    page.keyboard.press("Escape")
     for _ in range(3):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.id") == "tab-search":

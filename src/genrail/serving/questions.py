@@ -26,6 +26,7 @@ from genrail.serving.schemas import (
     SearchRequest,
     SimilarRequest,
     Suggestions,
+    SuggestRequest,
     Wishes,
 )
 from genrail.serving.service import Service
@@ -155,6 +156,14 @@ def _add_suggestions(routes: APIRouter, service: Service) -> None:
         k: Annotated[int, Query(ge=1, le=50)] = 8,
     ) -> Response:
         """Complete what somebody types by words, phrases and titles."""
+        return await complete(request, typed, k)
+
+    @routes.post("/v1/suggest", response_model=Suggestions)
+    async def suggest_in_body(request: Request, body: SuggestRequest) -> Response:
+        """Complete what somebody types; the words travel in the body, so that no proxy logs them."""
+        return await complete(request, body.typed, body.k)
+
+    async def complete(request: Request, typed: str, k: int) -> Response:
         began, who = time.perf_counter(), caller(request)
         asked = {"typed": typed, "k": k, "tenant": who.tenant}
         page = await unless_left(request, service.call("suggest", asked))

@@ -1,5 +1,5 @@
 // Suggestions while somebody types: arrows choose, Enter takes, Escape closes.
-import { ask, state } from "./state.js";
+import { ask } from "./state.js";
 import { make, show } from "./parts.js";
 
 const MOST = 6, WAIT = 40; // milliseconds after a key
@@ -30,15 +30,15 @@ export function suggest(query, list, askFor) {
     asking.abort();
     asking = new AbortController();
     const typed = query.value;
-    if (!typed.trim() || !state.about?.suggestions) return close();
+    if (!typed.trim()) return close();
     let found;
     try {
-      found = (await ask("/v1/suggest", { text: typed, k: MOST }, { signal: asking.signal })).suggestions;
+      found = (await ask("/v1/suggest", { typed, k: MOST }, { signal: asking.signal })).suggestions;
     } catch {
       return close(); // suggestions are a help: the answers below say what is wrong
     }
     if (query.value !== typed || document.activeElement !== query) return;
-    const texts = found.map((each) => each.text ?? each).filter((text) => text !== typed);
+    const texts = found.map((each) => each.text).filter((text) => text !== typed);
     show(list, ...texts.map((text, place) => {
       const option = make("li", { role: "option", id: `suggestion-${place}`, "aria-selected": "false", dir: "auto" }, text);
       option.addEventListener("mousedown", (event) => { event.preventDefault(); take(text); });
