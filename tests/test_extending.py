@@ -1,6 +1,7 @@
 """What `examples/extending` shows holds: what comes from outside is built, saved, served, grown, fused, compared."""
 
-import importlib.util
+import importlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,11 @@ NEW = {"sku": "new", "name": "purple boot", "colour": "purple", "price": 5, "in_
 
 
 def example(name):
-    spec = importlib.util.spec_from_file_location(f"extending_{name}", EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    sys.path.insert(0, str(EXAMPLES))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(EXAMPLES))
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,11 @@ def winners():
 @pytest.fixture(scope="module")
 def trigrams():
     return example("language_model")
+
+
+@pytest.fixture(scope="module")
+def sorted_lists():
+    return example("constraint_index")
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +142,18 @@ def test_a_language_model_and_its_training_from_outside(trigrams, tmp_path):
     assert everything.trace.spell(everything[0].explanation["identifier"]) == everything[0].title
     page = Host(again).answer({"questions": [{"text": "purple boot"}], "k": 1, "tenant": None})
     assert [hit["id"] for hit in page["answers"][0]["hits"]] == ["new"]
+
+
+def test_a_constraint_index_from_outside_answers_as_the_built_in_trie(sorted_lists, tmp_path):
+    own = genrail.Engine.build(shop(12), "sorted-trigrams", strength=50.0)
+    trie = genrail.Engine.build(shop(12), "trigrams", strength=50.0)
+    for engine in (own, trie):
+        engine.add([NEW])
+        engine.remove(["s3"])
+    assert type(own.edition.finder.index) is sorted_lists.SortedList
+    own.save(tmp_path / "e")
+    again = genrail.load(tmp_path / "e")
+    for question in ({"k": 5}, {"k": 30}, {"k": 5, "where": "price < 15"}):
+        expected = trie.search("red boot", **question)
+        assert own.search("red boot", **question).item_ids == expected.item_ids
+        assert again.search("red boot", **question).item_ids == expected.item_ids

@@ -1,6 +1,7 @@
 """The fused engine answers from all its lanes, says which, and keeps what an engine promises."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import genrail
 import genrail.engine
 from genrail.decoding import ExactSettings
 from genrail.errors import SettingsError
+from genrail.ranking.ranker import Ranker
 from genrail.storage import open_journal, open_version
 from genrail.types import Query
 from tests.shops import pasts, shop
@@ -217,3 +219,27 @@ def test_what_fits_is_known_after_a_restart_and_not_by_older_folders(wordy, tmp_
 def test_a_lexical_engine_knows_by_itself():
     own = genrail.BM25(shop())
     assert not own.search("asdfqwer zzz").fits and own.search("boots").fits and own.search("", history=["s1"]).fits
+
+
+def popular_first(inputs):
+    """A ranker that looks at nothing but how popular an item is."""
+    one = tuple(1.0 if place == inputs - 4 else 0.0 for place in range(inputs))
+    return Ranker(0.0, (0.0,) * inputs, (1.0,) * inputs, tuple((value,) for value in one), (0.0,), (1.0,))
+
+
+def test_a_ranker_decides_is_saved_and_knows_no_events_of_new_items(engine, tmp_path):
+    finder = engine.edition.finder
+    mixture = finder.mixtures["history"]
+    ranked = replace(mixture, ranker=popular_first(3 * len(mixture.lanes) + 5), slope=1.0, offset=0.0)
+    own = genrail.Engine(
+        replace(engine.edition, finder=finder.replaced(mixtures=finder.mixtures | {"history": ranked}))
+    )
+    hits = own.recommend(["s0", "s5"], k=20)
+    taken = [int(finder.popularity[engine.catalog.row(item)]) for item in hits.item_ids]
+    assert taken == sorted(taken, reverse=True)
+    assert taken[0] > taken[-1]
+    own.add([NEW])
+    assert own.edition.finder.popularity[own.catalog.row("new")] == 0
+    own.save(tmp_path / "e")
+    again = genrail.load(tmp_path / "e")
+    assert again.recommend(["s0", "s5"], k=20).item_ids == own.recommend(["s0", "s5"], k=20).item_ids

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Beams", "Candidates", "ConstraintIndex", "RowSequences", "ScoreMeaning", "Subset"]
+__all__ = ["Beams", "Candidates", "ConstraintIndex", "GrowingIndex", "RowSequences", "ScoreMeaning", "Subset"]
 
 ScoreMeaning = Literal["full_softmax", "renormalised"]
 
@@ -65,6 +66,11 @@ class Subset(Protocol):
 
     def __len__(self) -> int:
         """Count the allowed items."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Count the bytes it holds, for whoever keeps subsets of usual filters."""
         ...
 
     def __and__(self, other: Any) -> Subset:
@@ -180,4 +186,55 @@ class RowSequences(Protocol):
 
     def sequences(self, row: int) -> list[Int]:
         """Give all sequences of a live row."""
+        ...
+
+
+class GrowingIndex(ConstraintIndex, RowSequences, Protocol):
+    """Follow a catalogue that changes: what a finder that writes identifiers needs of its index.
+
+    A value: `add_flat`, `remove` and `merged` give the next one, and this one stays usable.
+    """
+
+    @classmethod
+    def from_flat(
+        cls,
+        tokens: npt.ArrayLike,
+        offsets: npt.ArrayLike,
+        vocab_size: int,
+        end_token: int | None = None,
+        *,
+        owners: npt.ArrayLike | None = None,
+    ) -> Self:
+        """Build the index of identifiers given one after the other; arguments as for `Trie.from_flat`."""
+        ...
+
+    @property
+    def row_count(self) -> int:
+        """Count the rows that were ever numbered, removed ones included."""
+        ...
+
+    @property
+    def pending(self) -> int:
+        """Count what `merged` would tidy up."""
+        ...
+
+    def add_flat(self, tokens: npt.ArrayLike, offsets: npt.ArrayLike, owners: npt.ArrayLike | None = None) -> Self:
+        """Give the index with further items, whose rows follow the last."""
+        ...
+
+    def remove(self, rows: npt.ArrayLike) -> Self:
+        """Give the index without some rows; rows that are not live stay so."""
+        ...
+
+    def merged(self) -> Self:
+        """Give the index that answers as this one, with what was added and removed tidied up."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write it into a folder."""
+        ...
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
         ...

@@ -61,6 +61,19 @@ class LiveTrie:
             nothing = np.zeros(0, dtype=self.old.rows.dtype), np.zeros(1, dtype=np.int64), self.old
             object.__setattr__(self, "new", build_trie(*nothing, np.zeros(0, dtype=np.int64), self.old.row_count))
 
+    @classmethod
+    def from_flat(
+        cls,
+        tokens: npt.ArrayLike,
+        offsets: npt.ArrayLike,
+        vocab_size: int,
+        end_token: int | None = None,
+        *,
+        owners: npt.ArrayLike | None = None,
+    ) -> LiveTrie:
+        """Build the first snapshot; arguments and errors as for `Trie.from_flat`."""
+        return cls(Trie.from_flat(tokens, offsets, vocab_size, end_token, owners=owners))
+
     # What it holds ------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
@@ -211,6 +224,10 @@ class LiveTrie:
         several = max(part.universe.owners.several for part in (self.old, self.new))
         several = several and len(np.unique(order)) < len(order)
         return with_edges(self.old, rows, off, Owners(order, self.row_count, several))
+
+    def merged(self) -> LiveTrie:
+        """Return the snapshot whose large segment holds everything; see `compact`."""
+        return LiveTrie(self.compact())
 
     def renamed(self, rows: npt.ArrayLike) -> LiveTrie:
         """Return the snapshot in which what belonged to row r belongs to ``rows[r]``; see `Trie.renamed`."""

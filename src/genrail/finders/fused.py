@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import SettingsError
+from genrail.finders.arrays import load_array, save_arrays
+from genrail.finders.scoring import grown_rows
 from genrail.finding import (
     Change,
     Finder,
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from genrail.catalog import Catalog
     from genrail.models.text_encoder import Encoder
 
+Rows = npt.NDArray[np.int64]
+
 __all__ = ["BATCH", "BOTH", "HISTORY", "HISTORY_SEEN", "WORDS", "WORDS_SHARE", "Fused", "kind_of"]
 
 WORDS, HISTORY, HISTORY_SEEN, BOTH = "words", "history", "history, seen items kept", "words and history"
@@ -41,6 +45,7 @@ WORDS_SHARE = 2 / 3  # whoever types words wants these; the past says which of t
 DEPTH = 100  # items that a lane lists for one question: as many as reciprocal rank fusion was measured with
 EXACT = 10.0  # what an exact match adds: more deviations than any other lane can stand out by
 EXCLUDED = 2.0  # deviations that an item loses which holds what a query excludes: a text may only mention it
+CONTEXT = 4  # what a ranker reads beside the lanes: popularity, how long ago it was taken, lengths of past and query
 BATCH = 64  # questions asked together while weights are learnt
 
 
@@ -70,6 +75,7 @@ class Fused(Searching, Finder):
         seed: Of the order between equal scores.
         words_share: Of the score for words and a history together, what the words decide.
         negations: Read "without X" in a query as what is not wanted.
+        popularity: Events of each row, int64, (rows,), for rankers; None for none.
         noise: What the best item scores for words that mean nothing, in each lane that does not tell by itself; see
             `genrail.finders.noise`. None where that was not measured, by versions before 0.2.
         report: Of the last training in this process.
@@ -86,6 +92,7 @@ class Fused(Searching, Finder):
         seed: int = 0,
         words_share: float = WORDS_SHARE,
         negations: bool = True,
+        popularity: Rows | None = None,
         noise: Mapping[str, float] | None = None,
         report: Report | None = None,
     ) -> None:
@@ -96,12 +103,13 @@ class Fused(Searching, Finder):
         self.seed = seed
         self.words_share = words_share
         self.negations = negations
+        self.popularity = np.zeros(len(catalog), dtype=np.int64) if popularity is None else popularity
         self.noise = noise
         self._report = report
 
     def replaced(self, **parts: Any) -> Fused:
         """Make the same finder with other parts."""
-        names = ("catalog", "lanes", "mixtures", "recipe", "seed", "words_share", "negations", "noise")
+        names = ("catalog", "lanes", "mixtures", "recipe", "seed", "words_share", "negations", "popularity", "noise")
         return Fused(**{**{name: getattr(self, name) for name in names}, "report": self._report, **parts})
 
     # --- questions ----------------------------------------------------------------------------------------------
@@ -170,9 +178,10 @@ class Fused(Searching, Finder):
         for number, negation in enumerate(read):
             options.step()
             mine = [lane[number] for lane in listed]
-            answers = _answers(mine)
+            answers = self._said(asked[number], mine)
             count = len(mixture.lanes)
-            sums = mixture.sums(Answers(answers.rows, answers.places[:count], answers.scores[:count]))
+            weighed = replace(answers, places=answers.places[:count], scores=answers.scores[:count])
+            sums = mixture.sums(weighed)
             if exact:
                 sums = sums + EXACT * np.nan_to_num(answers.scores[count:], nan=0.0).max(axis=0, initial=0.0)
             warnings: tuple[str, ...] = ()
@@ -238,7 +247,19 @@ class Fused(Searching, Finder):
         """Give what the named lanes say about each request, before any weights."""
         mixture = Mixture.prior(dict.fromkeys(names, 1.0))
         listed = self._ask(list(requests), mixture, DEPTH, FindOptions())
-        return [_answers([lane[number] for lane in listed]) for number in range(len(requests))]
+        return [self._said(request, [lane[number] for lane in listed]) for number, request in enumerate(requests)]
+
+    def _said(self, request: Request, listed: Sequence[_Listed | None]) -> Answers:
+        """Lay out what the lanes said about a request, with what else a ranker reads of each candidate."""
+        answers = _answers(listed)
+        count, history = len(answers.rows), request.history.tolist()
+        back = {row: 1.0 / (len(history) - place) for place, row in enumerate(history)}  # 1 for the last item
+        context = np.zeros((count, CONTEXT))
+        context[:, 0] = np.log1p(self.popularity[answers.rows])
+        context[:, 1] = [back.get(row, 0.0) for row in answers.rows.tolist()]
+        context[:, 2] = np.log1p(len(history))
+        context[:, 3] = np.log1p(len((request.text or "").split()))
+        return replace(answers, context=context)
 
     @property
     def _precedence(self) -> npt.NDArray[np.int64]:
@@ -291,7 +312,7 @@ class Fused(Searching, Finder):
     def grow(self, catalog: Catalog, change: Change) -> Fused:
         """Grow each lane; weights stay."""
         lanes = {name: lane.grow(catalog, _part(change, name)) for name, lane in self.lanes.items()}
-        return self.replaced(catalog=catalog, lanes=lanes)
+        return self.replaced(catalog=catalog, lanes=lanes, popularity=grown_rows(self.popularity, catalog, 0))
 
     @property
     def pending(self) -> int:
@@ -310,6 +331,7 @@ class Fused(Searching, Finder):
         for name, lane in self.lanes.items():
             (folder / "lanes" / name).mkdir(parents=True)
             details[name] = save_finder(lane, folder / "lanes" / name)
+        save_arrays(folder, {"popularity": self.popularity})
         mixtures = {kind: mixture.to_dict() for kind, mixture in self.mixtures.items()}
         return {
             "lanes": details,
@@ -337,6 +359,7 @@ class Fused(Searching, Finder):
             int(details["seed"]),
             float(details["words_share"]),
             bool(details["negations"]),
+            load_array(folder, "popularity", np.int64, (len(catalog),)),
             details.get("noise"),
         )
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from genrail.errors import SettingsError
 from genrail.finders.fused import BATCH, HISTORY, HISTORY_SEEN, WORDS, WORDS_SHARE, Fused
 from genrail.finders.noise import noise_levels
+from genrail.finders.scoring import event_counts
 from genrail.finding import (
     Data,
     Edition,
@@ -51,6 +53,7 @@ class FusedRecipe(Recipe):
         settings: Of each lane, by its name.
         words_share: Of the score for words and a history together, what the words decide.
         negations: Read "without X" in a query as what is not wanted.
+        ranker: Learn a small network on top of the weights, kept where it wins on questions it was not learnt on.
         levels, codes, identifiers, pseudo_queries, train_items, max_seconds, epochs: See `NativeRecipe`.
     """
 
@@ -62,6 +65,7 @@ class FusedRecipe(Recipe):
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     words_share: float = WORDS_SHARE
     negations: bool = True
+    ranker: bool = True
     levels: int | None = None
     codes: int | None = None
     identifiers: str | None = None
@@ -101,11 +105,12 @@ class FusedRecipe(Recipe):
         return Fused(
             data.catalog,
             lanes.final,
-            mixtures(lanes, data, progress),
+            mixtures(lanes, data, progress, ranked=self.ranker),
             self,
             data.seed,
             self.words_share,
             self.negations,
+            _popularity(data),
             noise_levels(lanes.final, data.catalog, data.seed, progress),
         )
 
@@ -113,9 +118,10 @@ class FusedRecipe(Recipe):
         """Teach the lanes that learn, and learn the weights anew."""
         assert isinstance(finder, Fused)
         lanes, report = taught_lanes(finder.lanes, data, progress)
-        mixed = mixtures(lanes, data, progress, finder.mixtures)
+        mixed = mixtures(lanes, data, progress, finder.mixtures, self.ranker)
+        counts = finder.popularity if data.sequences is None else _popularity(data)
         noise = noise_levels(lanes.final, data.catalog, data.seed, progress)
-        return finder.replaced(lanes=lanes.final, mixtures=mixed, noise=noise, report=report)
+        return finder.replaced(lanes=lanes.final, mixtures=mixed, popularity=counts, noise=noise, report=report)
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,7 +223,7 @@ def taught_lanes(lanes: Mapping[str, Finder], data: Data, progress: Progress) ->
 
 
 def mixtures(
-    lanes: Lanes, data: Data, progress: Progress, before: Mapping[str, Mixture] | None = None
+    lanes: Lanes, data: Data, progress: Progress, before: Mapping[str, Mixture] | None = None, ranked: bool = True
 ) -> dict[str, Mixture]:
     """Learn what each lane counts for each kind of question; by default where there is nothing to learn from.
 
@@ -226,6 +232,7 @@ def mixtures(
         data: Judged queries for words, interactions for histories.
         progress: Called with (stage, done, total).
         before: Used for kinds that the data says nothing about; None for the defaults.
+        ranked: Try a learnt ranker on top.
     """
     weighed = {name: lane for name, lane in lanes.final.items() if not lane.exact_only} or lanes.final
     words = [name for name, lane in weighed.items() if lane.reads_words] or list(weighed)
@@ -240,13 +247,13 @@ def mixtures(
             dict(zip(data.catalog.rows(list(each)).tolist(), each.values(), strict=True))
             for each in data.judged.values()
         ]
-        found[WORDS] = _learnt(lanes.blind, priors[WORDS], data, queries, grades, WORDS, progress)
+        found[WORDS] = _learnt(lanes.blind, priors[WORDS], data, queries, grades, WORDS, ranked, progress)
     held_out = data.without_validation.held_back
     if held_out is not None and len(held_out) and len(pasts) > 1:
         targets = [{int(row): 1.0} for row in held_out.targets]
         for kind, exclude_seen in ((HISTORY, True), (HISTORY_SEEN, False)):
             queries = _histories(data, held_out, exclude_seen)
-            found[kind] = _learnt(lanes.blind, priors[kind], data, queries, targets, kind, progress)
+            found[kind] = _learnt(lanes.blind, priors[kind], data, queries, targets, kind, ranked, progress)
     return found
 
 
@@ -261,6 +268,10 @@ def _prior(lanes: Mapping[str, Finder], names: Sequence[str], earned: bool) -> M
     if earned and {"dense", "two-tower"} <= set(names):
         weights["dense"] = 0.0  # the taught tower reads the same vectors: together they would count twice
     return Mixture.prior(weights)
+
+
+def _popularity(data: Data) -> npt.NDArray[np.int64] | None:
+    return None if data.sequences is None else event_counts(data.sequences, len(data.catalog))
 
 
 def _histories(data: Data, held_out: HeldOut, exclude_seen: bool) -> list[Query]:
@@ -284,14 +295,16 @@ def _learnt(
     queries: Sequence[Query],
     grades: Sequence[Mapping[int, float]],
     kind: str,
+    ranked: bool,
     progress: Progress,
 ) -> Mixture:
     """Ask all lanes of a kind of question, and learn weights on what they say."""
-    asker = Fused(data.catalog, lanes, {kind: prior}, FusedRecipe(), data.seed)
+    counts = _popularity(data.without_validation)
+    asker = Fused(data.catalog, lanes, {kind: prior}, FusedRecipe(), data.seed, popularity=counts)
     answers: list[Answers] = []
     for first, requests in _batches(Edition(data.catalog, asker), queries):
         progress(f"weights for {kind}", first, len(queries))
         answers += asker.asked(requests, prior.lanes)
-    found = learn_mixture(prior, answers, grades, cutoff=CUTOFF, seed=data.seed)
+    found = learn_mixture(prior, answers, grades, cutoff=CUTOFF, seed=data.seed, ranked=ranked)
     progress(f"weights for {kind}", len(queries), len(queries))
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,8 @@ import numpy.typing as npt
 from genrail.catalog import Catalog
 from genrail.constraints import warm_up
 from genrail.constraints.compressed import CompressedTrie
-from genrail.constraints.index import Subset
+from genrail.constraints.index import GrowingIndex, Subset
 from genrail.constraints.segments import LiveTrie
-from genrail.constraints.trie import Trie
 from genrail.decoding import BeamSettings, Decoded
 from genrail.decoding.decoders import Decoder, decode
 from genrail.decoding.empty_scores import EmptyScores
@@ -127,12 +126,15 @@ class Generative(Searching, Finder):
         report: Of the last training in this process.
     """
 
+    index_kind: ClassVar[type[GrowingIndex]] = LiveTrie
+    """What keeps the model on identifiers; a family from outside may bring its own."""
+
     def __init__(
         self,
         catalog: Catalog,
         spelling: Spelling,
         table: Identifiers,
-        index: LiveTrie,
+        index: GrowingIndex,
         recipe: Recipe,
         beam: BeamSettings | None = None,
         report: Report | None = None,
@@ -238,7 +240,7 @@ class Generative(Searching, Finder):
 
         Cost: one pass over the index, memory for a second copy of it.
         """
-        return self.replaced(index=LiveTrie(self.index.compact()))
+        return self.replaced(index=self.index.merged())
 
     # --- a saved folder -----------------------------------------------------------------------------------------
 
@@ -277,8 +279,9 @@ class Generative(Searching, Finder):
                 f"the identifiers in {folder} are {table.fingerprint}, the manifest says {details['identifiers']}; "
                 "restore the folder"
             )
-        index = LiveTrie.load(folder / "trie")
-        if len(table) < index.row_count == len(table.owners):  # written when the trie numbered identifiers, not items
+        index = cls.index_kind.load(folder / "trie")
+        renumber = len(table) < index.row_count == len(table.owners)  # the trie numbered identifiers once, not items
+        if isinstance(index, LiveTrie) and renumber:
             index = index.renamed(table.owners)
         made = spelling.load(folder, details, catalog, encoder)
         beam = BeamSettings(**details["beam"])
@@ -387,13 +390,14 @@ class RailTrace:
         return self.traces[0].to_dict(top)
 
 
-def live_index(catalog: Catalog, table: Identifiers, progress: Progress) -> LiveTrie:
+def live_index(
+    catalog: Catalog, table: Identifiers, progress: Progress, kind: type[GrowingIndex] = LiveTrie
+) -> GrowingIndex:
     """Build the index of the live rows; the kernels are compiled here once per machine, where people see it."""
     progress("constraint kernels", 0, 1)
     warm_up(vocab_size=table.vocab_size)
     progress("constraint kernels", 1, 1)
-    trie = Trie.from_flat(table.tokens, table.offsets, table.vocab_size, table.end_token, owners=table.owners)
-    index = LiveTrie(trie)
+    index = kind.from_flat(table.tokens, table.offsets, table.vocab_size, table.end_token, owners=table.owners)
     gone = np.flatnonzero(~catalog.live)
     return index.remove(gone) if len(gone) else index
 

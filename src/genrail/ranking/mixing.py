@@ -11,7 +11,7 @@ ahead of reciprocal ranks, which throw these distances away (docs/results.md; Br
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import ShapeError
+from genrail.evaluation.significance import bootstrap_interval
+from genrail.ranking.ranker import EPOCHS, Ranker, can_learn, learn_rankers
 from genrail.ranking.weights import GradedShares, ascend
 from genrail.rng import generator
 
@@ -30,6 +32,8 @@ Int = npt.NDArray[np.int64]
 CONSTANT = 60  # of reciprocal rank fusion (Cormack et al. 2009)
 EVIDENCE = 50  # questions at which what was learnt counts as much as the prior
 FOLDS = 2
+RANKER_FOLDS = 4
+RANKED = 300  # questions below which no ranker is tried
 TINY = 1e-12  # standard deviations below this times the largest score are rounding, not evidence
 LEAST = 20  # questions below which the scale of scores stays as it is
 
@@ -42,11 +46,13 @@ class Answers:
         rows: Of the candidates, ascending, shape (n,).
         places: Rank of each candidate in each lane, from 1; 0 where the lane did not list it, (lanes, n).
         scores: Likewise its score, NaN where the lane has none, (lanes, n).
+        context: What else is known of each candidate for this question, (n, any), for a ranker; None for nothing.
     """
 
     rows: Int
     places: Int
     scores: Float
+    context: Float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,8 @@ class Mixture:
         slope: With `offset`, turns the sum into the chance of being right, where that was learnt.
         offset: See `slope`.
         questions: How many were learnt from; 0 for the prior.
-        figures: nDCG@10 on questions that the weights were not learnt on: each lane alone, `prior`, and `mixture`.
+        figures: nDCG@10 on questions that were not learnt from: each lane alone, `prior`, `mixture`, `ranker`.
+        ranker: Corrects the sum, where that was better on such questions.
     """
 
     lanes: tuple[str, ...]
@@ -74,6 +81,7 @@ class Mixture:
     offset: float = 0.0
     questions: int = 0
     figures: Mapping[str, float] = field(default_factory=dict)
+    ranker: Ranker | None = None
 
     @classmethod
     def prior(cls, weights: Mapping[str, float]) -> Self:
@@ -89,7 +97,7 @@ class Mixture:
         return np.array([*self.standing, *self.score, *self.place])
 
     def only(self, names: Sequence[str]) -> Mixture:
-        """Take some lanes; equal ones where none of these counts."""
+        """Take some lanes, without a ranker; equal ones where none of these counts."""
         kept = [self.lanes.index(name) for name in names if name in self.lanes]
         total = sum(self.standing[one] + self.score[one] + self.place[one] for one in kept)
         if total <= 0.0 or len(kept) < len(names):
@@ -102,13 +110,16 @@ class Mixture:
     @property
     def asked(self) -> tuple[str, ...]:
         """Name the lanes that count."""
+        if self.ranker is not None:
+            return self.lanes
         sums = self.weights.reshape(3, -1).sum(axis=0)
         return tuple(name for name, weight in zip(self.lanes, sums.tolist(), strict=True) if weight > 0.0)
 
     def sums(self, answers: Answers) -> Float:
         """Add up what the lanes said of the candidates of one question, shape (n,)."""
-        found: Float = features(answers, np.array(self.typical)) @ self.weights
-        return found
+        told = features(answers, np.array(self.typical))
+        sums: Float = told @ self.weights
+        return sums if self.ranker is None else self.ranker.scores(_inputs(told, answers), sums)
 
     def to_dict(self) -> dict[str, Any]:
         """Turn the mixture into plain values."""
@@ -118,7 +129,8 @@ class Mixture:
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Read what `to_dict` gave, perhaps by way of JSON."""
         given: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in values.items()}
-        return cls(**given)
+        ranker = given.get("ranker")
+        return cls(**{**given, "ranker": None if ranker is None else Ranker.from_dict(ranker)})
 
 
 def standardise(scores: Float) -> Float:
@@ -188,6 +200,7 @@ def learn_mixture(
     *,
     cutoff: int = 10,
     seed: int = 0,
+    ranked: bool = True,
 ) -> Mixture:
     """Learn weights on questions with known right answers, as far as the evidence goes.
 
@@ -201,6 +214,8 @@ def learn_mixture(
         grades: Row to grade for each question; a grade above 0 is right.
         cutoff: Of the nDCG that is to be high.
         seed: Of the halves.
+        ranked: Try a ranker (`genrail.ranking.ranker`) on top of the weights. It is kept where its lead on questions
+            that it was not learnt on is above zero with its 95 % interval.
 
     Returns:
         The mixture, with its figures.
@@ -211,10 +226,9 @@ def learn_mixture(
     shares = _shares(questions, grades, typical, cutoff)
     start, shrunk = prior.weights, len(questions) / (len(questions) + EVIDENCE)
     held_out = np.zeros(len(questions))
-    folds = generator(seed, "mixture", "folds").permutation(len(questions)) % FOLDS
-    for fold in range(FOLDS):
-        learnt = _climbed(_part(shares, folds != fold), start)
-        held_out[folds == fold] = _part(shares, folds == fold).by_query(_between(start, learnt, shrunk))
+    for fold, learning in _folds(len(questions), FOLDS, seed):
+        learnt = _climbed(_part(shares, learning), start)
+        held_out[fold] = _part(shares, fold).by_query(_between(start, learnt, shrunk))
     figures = {"prior": shares.ndcg(start), "mixture": float(held_out.mean())}
     alone = {name: np.eye(len(start))[number] for number, name in enumerate(prior.lanes)}
     figures |= {name: shares.ndcg(weights) for name, weights in alone.items()}
@@ -225,15 +239,61 @@ def learn_mixture(
         weights = start
     else:
         weights = _between(start, _climbed(shares, start), shrunk)
-    slope, offset = _calibrated(shares, weights)
+    ranker, sums = None, shares.sums(weights)
+    inputs = _all_inputs(shares, questions)
+    if ranked and len(questions) >= RANKED and can_learn():
+        ranker, figures["ranker"] = _ranked(shares, inputs, sums, seed)
+    if ranker is not None:
+        sums = np.stack([ranker.scores(told, one) for told, one in zip(inputs, sums, strict=True)])
+    slope, offset = _calibrated(shares, sums)
     standing, score, place = (tuple(part.tolist()) for part in np.split(weights, 3))
     scale = tuple(typical.tolist())
-    return Mixture(prior.lanes, standing, score, place, scale, slope, offset, len(questions), figures)
+    return Mixture(prior.lanes, standing, score, place, scale, slope, offset, len(questions), figures, ranker)
 
 
-def _calibrated(shares: GradedShares, weights: Float) -> tuple[float, float]:
-    """Fit the chance that a candidate is right to its sum of weights (Platt 1999)."""
-    sums = (shares.values @ weights.astype(np.float32))[shares.real].astype(np.float64)
+def _folds(count: int, folds: int, seed: int) -> Iterator[tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]:
+    """Give each fold with the rest, as masks over questions."""
+    numbers = generator(seed, "mixture", "folds").permutation(count) % folds
+    for fold in range(folds):
+        yield numbers == fold, numbers != fold
+
+
+def _ranked(
+    shares: GradedShares, inputs: npt.NDArray[np.float32], sums: npt.NDArray[np.float32], seed: int
+) -> tuple[Ranker | None, float]:
+    """Learn a ranker, and measure it on questions that it was not learnt on; None where it is not clearly better."""
+    scores = np.zeros((len(EPOCHS), *sums.shape))
+    for fold, learning in _folds(len(sums), RANKER_FOLDS, seed):
+        learnt = learn_rankers(inputs[learning], sums[learning], shares.gains[learning], shares.real[learning], seed)
+        for place, ranker in enumerate(learnt):
+            scores[place, fold] = [ranker.scores(*one) for one in zip(inputs[fold], sums[fold], strict=True)]
+    found = [shares.by_scores(one) for one in scores]
+    best = int(np.argmax([one.mean() for one in found]))
+    lead = bootstrap_interval(found[best] - shares.by_scores(sums), seed=seed)
+    if lead.low is None or lead.low <= 0.0:
+        return None, float(found[best].mean())
+    *_, ranker = learn_rankers(inputs, sums, shares.gains, shares.real, seed, EPOCHS[best])
+    return ranker, float(found[best].mean())
+
+
+def _inputs(told: npt.NDArray[np.floating], answers: Answers) -> npt.NDArray[np.floating]:
+    """Lay out what a ranker reads of each candidate: features, in how many lanes it is, and the context."""
+    lanes = (answers.places > 0).mean(axis=0)[:, None]
+    return np.concatenate([told, lanes, *([] if answers.context is None else [answers.context])], axis=1)
+
+
+def _all_inputs(shares: GradedShares, questions: Sequence[Answers]) -> npt.NDArray[np.float32]:
+    first = _inputs(shares.values[0, : len(questions[0].rows)], questions[0])
+    inputs = np.zeros((*shares.values.shape[:2], first.shape[1]), dtype=np.float32)
+    for number, one in enumerate(questions):
+        count = len(one.rows)
+        inputs[number, :count] = _inputs(shares.values[number, :count], one)
+    return inputs
+
+
+def _calibrated(shares: GradedShares, scores: npt.NDArray[np.floating]) -> tuple[float, float]:
+    """Fit the chance that a candidate is right to its score (Platt 1999)."""
+    sums = scores[shares.real].astype(np.float64)
     right = (shares.gains > 0)[shares.real]
     if len(shares.counts) < LEAST or not right.any() or right.all():
         return 1.0, 0.0

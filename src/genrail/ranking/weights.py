@@ -36,12 +36,21 @@ class GradedShares:
     counts: Float
     cutoff: int
 
+    def sums(self, weights: Float) -> npt.NDArray[np.float32]:
+        """Add up what the sources say of each item, (queries, items)."""
+        found: npt.NDArray[np.float32] = self.values @ weights.astype(np.float32)
+        return found
+
     def by_query(self, weights: Float) -> Float:
         """Give each query's nDCG under some weights, (queries,)."""
-        sums = np.where(self.real, self.values @ weights.astype(np.float32), -np.inf)
+        return self.by_scores(self.sums(weights))
+
+    def by_scores(self, scores: npt.NDArray[np.floating]) -> Float:
+        """Give each query's nDCG when its items are ranked by scores, (queries, items); result (queries,)."""
+        sums = np.where(self.real, scores, -np.inf)
         best = np.argpartition(-sums, self.cutoff - 1, axis=1)[:, : self.cutoff]
-        scores = np.take_along_axis(sums, best, axis=1)
-        ranked = np.take_along_axis(best, np.argsort(-scores, axis=1, kind="stable"), axis=1)
+        order = np.argsort(-np.take_along_axis(sums, best, axis=1), axis=1, kind="stable")
+        ranked = np.take_along_axis(best, order, axis=1)
         gains = np.take_along_axis(self.gains, ranked, axis=1)
         found: Float = (gains / np.log2(np.arange(self.cutoff) + 2.0)).sum(axis=1) / self.ideal
         return found
