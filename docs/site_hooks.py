@@ -56,6 +56,13 @@ def decisions(_: re.Match[str]) -> str:
     return "\n".join(f"- [{path.name[:4]}]({path.name}) {title}" for path, title in zip(records, titles, strict=True))
 
 
+def on_config(config: Any) -> Any:
+    """Add the decision records to the navigation."""
+    [group] = [entry["Decisions"] for entry in config.nav if "Decisions" in entry]
+    group.extend(f"decisions/{path.name}" for path in sorted((DOCS / "decisions").glob("0*.md")))
+    return config
+
+
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Fill the marks of a page; lead links that leave the documents to the repository."""
     markdown = re.sub(r"<!-- names of ([\w.]+) -->", names_of, markdown)

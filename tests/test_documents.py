@@ -88,7 +88,11 @@ def test_no_line_of_prose_is_wider_than_a_screen():
 
 def test_every_page_is_in_the_site():
     listed = (ROOT / "mkdocs.yml").read_text()
-    missing = [name for path in SITE if (name := str(path.relative_to(ROOT / "docs"))) not in listed]
+    missing = [
+        name
+        for path in SITE
+        if (name := str(path.relative_to(ROOT / "docs"))) not in listed and not name.startswith("decisions/0")
+    ]
     assert missing == []
 
 
