@@ -1,6 +1,9 @@
-"""Show the examples of docstrings as code: they stand bare, as doctest reads them, not in a section of their own."""
+"""Show docstrings on the site: their examples as code, which stand bare for doctest, and the level of a public name."""
 
 import re
+import sys
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import griffe
@@ -16,10 +19,23 @@ def fenced(text: str) -> str:
     ).rstrip()
 
 
-class Examples(griffe.Extension):
+@cache
+def marks() -> dict[str, str]:
+    """Tell of each public name, by where it is defined, its level and how it is imported."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    from site_hooks import home, levels
+
+    found: dict[str, str] = {}
+    for package, names in levels().items():
+        for name, level in names.items():
+            found.setdefault(home(package, name), f"*{level}* · `from {package} import {name}`\n\n")
+    return found
+
+
+class Shown(griffe.Extension):
     """Change the docstring of each object when it is loaded."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
-        """Fence the examples."""
+        """Fence the examples, and mark public names."""
         if obj.docstring is not None:
-            obj.docstring.value = fenced(obj.docstring.value)
+            obj.docstring.value = marks().get(obj.path, "") + fenced(obj.docstring.value)

@@ -12,6 +12,7 @@ from typing import Any
 
 DOCS = Path(__file__).resolve().parent
 REPOSITORY = "https://github.com/genrail/genrail/blob/main"
+_told: dict[str, str] = {}  # where a name is defined, and the package on whose page it is told in full
 ROW = re.compile(r"^\| `(genrail[\w.]*)` \|([^|]*)\|([^|]*)\|$", re.MULTILINE)
 
 
@@ -25,11 +26,32 @@ def levels() -> dict[str, dict[str, str]]:
     return table
 
 
+def home(package: str, name: str) -> str:
+    """Find where a public name is defined; its package may have a module of the same name."""
+    value = getattr(import_module(package), name)
+    module, qualified = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    if qualified == "Engine.load":  # bound to its class, a function of its own to whoever reads
+        return "genrail.engine.load"
+    return f"{module}.{qualified}" if module and qualified == name else f"{package}.{name}"
+
+
 def names_of(match: re.Match[str]) -> str:
-    """Write the entries of a package."""
+    """Write the entries of a package; the first page lists its names, which other pages tell in full."""
     package = match[1]
-    names = [name for name in import_module(package).__all__ if not name.startswith("__")]
-    return "\n\n".join(f"::: {package}.{name}\n\n*{levels()[package][name]}*\n" for name in sorted(names))
+    names = sorted(name for name in import_module(package).__all__ if not name.startswith("__"))
+    if package == "genrail":
+        rows = [f"| [`{name}`][{home(package, name)}] | {_first_line(package, name)} |" for name in names]
+        return "\n".join(["| name | |", "|---|---|", *rows])
+    entries = []
+    for name in names:
+        place = home(package, name)
+        again = _told.setdefault(place, package) != package
+        entries.append(f"## {name}\n\nSee [`{_told[place]}.{name}`][{place}]." if again else f"::: {place}")
+    return "\n\n".join(entries)
+
+
+def _first_line(package: str, name: str) -> str:
+    return (getattr(import_module(package), name).__doc__ or "").strip().splitlines()[0]
 
 
 def commands(_: re.Match[str]) -> str:
@@ -59,6 +81,7 @@ def decisions(_: re.Match[str]) -> str:
 def on_config(config: Any) -> Any:
     """Add the decision records to the navigation."""
     [group] = [entry["Decisions"] for entry in config.nav if "Decisions" in entry]
+    _told.clear()
     group.extend(f"decisions/{path.name}" for path in sorted((DOCS / "decisions").glob("0*.md")))
     return config
 

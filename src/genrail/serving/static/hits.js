@@ -24,7 +24,7 @@ export function card(hit, page, { note = "", shared = false, compact = false } =
     { class: `hit${shared ? " shared" : ""}`, "data-id": hit.id },
     compact ? null : picture(image && data[image]),
     make("p", { class: "rank" }, swatch(colour && data[colour]), `${hit.rank}. ${hit.id}${note ? ` · ${note}` : ""}`),
-    make("h3", { dir: "auto" }, ...marked(hit.title, hit.matched || [])),
+    make("h3", { dir: "auto" }, ...marked(hit.title, hit.matched ?? state.query.split(/\s+/))),
     price ? make("p", { class: "price" }, data[price].toLocaleString("en", { minimumFractionDigits: Number.isInteger(data[price]) ? 0 : 2 })) : null,
     compact ? null : make("p", { class: "facts", dir: "auto" }, facts.slice(0, FACTS).map(([name, value]) => (typeof value === "boolean" ? `${value ? "" : "not "}${name.replaceAll("_", " ")}` : written(value))).join(" · ")),
     compact ? null : make("p", { class: "found" }),
@@ -51,7 +51,7 @@ function swatch(name) {
 }
 
 function marked(title, words) {
-  const known = words.filter(Boolean).map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).sort((one, other) => other.length - one.length);
+  const known = words.filter((word) => word.length > 1).map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).sort((one, other) => other.length - one.length);
   if (!known.length) return [title];
   const parts = title.split(new RegExp(`(?<![\\p{L}\\p{N}])(${known.join("|")})(?![\\p{L}\\p{N}])`, "giu"));
   return parts.map((part, place) => (place % 2 ? make("mark", {}, part) : part));
