@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
+
 from genrail.catalog.csv_files import read_csv
 from genrail.catalog.ir_collections import collection_id, documents
 from genrail.catalog.json_files import read_json
@@ -11,6 +13,7 @@ from genrail.catalog.parquet_files import read_parquet
 from genrail.catalog.sources import FORMATS, Limits, check_unfolded, files_of, format_of
 from genrail.catalog.tables import Table, joined, merged
 from genrail.errors import CatalogError
+from genrail.storage.events import EventStore, is_event_store
 
 __all__ = ["FORMATS", "Limits", "Table", "check_unfolded", "format_of", "merged", "read_table"]
 
@@ -54,9 +57,22 @@ def read_table(
 
 
 def _read_file(path: Path, format: str | None, encoding: str | None, limits: Limits) -> Table:
+    if format is None and is_event_store(path):
+        return _read_events(path)
     kind = format or format_of(path)
     if kind == "parquet":
         return read_parquet(path, limits)
     if kind in ("jsonl", "json", "beir"):
         return read_json(path, encoding, limits)
     return read_csv(path, kind, encoding, limits)
+
+
+def _read_events(path: Path) -> Table:
+    """Read what a server kept of its users' events."""
+    store = EventStore(path)
+    try:
+        names = {"user": pl.String, "item": pl.String, "kind": pl.String, "timestamp": pl.Float64}
+        frame = pl.DataFrame(store.everything(), schema=names, orient="row")
+    finally:
+        store.close()
+    return Table.of(frame, path.name)

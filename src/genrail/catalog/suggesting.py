@@ -66,7 +66,7 @@ class _Part:
 
     def beginning(self, prefix: str) -> Integers:
         """Give the places of the texts that begin so; of many, those that are frequent in their block."""
-        low, high = (bisect_left(self.texts, end) for end in (prefix, prefix + _LAST))  # type: ignore[call-overload]
+        low, high = (bisect_left(self.texts, end) for end in (prefix, prefix + _LAST))
         first, last = -(-low // BLOCK), high // BLOCK
         if last - first < 2:
             return np.arange(low, high)

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import tempfile
+import time
 import traceback
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +40,7 @@ __all__ = [
 # Packages that a verb may need beside the base, and the extra that brings them.
 _OPTIONAL = dict.fromkeys(
     ("torch", "transformers", "tokenizers", "safetensors", "sentence_transformers", "sklearn", "scipy"), "torch"
-)
+) | {"ir_measures": "evaluation"}
 _OUT = Console()
 _NOTES = Console(stderr=True)
 _NAMED = 10  # refused rows that an account names
@@ -171,15 +172,59 @@ class _Rate(ProgressColumn):
 
 
 COUNTED = 20  # stages of fewer parts are steps, not things of one kind
+LINE_SECONDS = 5.0  # between two lines of a stage, where standard error is a file
+
+
+class _Lines:
+    """Tell how far long work is in plain lines, for a log: one as a stage begins and ends, and one now and then.
+
+    Args:
+        say: Takes a line.
+        clock: Seconds, rising.
+
+    >>> now = iter([0.0, 1.0, 8.0, 9.0])
+    >>> tell = _Lines(print, lambda: next(now))
+    >>> for done in (0, 10, 40, 100):
+    ...     tell("text vectors", done, 100)
+    text vectors 0/100
+    text vectors 40/100, 5/s, 12 s left
+    text vectors 100/100 in 9 s
+    """
+
+    def __init__(self, say: Callable[[str], None], clock: Callable[[], float]) -> None:
+        self._say = say
+        self._clock = clock
+        self._began: dict[str, float] = {}
+        self._said: dict[str, float] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Say something about a stage if it is time to."""
+        now = self._clock()
+        line = f"{stage} {done:,}/{total:,}"
+        if stage not in self._began:
+            self._began[stage] = self._said[stage] = now
+            self._say(line)
+            return
+        seconds, ended = now - self._began[stage], done >= total
+        if ended and stage in self._said:
+            self._say(f"{line} in {seconds:.0f} s")
+            del self._said[stage]
+        elif not ended and now - self._said.setdefault(stage, now) >= LINE_SECONDS and done and seconds:
+            rate = f", {done / seconds:,.0f}/s" if total >= COUNTED else ""
+            self._say(f"{line}{rate}, {seconds / done * (total - done):.0f} s left")
+            self._said[stage] = now
 
 
 @contextmanager
 def stage_progress(quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
-    """Show the stages of long work with the time left, on standard error.
+    """Show the stages of long work with the time left, on standard error: as bars, or as lines in a file.
 
     Yields:
         A function (stage, done, total) that the work calls as it goes.
     """
+    if not _NOTES.is_terminal:
+        yield (lambda *_: None) if quiet else _Lines(note, time.monotonic)
+        return
     bars = Progress(
         TextColumn("{task.description:<28}"),
         BarColumn(),

@@ -23,7 +23,7 @@ PACKAGES = [
     ("numba", "numba", "", "the constraint step"),
     ("polars", "polars", "", "catalogues and filters"),
     ("pyarrow", "pyarrow", "", "Parquet"),
-    ("ir_measures", "ir_measures", "", "metrics"),
+    ("ir_measures", "ir_measures", "evaluation", "metrics"),
     ("torch", "torch", "torch", "the native model and language models"),
     ("transformers", "transformers", "torch", "Hugging Face language models"),
     ("sentence-transformers", "sentence_transformers", "torch", "text encoders"),

@@ -41,6 +41,9 @@ def serve(
     beside: Annotated[
         Path | None, typer.Option("--beside", help="A second engine, to compare the answers in the page.")
     ] = None,
+    events: Annotated[
+        Path | None, typer.Option("--events", help="SQLite file that keeps what users did; made if it is not there.")
+    ] = None,
     log_queries: Annotated[bool, typer.Option("--log-queries", help="Write the words of queries to the log.")] = False,
     traces: Annotated[bool, typer.Option("--traces", help="Write OpenTelemetry spans; see docs/serving.md.")] = False,
     origin: Annotated[
@@ -90,6 +93,7 @@ def serve(
             keys=keys,
             insecure=insecure,
             beside=beside,
+            events=events,
         )
     raise typer.Exit(code)
 

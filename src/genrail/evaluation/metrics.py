@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from genrail.errors import QueryError, SettingsError, ShapeError
+from genrail.errors import MissingPackageError, QueryError, SettingsError, ShapeError
 from genrail.evaluation.runs import Qrels, Run
 
 __all__ = ["DEFAULT_METRICS", "Measured", "Metric", "measure", "next_item_values", "parse_metrics", "target_ranks"]
@@ -133,8 +133,7 @@ def measure(run: Run, qrels: Qrels, metrics: Sequence[str | Metric] = DEFAULT_ME
     >>> measure(run, qrels, ["R@1", "R@2", "RR"]).means
     {'R@1': 0.0, 'R@2': 1.0, 'RR': 0.5}
     """
-    import ir_measures
-
+    library = _library()
     parsed = parse_metrics(metrics)
     query_ids = qrels.answerable
     if not query_ids:
@@ -152,7 +151,7 @@ def measure(run: Run, qrels: Qrels, metrics: Sequence[str | Metric] = DEFAULT_ME
     measures = {metric.name: _scaled(metric, scale) for metric in parsed}
     values = {str(scaled): np.zeros(len(query_ids)) for scaled in measures.values()}
     if answers:
-        for result in ir_measures.iter_calc(list(measures.values()), judged, answers):
+        for result in library.iter_calc(list(measures.values()), judged, answers):
             values[str(result.measure)][position[result.query_id]] = result.value
     return Measured(tuple(query_ids), {name: values[str(scaled)] for name, scaled in measures.items()})
 
@@ -234,11 +233,18 @@ def _scaled(metric: Metric, scale: int) -> Any:
     return measure(rel=measure.params.get("rel", 1) * scale)
 
 
-def _parse(name: str) -> Any:
-    import ir_measures
-
+def _library() -> Any:
     try:
-        parsed = ir_measures.parse_measure(name)
+        import ir_measures
+    except ImportError:
+        raise MissingPackageError("ir_measures", "evaluation", "measuring") from None
+    return ir_measures
+
+
+def _parse(name: str) -> Any:
+    library = _library()
+    try:
+        parsed = library.parse_measure(name)
     except Exception as error:  # ir_measures raises ValueError, NameError, SyntaxError and others for a wrong name
         raise SettingsError(f"{name!r} is not a metric; try {', '.join(DEFAULT_METRICS)} ({error})") from None
     if getattr(parsed, "NAME", None) in ("R", "P", "Success", "nDCG") and parsed.params.get("cutoff") is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -19,6 +20,7 @@ from genrail.serving.browsers import Cors
 from genrail.serving.changes import change_routes
 from genrail.serving.door import Door, caller
 from genrail.serving.errors import Refusal, problem
+from genrail.serving.events import event_routes, kept_history
 from genrail.serving.health import health_routes
 from genrail.serving.keys import Keys
 from genrail.serving.operation import operation_routes
@@ -28,6 +30,7 @@ from genrail.serving.rerank_routes import rerank_routes
 from genrail.serving.schemas import Problem
 from genrail.serving.service import Service
 from genrail.serving.settings import ServeSettings
+from genrail.storage.events import EventStore
 
 __all__ = ["create_application"]
 
@@ -39,6 +42,7 @@ def create_application(
     settings: ServeSettings | None = None,
     keys: Keys | Callable[[], Keys] | None = None,
     beside: Service | None = None,
+    events: EventStore | None = None,
 ) -> FastAPI:
     """Make the application; its lifespan starts and stops the service.
 
@@ -47,6 +51,7 @@ def create_application(
         settings: Those of the service, unless given.
         keys: Who may use it, or what gives the keys as they are now; None lets everybody do everything, for loopback.
         beside: Answers another engine under ``/beside``, for the page's comparison side by side; the same keys hold.
+        events: Where what users did is kept; None keeps nothing.
 
     >>> from fastapi.testclient import TestClient
     >>> from genrail import Catalog, Engine
@@ -59,12 +64,12 @@ def create_application(
     """
     settings = settings or service.settings
     given = keys if callable(keys) else (lambda: keys or Keys())
-    app = _application(service, settings, beside)
+    app = _application(service, settings, beside, events)
     app.include_router(page_routes(settings))
     # The last that is added is the first that a request meets.
     app.add_middleware(Door, service=service, keys=given, open_paths=PAGE_PATHS)
     if beside is not None:
-        other = _application(beside, beside.settings, None)
+        other = _application(beside, beside.settings, None, None)
         other.add_middleware(Door, service=beside, keys=given)
         app.add_middleware(_Fork, other=other)
     if settings.origins:  # before the door: a preflight carries no key
@@ -88,7 +93,9 @@ class _Fork:
             await self._app(scope, receive, send)
 
 
-def _application(service: Service, settings: ServeSettings, beside: Service | None) -> FastAPI:
+def _application(
+    service: Service, settings: ServeSettings, beside: Service | None, events: EventStore | None
+) -> FastAPI:
     services = [service] if beside is None else [service, beside]
 
     @asynccontextmanager
@@ -126,12 +133,13 @@ def _application(service: Service, settings: ServeSettings, beside: Service | No
     app.state.service = service
     app.state.failure = None  # why the service did not start
     app.state.when_ready = lambda: None
-    app.include_router(question_routes(service, settings))
+    app.include_router(question_routes(service, settings, partial(kept_history, events)))
+    app.include_router(event_routes(service, events))
     app.include_router(rerank_routes(service, settings))
     app.include_router(change_routes(service, settings))
     app.include_router(overview_routes(service, settings, beside is not None))
     app.include_router(health_routes(service))
-    app.include_router(operation_routes(service, settings))
+    app.include_router(operation_routes(service, settings, events))
     _tell_problems(app)
     return app
 

@@ -223,6 +223,22 @@ class Host:
                 standing.overviews.popitem(last=False)
         return found | standing.names
 
+    def listed(self, page: Page) -> Page:
+        """Give the first `k` of some `listed` items (id and weight) that `where` and `tenant` allow."""
+        standing = self.standing
+        edition = _seen(standing, page["tenant"])
+        allowed = edition.filters.get(page["where"])[1] if page["where"] else edition.catalog.live
+        rows = edition.catalog.rows(item_id for item_id, _ in page["listed"]).tolist()
+        found = [
+            (row, weight) for row, (_, weight) in zip(rows, page["listed"], strict=True) if row >= 0 and allowed[row]
+        ]
+        ids, titles = edition.catalog.item_ids, edition.catalog.titles
+        hits = [
+            Hit(ids[row], titles[row], weight, rank, attributes=edition.catalog.attributes(row))
+            for rank, (row, weight) in enumerate(found[: page["k"]], start=1)
+        ]
+        return _page(Ranking(tuple(hits), len(hits) < page["k"]), explained=False) | standing.names
+
     def suggest(self, page: Page) -> Page:
         """Complete what somebody types: `typed`, `k`, `tenant`, whose items alone are read."""
         standing, name = self.standing, page["tenant"] or ""

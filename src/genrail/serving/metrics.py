@@ -41,6 +41,7 @@ class Metrics:
         )
         self.items = Gauge("genrail_items", "Items that can be found.", registry=registry)
         self.changes = Counter("genrail_changes", "Changes of the engine, by verb.", ["verb"], registry=registry)
+        self.events = Counter("genrail_events", "Events of users that were kept.", registry=registry)
         self.version = Gauge(
             "genrail_version_info", "1 for what is live.", ["index_version", "model_version"], registry=registry
         )

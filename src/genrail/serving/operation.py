@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from genrail.serving.door import caller
 from genrail.serving.questions import json_answer
 from genrail.serving.service import Service
 from genrail.serving.settings import ServeSettings
+from genrail.storage.events import EventStore
 
 __all__ = ["operation_routes", "quantile"]
 
@@ -24,7 +26,7 @@ SHOWN = 20  # queries of each list
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
-def operation_routes(service: Service, settings: ServeSettings) -> APIRouter:
+def operation_routes(service: Service, settings: ServeSettings, events: EventStore | None = None) -> APIRouter:
     """Make the route that tells how the server does; it asks for an admin's key."""
     routes = APIRouter(tags=["health"])
     began = time.time()
@@ -51,6 +53,7 @@ def operation_routes(service: Service, settings: ServeSettings) -> APIRouter:
             "questions": tally.questions,
             "found_nothing": tally.found_nothing,
             "queries": words,
+            "events": None if events is None else await asyncio.to_thread(events.by_day),
         }
         return json_answer(page | index | {"request_id": caller(request).request_id})
 

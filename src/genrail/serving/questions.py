@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Path, Query, Request
@@ -37,6 +37,7 @@ __all__ = ["answered", "json_answer", "question_routes", "unless_left"]
 Page = dict[str, Any]
 ARRANGED = {"offset", "min_score", "sort", "boost", "pin", "facets", "fields", "highlight"}  # of `Wishes`
 T = TypeVar("T")
+HistoryOf = Callable[[str, str | None], Awaitable[list[str]]]
 
 
 async def unless_left(request: Request, answer: Awaitable[T]) -> T:
@@ -82,8 +83,14 @@ def _question(body: Wishes) -> Page:
     return page | body.model_dump(include=ARRANGED, exclude_defaults=True)
 
 
-def question_routes(service: Service, settings: ServeSettings) -> APIRouter:
-    """Make the routes that ask."""
+def question_routes(service: Service, settings: ServeSettings, history_of: HistoryOf) -> APIRouter:
+    """Make the routes that ask.
+
+    Args:
+        service: Answers.
+        settings: Its limits.
+        history_of: Gives what is kept of a user of a tenant: item ids, oldest first.
+    """
     routes = APIRouter(tags=["questions"])
     limits = settings.limits
 
@@ -103,8 +110,14 @@ def question_routes(service: Service, settings: ServeSettings) -> APIRouter:
 
     @routes.post("/v1/recommend", response_model=SearchAnswer)
     async def recommend(request: Request, body: RecommendRequest) -> Response:
-        """Recommend items to somebody with this past."""
-        return json_answer(await ask(request, _question(body), body.k, body.timeout_ms))
+        """Recommend items to somebody with this past, given or kept."""
+        question = _question(body)
+        if body.user_id is not None:
+            kept = await history_of(body.user_id, caller(request).tenant)
+            question["history"] = [*kept, *body.history]
+            if not question["history"]:
+                raise Refusal(422, "nothing is kept of this user yet; give a history, or ask /v1/trending", "events")
+        return json_answer(await ask(request, question, body.k, body.timeout_ms))
 
     @routes.post("/v1/similar", response_model=SearchAnswer)
     async def similar(request: Request, body: SimilarRequest) -> Response:

@@ -25,6 +25,7 @@ from genrail.serving.logs import log_to
 from genrail.serving.service import Service
 from genrail.serving.settings import ServeSettings
 from genrail.serving.workers import Workers
+from genrail.storage.events import EventStore
 
 __all__ = ["FileOfKeys", "listen", "run_server"]
 
@@ -117,6 +118,7 @@ def run_server(
     keys: Path | None = None,
     insecure: bool = False,
     beside: Path | None = None,
+    events: Path | None = None,
     when_ready: Callable[[str], None] = lambda url: None,
 ) -> int:
     """Serve an engine until SIGTERM or SIGINT.
@@ -131,6 +133,7 @@ def run_server(
         keys: A file of keys; required beyond loopback.
         insecure: Lift that requirement.
         beside: A second engine, for the page's comparison; it has processes and a queue of its own.
+        events: File in which what users did is kept; made if it is not there. None keeps nothing.
         when_ready: Called with the address once questions are answered.
 
     Returns:
@@ -153,7 +156,8 @@ def run_server(
         second = Workers(beside, workers, settings.beam_width, threads)
         other = Service(second, replace(settings, name=beside.name))
         services.append((other, second))
-    app = create_application(service, settings, known, other)
+    store = None if events is None else EventStore(events)
+    app = create_application(service, settings, known, other, store)
     config = uvicorn.Config(
         app,
         http=guarded(settings),

@@ -12,6 +12,8 @@ from genrail.errors import FilterError
 __all__ = [
     "ChangeAnswer",
     "ChangeState",
+    "EventBody",
+    "EventsRequest",
     "Explanation",
     "ExplainRequest",
     "HitBody",
@@ -19,6 +21,7 @@ __all__ = [
     "Item",
     "ItemIds",
     "Items",
+    "Kept",
     "MultiSearchAnswer",
     "MultiSearchRequest",
     "Nothing",
@@ -30,6 +33,7 @@ __all__ = [
     "SimilarRequest",
     "SuggestRequest",
     "SuggestionBody",
+    "UserRequest",
     "Suggestions",
     "Wishes",
     "Words",
@@ -120,7 +124,8 @@ class RecommendRequest(Wishes):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"history": ["sku-12", "sku-80"], "k": 5}]})
 
-    history: list[ItemId] = Field(min_length=1, description="Item ids, oldest first.")
+    history: list[ItemId] = Field(default_factory=list, description="Item ids, oldest first.")
+    user_id: ItemId | None = Field(None, description="Whose kept events come before the history.")
     include_seen: bool = False
 
 
@@ -248,6 +253,44 @@ class Explanation(SearchAnswer):
         "spelling); kept and died prefixes."
     )
     item: dict[str, Any] | None = Field(None, description="id, title, identifier, rank or null, and its story.")
+
+
+class EventBody(Request):
+    """That a user did something with an item."""
+
+    user_id: ItemId
+    item_id: ItemId
+    kind: Annotated[Words, Field(pattern=r"^[\w-]{1,32}$")] = Field(
+        "view", description="view, click, cart, purchase, ..."
+    )
+    timestamp: float | None = Field(
+        None, ge=0, le=1e11, allow_inf_nan=False, description="Seconds since 1970; by default now."
+    )
+
+
+class EventsRequest(Request):
+    """What users did."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"events": [{"user_id": "ann", "item_id": "sku-7", "kind": "purchase"}]}]}
+    )
+
+    events: list[EventBody] = Field(min_length=1)
+
+
+class UserRequest(Request):
+    """A user."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"user_id": "ann"}]})
+
+    user_id: ItemId
+
+
+class Kept(BaseModel):
+    """How many events were kept, or erased."""
+
+    events: int
+    request_id: str
 
 
 class Item(BaseModel):

@@ -151,7 +151,7 @@ class Service:
     async def call(
         self, name: str, page: Page | None = None, seconds: float | None = None, key: str | None = None
     ) -> Page:
-        """Ask the engine for `item`, `about`, `suggest`, `branches`, `filter`, `rerank`, `describe`, `state`.
+        """Ask the engine for `item`, `about`, `suggest`, `listed`, `branches`, `filter`, `rerank`, `describe`, `state`.
 
         Args:
             name: What is asked for.

@@ -72,6 +72,7 @@ class Threads:
             "about": lambda: self._host.about(page),
             "branches": lambda: self._host.branches(page),
             "suggest": lambda: self._host.suggest(page),
+            "listed": lambda: self._host.listed(page),
             "filter": lambda: self._host.prepare(page, before_step),
             "rerank": lambda: self._host.rerank(page),
             "describe": self._host.describe,

@@ -96,6 +96,7 @@ class Worker:
             "about": lambda page, _: host.about(page),
             "branches": lambda page, _: host.branches(page),
             "suggest": lambda page, _: host.suggest(page),
+            "listed": lambda page, _: host.listed(page),
             "filter": lambda page, number: host.prepare(page, self._before_step(number)),
             "describe": lambda _, __: host.describe(),
             "state": lambda _, __: host.state(),

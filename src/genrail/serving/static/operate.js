@@ -43,6 +43,7 @@ function draw(page) {
     refused.length ? make("h2", {}, "Refused") : null,
     refused.length ? table("Refused, by reason", ["reason", "times"], refused) : null,
     ...queries(page.queries),
+    ...(page.events ? [make("h2", {}, "Events a day"), page.events.length ? table("Events a day", ["day", "events"], page.events) : make("p", {}, "None in the last two weeks.")] : []),
     make("h2", {}, "Versions"),
     make("p", {}, page.versions.length ? `On disk: ${page.versions.join(", ")}. Live: ${page.index_version} (published version, and the changes since).` : "This engine is in memory only."),
     make("p", { class: "small" }, "All this, for machines: ", make("code", {}, "/metrics"), " (Prometheus) and ", make("code", {}, "/v1/operation"), "."),
