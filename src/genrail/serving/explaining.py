@@ -60,13 +60,17 @@ def explain(
                 beam["removed_mass"] = float(np.clip(1.0 - np.exp(full.log_probabilities).sum(), 0.0, 1.0))
             if before_step is not None:
                 before_step()
-            below = words.below(beam["prefix"], [child["token"] for child in beam["children"]])
+            prefix = beam["prefix"]
+            beam["items"] = int(full.items.sum())
+            beam["spelling"] = made.spell(prefix) if prefix else ""
+            beam["words"] = words.below(prefix[:-1], prefix[-1:])[0] if prefix else []
+            below = words.below(prefix, [child["token"] for child in beam["children"]])
             for child, named in zip(beam["children"], below, strict=True):
                 child["words"] = named
-                prefix = (*beam["prefix"], child["token"])
-                child["kept"] = prefix in kept
-                child["spelling"] = made.spell(prefix)
-                child["token"] = numbers.own(prefix)[-1]
+                path = (*prefix, child["token"])
+                child["kept"] = path in kept
+                child["spelling"] = made.spell(path)
+                child["token"] = numbers.own(path)[-1]
     return {"trace": trace, "item": item}
 
 

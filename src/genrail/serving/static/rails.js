@@ -26,6 +26,7 @@ class Story {
   constructor(answer) {
     this.steps = answer.trace.steps;
     this.children = new Map();
+    for (const beam of this.steps.flatMap((step) => step.beams)) this.children.set(codes(beam.prefix), beam);
     for (const step of this.steps)
       for (const beam of step.beams) for (const child of beam.children) this.children.set(codes([...beam.prefix, child.token]), child);
     const written = answer.hits.find((hit) => hit.identifier && this.children.has(codes(hit.identifier)));
