@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all test-vllm test-ray test-adapters check bench docs site notebooks format clean
+.PHONY: help install demo demo-llm test test-all test-vllm test-ray test-adapters check bench docs site notebooks format clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ install: $(READY) ## Create .venv and install what is needed
 
 demo: $(READY) ## Build the demo shop and search it
 	@$(BIN)/genrail demo
+
+demo-llm: $(READY) ## Let SmolLM2, a language model of 135 M weights, write and rank in the demo shop
+	@$(BIN)/genrail demo --model SmolLM2-135M
 
 # Two workers of one thread each, for two cores; the tests of a file stay together, because they share what they build.
 test: $(READY) ## Run the tests (minutes)

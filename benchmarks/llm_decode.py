@@ -240,7 +240,7 @@ def peak_of(arguments: argparse.Namespace) -> int:
 
 def measure_checkpoint(arguments: argparse.Namespace) -> None:
     """Search by branchings and token by token with a real model, on queries made of a title's last words."""
-    model: Any = load_checkpoint(arguments.checkpoint)
+    model: Any = load_checkpoint(arguments.checkpoint, packed=True)
     catalog = Catalog.read(arguments.catalog)
     table = Titles(model.tokenizer).assign(catalog.titles, catalog.item_ids)
     index = Trie.from_flat(table.tokens, table.offsets, table.vocab_size, table.end_token)

@@ -49,8 +49,11 @@ class Named:
 
 
 def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Take the settings of the training that were given."""
-    return {name: value for name in ("epochs", "max_seconds") if (value := getattr(arguments, name)) is not None}
+    """Take the settings of lanes and training that were given."""
+    lanes = {} if arguments.lanes is None else {"lanes": arguments.lanes.split(",")}
+    return lanes | {
+        name: value for name in ("epochs", "max_seconds") if (value := getattr(arguments, name)) is not None
+    }
 
 
 def retrievers(engine: Engine, words: bool) -> list[Retriever]:
@@ -115,24 +118,41 @@ def latency(engine: Engine, queries: Sequence[Query]) -> dict[str, float]:
     return {"p50 ms": round(float(np.median(kept)), 2), "p99 ms": round(float(np.percentile(kept, 99)), 2)}
 
 
+def built(
+    folder: Path, catalog: Catalog, events: Interactions | None, arguments: Any, seed: int, vectors: Path
+) -> Engine:
+    """Build the default engine, or take the one that was kept."""
+    encoder = TextEncoder.load(max_tokens=arguments.max_tokens, cache=vectors)
+    kept = None if arguments.engine is None else arguments.engine / f"{folder.name}-{seed}"
+    if kept is not None and kept.exists():
+        return Engine.load(kept, encoder=encoder)
+    train, _ = Words.both(folder)
+    given = {} if train is None or arguments.no_train else {"queries": train.queries, "qrels": train.qrels}
+    if events is not None and arguments.papers_split:
+        events = without_last(events, catalog)
+    engine = Engine.build(
+        catalog,
+        interactions=events,
+        **given,
+        encoder=encoder,
+        seed=seed,
+        progress=progress,
+        **settings_of(arguments),
+    )
+    if kept is not None:
+        engine.save(kept)
+    return engine
+
+
 def measure(folder: Path, arguments: argparse.Namespace, seed: int, vectors: Path) -> dict[str, Any]:
     """Build the default engine on a folder and measure it; give the figures."""
     catalog, events = folders.items(folder, seed, arguments.title_only), folders.events(folder)
-    train, test = Words.both(folder)
-    if arguments.no_train:
-        train = None
+    _, test = Words.both(folder)
     started = time.perf_counter()
-    engine = Engine.build(
-        catalog,
-        interactions=_without_last(events, catalog) if events is not None and arguments.papers_split else events,
-        queries=None if train is None else train.queries,
-        qrels=None if train is None else train.qrels,
-        encoder=TextEncoder.load(max_tokens=arguments.max_tokens, cache=vectors),
-        seed=seed,
-        progress=progress,
-        lanes=arguments.lanes and arguments.lanes.split(","),
-        **settings_of(arguments),
-    )
+    engine = built(folder, catalog, events, arguments, seed, vectors)
+    for name, lane in engine.edition.finder.parts.items():
+        if lane.report is not None:
+            print(json.dumps({f"training of {name}": lane.report.to_dict()}), flush=True)
     facts: dict[str, Any] = {
         "folder": folder.name,
         "seed": seed,
@@ -168,7 +188,7 @@ def _pasts(events: Interactions, catalog: Catalog) -> Any:
             yield [catalog.item_ids[row] for row in rows.tolist()]
 
 
-def _without_last(events: Interactions, catalog: Catalog) -> Interactions:
+def without_last(events: Interactions, catalog: Catalog) -> Interactions:
     """Leave out each user's last event, so that the engine holds out, and never learns from, the one before it."""
     sequences = events.sequences(catalog)
     ids = catalog.item_ids
@@ -200,6 +220,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="of the native model, at most")
     parser.add_argument("--max-seconds", type=float, help="stop the training of the native model after this long")
     parser.add_argument("--vectors", type=Path, help="folder that keeps text vectors between runs")
+    parser.add_argument("--engine", type=Path, help="folder that keeps the engines that were built, to measure again")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
     print(f"command: python {' '.join(sys.argv)}\n{json.dumps(machine())}")

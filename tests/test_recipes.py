@@ -79,9 +79,35 @@ def test_methods_compares_words_too_and_tells_what_it_leaves_out(run, tmp_path):
     assert "sasrec is left out" in printed and "\nBM25 " in printed and "\nTF-IDF " in printed
 
 
+def test_a_language_model_writes_and_ranks_on_any_folder(run, tmp_path):
+    pytest.importorskip("transformers")
+    from tests.models import checkpoints
+
+    tokenizer = checkpoints.tokenizer()
+    model = checkpoints.model("llama", len(tokenizer) + 8, max_position_embeddings=1024)
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "model")
+    folder, figures = folder_of(tmp_path / "set", "texts"), tmp_path / "figures.json"
+    write(folder / "queries.csv", [{"query_id": f"q{item}", "query": f"red {item}"} for item in range(4)])
+    qrels = [{"query_id": f"q{item}", "item_id": f"id-{3 * item}", "relevance": 1} for item in range(4)]
+    write(folder / "qrels.csv", qrels)
+    run("language_model", folder, "--model", tmp_path / "model", "--part", "write", "recommend", "--users", 3,
+        "--queries", 3, "--prompts", "plain", "few-shot", "--spellings", "title", "{maker}: {title}", "--width", 4,
+        "--depth", 5, "--scorers", "title-likelihood", "--json", figures)  # fmt: skip
+    found = json.loads(figures.read_text())
+    assert found["queries"] == 3
+    assert [(row["prompt"], row["spelling"], row["weight"]) for row in found["write"]] == [
+        (prompt, spelling, weight)
+        for prompt in ("plain", "few-shot")
+        for spelling in ("title", "{maker}: {title}")
+        for weight in (0.0, 0.5, 1.0)
+    ]
+    assert found["recommend"][0]["scorer"] == "title-likelihood"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("texts", TEXTS)
-@pytest.mark.parametrize("recipe", ["default_engine", "new_items", "identifiers"])
+@pytest.mark.parametrize("recipe", ["default_engine", "new_items", "identifiers", "distillation"])
 def test_recipes_that_train_on_any_folder(run, tmp_path, recipe, texts):
     figures = tmp_path / "figures.json"
     few = ["--identifiers", "kmeans", "lsh"] if recipe == "identifiers" else []

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, overload, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict, overload, runtime_checkable
 
 from genrail.errors import QueryError
 from genrail.showing import html_table, shortened
@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     import pandas
     import polars
 
-__all__ = ["Hit", "NewItems", "Progress", "Query", "QueryOptions", "Ranking", "Retriever", "Suggestion"]
+__all__ = ["Hit", "Json", "NewItems", "Page", "Progress", "Query", "QueryOptions", "Ranking", "Retriever", "Suggestion"]
+
+Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
+"""A value that JSON can hold."""
+
+Page: TypeAlias = dict[str, Any]
+"""A JSON object as it was read or will be sent: what an entry must be is said and checked where it is used."""
 
 NewItems = float | Literal["auto", "off"]
 """What `Query.new_items` takes."""
@@ -27,7 +33,7 @@ Boosts = Mapping[str, float] | Sequence[tuple[str, float]]
 class QueryOptions(TypedDict, total=False):
     """Name what a query may ask for beside words and a past; `Query` says what each means."""
 
-    where: str | Mapping[str, Any] | None
+    where: str | Mapping[str, object] | None
     exclude_seen: bool
     exclude: Sequence[str]
     new_items: NewItems
@@ -84,7 +90,7 @@ class Query:
 
     text: str | None = None
     history: Sequence[str] = ()
-    where: str | Mapping[str, Any] | None = None
+    where: str | Mapping[str, object] | None = None
     exclude_seen: bool = True
     exclude: Sequence[str] = ()
     new_items: NewItems = "auto"
@@ -137,7 +143,7 @@ class Query:
         return tuple((str(name), float(weight)) for name, weight in pairs)
 
 
-def _number(value: Any) -> bool:
+def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -165,8 +171,8 @@ class Hit:
     score: float
     rank: int
     log_probability: float | None = None
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    explanation: Mapping[str, Any] | None = None
+    attributes: Mapping[str, object] = field(default_factory=dict)
+    explanation: Mapping[str, object] | None = None
     matched: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:
@@ -188,9 +194,9 @@ class Hit:
         """
         return marked(self.title if text is None else text, self.matched or (), before, after)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Turn the hit into plain values for JSON."""
-        values: dict[str, Any] = {
+        values: dict[str, object] = {
             "rank": self.rank,
             "item_id": self.item_id,
             "title": self.title,
@@ -235,7 +241,7 @@ class Ranking(Sequence[Hit]):
     warnings: tuple[str, ...] = ()
     trace: Any = None
     fits: bool = True
-    facets: tuple[Mapping[str, Any], ...] = ()
+    facets: tuple[Page, ...] = ()
 
     def __repr__(self) -> str:
         first = ", ".join(f"{hit.item_id!r} {shortened(hit.title, 30)!r}" for hit in self.hits[:2])
@@ -270,7 +276,7 @@ class Ranking(Sequence[Hit]):
         """List the ids, best first."""
         return [hit.item_id for hit in self.hits]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Turn the ranking into plain values for JSON."""
         return {
             "hits": [hit.to_dict() for hit in self.hits],
@@ -312,7 +318,7 @@ class Suggestion:
     items: int
     item_id: str | None = None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Turn the suggestion into plain values for JSON."""
         return {"text": self.text, "items": self.items, "item_id": self.item_id}
 

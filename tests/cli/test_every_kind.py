@@ -20,7 +20,7 @@ COLOURS, KINDS = ("red", "blue", "green"), ("boot", "sandal", "clog", "slipper")
 NAMES = ("--id", "sku", "--title", "name")
 HASHING = ("--encoder", "hashing")
 LEARNING = ("--set", "epochs=1")
-LANGUAGE_MODEL = ("--set", "pseudo_queries=1", "--set", "histories=6", "--levels", 2, *LEARNING)
+LANGUAGE_MODEL = ("--set", "pseudo_queries=1", "--set", "next_items=6", "--levels", 2, *LEARNING)
 SMALL_T5 = ("--set", "width=16", "--set", "layers=1", "--set", "heads=1", "--set", "head_width=8", "--set", "beam=4")
 WAYS = {
     "bm25": (),

@@ -25,7 +25,7 @@ from genrail.finders.generative import generative_part
 from genrail.identifiers import SemanticIds
 from genrail.models.tiny import HashingEncoder
 from genrail.rng import generator
-from tests.engine.shard_crasher import work
+from tests.engine.shard_crasher import put_together, work
 from tests.shops import shop
 
 SIZES = (17, 1, 30, 12)
@@ -291,6 +291,45 @@ def test_settings_out_of_range_are_refused(wrong):
 
 
 # --- the commands -----------------------------------------------------------------------------------------------------
+
+
+def killed_while_put_together(plan, out, messages, delay):
+    """Kill an assembly so many seconds after its n-th message, or after the one before it publishes; return all."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.engine.shard_crasher"])
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=put_together, args=(plan.folder, out, sender), daemon=True)
+    process.start()
+    sender.close()
+    said = [receiver.recv()]
+    while len(said) < messages and said[-1] != "save":
+        said.append(receiver.recv())
+    time.sleep(delay)
+    process.kill()
+    process.join()
+    receiver.close()
+    return said
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_an_assembly_killed_at_any_stage_leaves_the_shards_and_no_half_engine(plan, tmp_path):
+    run_shards(plan)
+    out, chance = tmp_path / "shop.genrail", random.Random(0)
+    before = {path: path.read_bytes() for path in plan.outputs.iterdir()}
+    while_saving, kills = 0, 0
+    while while_saving < 4:
+        kills += 1
+        said = killed_while_put_together(plan, out, kills, chance.uniform(0, 0.05) if while_saving else 0)
+        while_saving += said[-1] == "save"
+        assert {path: path.read_bytes() for path in plan.outputs.iterdir()} == before, said
+        if (out / "CURRENT").exists():
+            assert len(Engine.load(out)) == sum(SIZES), said
+        else:
+            with pytest.raises(StorageError):
+                Engine.load(out)
+    assemble(plan, pseudo_queries=1, epochs=1).save(out)
+    assert len(Engine.load(out)) == sum(SIZES)
 
 
 def command(*words):

@@ -14,7 +14,7 @@ from genrail.finders.reranked import RerankedRecipe
 from genrail.finders.titles import TitlesRecipe
 from genrail.finding.registry import register_scorer
 from genrail.models.checkpoints import wrap
-from genrail.training.code_tokens import CodeTrainingSettings
+from genrail.training.fine_tuning_settings import FineTuning
 from genrail.training.loop import LoopSettings
 from tests.contracts.finder import FinderContract
 from tests.models import checkpoints
@@ -37,9 +37,8 @@ class TestCodes(FinderContract):
 
     def recipe(self):
         loop = LoopSettings(epochs=1, learning_rate=1e-3, warm_up=2, averaging=0.0)
-        return CodesRecipe(
-            language_model(), levels=2, pseudo_queries=1, histories=8, training=CodeTrainingSettings(loop=loop)
-        )
+        tuning = FineTuning(learns="all", pseudo_queries=1, next_items=8, validation=4, loop=loop)
+        return CodesRecipe(language_model(), levels=2, tuning=tuning)
 
     def checks(self, path):
         return path.suffix in (".npy", ".safetensors") or path.name == "code_tokens.json"

@@ -48,7 +48,7 @@ def test_an_encoder_decoder_writes_titles_too():
 
 @pytest.fixture(scope="module")
 def engine():
-    return Engine.build(shop(), model=language_model())
+    return Engine.build(shop(), model=language_model(), calibration=0.0)
 
 
 def test_every_title_can_be_written(engine):
@@ -104,17 +104,13 @@ def test_what_is_no_language_model_is_refused():
         Engine.build(shop(3), model=object())
 
 
-def test_it_is_not_trained_here(engine):
-    with pytest.raises(SettingsError, match="does not learn"):
-        engine.train(queries={"q": "boot"}, qrels={"q": {"t1": 1}})
-
-
 def test_a_calibrated_engine_takes_off_what_titles_have_anyway():
     own = Engine.build(shop(), model=language_model(), calibration=1.0)
     spelling, table = own.edition.finder.spelling, own.edition.finder.table
     ranking = own.search("boot", k=30)
     assert sorted(ranking.item_ids) == sorted(own.catalog.item_ids)
-    assert list(ranking.item_ids) != list(Engine.build(shop(), model=spelling.model).search("boot", k=30).item_ids)
+    plain_one = Engine.build(shop(), model=spelling.model, calibration=0.0)
+    assert list(ranking.item_ids) != list(plain_one.search("boot", k=30).item_ids)
     rails = genrail.decoding.BeamSettings(width=100, meaning="renormalised", jump_tails=False)
     plain = {}
     for name, context in (("asked", spelling.prompts.render("boot", [])), ("empty", spelling.prompts.empty())):
@@ -125,6 +121,23 @@ def test_a_calibrated_engine_takes_off_what_titles_have_anyway():
     assert differences == pytest.approx(sorted(differences, reverse=True), abs=1e-3)
     assert [hit.log_probability for hit in ranking] == pytest.approx([plain["asked"][row] for row in rows], abs=1e-3)
     assert len(table) == 30
+
+
+def test_an_untrained_model_is_calibrated_unless_told_otherwise(engine, tmp_path):
+    model = engine.edition.finder.spelling.model
+    own = Engine.build(shop(), model=model)
+    asked = Engine.build(shop(), model=model, calibration=1.0)
+    found = own.search("boot", k=30)
+    assert found.item_ids == asked.search("boot", k=30).item_ids != engine.search("boot", k=30).item_ids
+    told = own.search_batch([Query("boot")], 30, explain=True)[0]
+    assert told.item_ids == found.item_ids
+    assert own.follow(found[0].item_id, told).startswith("finished")
+    chosen = genrail.decoding.BeamSettings()  # a decoder of one's own is heard as it is
+    assert own.search("boot", k=30, decoder=chosen).item_ids == engine.search("boot", k=30).item_ids
+    both = Engine.build(shop(), model=model, spelling=("title", "brand-last"), combine="sum")
+    assert len(both.search("boot", k=5)) == 5
+    own.save(tmp_path / "e")
+    assert genrail.load(tmp_path / "e").search("boot", k=30).item_ids == found.item_ids
 
 
 def test_what_titles_have_anyway_is_saved_and_read_again_only_for_new_ones(tmp_path, monkeypatch):
@@ -143,6 +156,28 @@ def test_what_titles_have_anyway_is_saved_and_read_again_only_for_new_ones(tmp_p
     assert "new" in again.search("boot", k=31).item_ids
     assert len(reads) == 1
     assert 0 < reads[0] < 5
+
+
+def kinds(items):
+    rows = [{"id": f"t{row}", "title": title, "price": row} for row, title in enumerate(checkpoints.TITLES[:items])]
+    return [{**row, "category": f"Shoes > {row['title'].split()[1]}"} for row in rows]
+
+
+@pytest.mark.parametrize("spelling", ["kind-first", ("title", "brand-last", "{category}")])
+def test_spellings_that_begin_with_meaning_are_saved_and_new_items_have_them(tmp_path, spelling):
+    own = Engine.build(genrail.Catalog.from_items(kinds(20)), model=language_model(), spelling=spelling)
+    finder = own.edition.finder
+    written = [finder.spelling.titles.decode(one.tolist()) for one in finder.table.sequences(0)]
+    first = own.catalog.titles[0]
+    assert written[0] == (f"Air, Shoes: {first}" if spelling == "kind-first" else first)
+    assert sorted(own.search("boot", k=20).item_ids) == sorted(own.catalog.item_ids)
+    own.save(tmp_path / "e")
+    opened = genrail.load(tmp_path / "e")
+    for engine in (own, opened):
+        engine.add([{"id": "new", "title": "Nike Rain Boot purple", "price": 1, "category": "Shoes > Boots"}])
+    hits = [hit for hit in opened.search("boot", k=21) if hit.item_id == "new"]
+    assert [hit.title for hit in hits] == ["Nike Rain Boot purple"]
+    assert opened.edition.finder.table == own.edition.finder.table
 
 
 def test_precision_and_attention_are_saved_and_restored(tmp_path):

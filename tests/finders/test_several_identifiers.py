@@ -30,9 +30,8 @@ def shop(items=20):
 
 
 def build(items=20, **settings):
-    return Engine.build(
-        shop(items), model=language_model(), settings=LanguageModelSettings(aliases="aliases", **settings)
-    )
+    settings = {"aliases": "aliases", "calibration": 0.0, **settings}
+    return Engine.build(shop(items), model=language_model(), settings=LanguageModelSettings(**settings))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from genrail.errors import DamagedError, FingerprintError, ShapeError
+from genrail.errors import DamagedError, FingerprintError, FormatError, ShapeError
 from genrail.finders import TIGER
 from genrail.models.tiger import TigerSettings
 from genrail.training.loop import LoopSettings
@@ -48,6 +48,13 @@ def test_scores_are_log_probabilities_and_words_only_are_answered_by_popularity(
     assert all(hit.log_probability == hit.score < 0 for hit in past)
     assert all(hit.log_probability is None for hit in words)
     assert any("popularity" in warning for warning in words.warnings)
+
+
+def test_a_folder_of_0_1_is_refused_with_the_line_that_builds_it_again(method, catalog, tmp_path):
+    details = method.save(tmp_path)
+    early = {name: value for name, value in details.items() if name not in ("identifiers", "recipe", "beam")}
+    with pytest.raises(FormatError, match="genrail build --recipe tiger"):
+        TIGER.load(tmp_path, early, catalog)
 
 
 def test_it_comes_back_from_its_folder(method, catalog, tmp_path):

@@ -47,7 +47,7 @@ def query_score(model, item, query):
 def test_query_likelihood_is_the_mean_of_the_words_tokens_behind_the_item(model):
     scorer = QueryLikelihood(model, TEMPLATE)
     expected = [query_score(model, item, "red trail") for item in ITEMS]
-    np.testing.assert_allclose(scorer.score("red trail", [], ITEMS), expected, atol=1e-4)
+    np.testing.assert_allclose(scorer.score("red trail", [], ITEMS), expected, atol=2e-2)  # states in float16
 
 
 def test_an_item_is_read_once_and_answers_the_same_from_memory_and_disk(model, tmp_path):
@@ -62,7 +62,7 @@ def test_an_item_is_read_once_and_answers_the_same_from_memory_and_disk(model, t
     reopened = ItemStates(tmp_path)
     from_disk = QueryLikelihood(model, TEMPLATE, reopened).score("red", [], ITEMS)
     assert reopened.read == 0
-    np.testing.assert_allclose(from_disk, fresh, atol=2e-2)  # float16 on the disk
+    np.testing.assert_array_equal(from_disk, fresh)
 
 
 def test_a_damaged_state_is_read_again(model, tmp_path):
@@ -90,7 +90,7 @@ def test_relevance_is_the_probability_of_yes_against_no(model):
         parts = ["Product:", f" {item}", "\nSearched for:", " trail", "\nAnswer:"]
         last = table(model, [token for part in parts for token in tokens(model, part)])[-1]
         yes, no = (last[tokens(model, answer)[0]] for answer in (" red", " black"))
-        np.testing.assert_allclose(score, yes - np.logaddexp(yes, no), atol=1e-4)
+        np.testing.assert_allclose(score, yes - np.logaddexp(yes, no), atol=2e-2)  # states in float16
 
 
 def title_score(model, prompt, item):

@@ -103,6 +103,11 @@ def test_what_is_learnt_is_not_below_the_best_lane_where_it_was_not_learnt():
         assert ndcg(mixture) > ndcg(alone) - 0.03
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_three_questions_teach_nothing(count):
+    assert learn_mixture(EQUAL, *questions(count)) == EQUAL
+
+
 def test_figures_tell_each_lane_the_prior_and_the_mixture():
     mixture = learn_mixture(EQUAL, *questions(60))
     assert set(mixture.figures) == {"prior", "mixture", "knows", "guesses"}

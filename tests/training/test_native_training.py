@@ -77,7 +77,8 @@ def test_one_model_learns_queries_histories_and_both():
     random = np.random.default_rng(5)
     rows = np.repeat(np.arange(ITEMS), 8)
     noisy = VECTORS[rows] + 0.1 * random.normal(size=(len(rows), 8)).astype(np.float32)
-    train_native(model, circle(), QueryPairs(noisy, rows), settings(), seed=0)
+    words = LoopSettings(epochs=25, learning_rate=1e-2, warm_up=10, validate_every=25)
+    train_native(model, circle(), QueryPairs(noisy, rows), settings(words=words), seed=0)
     searched = best(model, [model.context(vector) for vector in VECTORS])
     assert sum(answer == [item] for item, answer in enumerate(searched)) >= 22
     both = best(model, [model.context(VECTORS[item], [(item - 5) % ITEMS]) for item in range(ITEMS)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,7 +18,7 @@ __all__ = ["amend"]
 _NAMED = 5  # ids that one message names
 
 
-def amend(catalog: Catalog, items: Catalog | Sequence[Mapping[str, Any]]) -> tuple[Catalog, list[int]]:
+def amend(catalog: Catalog, items: Catalog | Sequence[Mapping[str, object]]) -> tuple[Catalog, list[int]]:
     """Change titles and attributes of live items; columns that an item does not give keep their values.
 
     Args:
@@ -56,7 +55,7 @@ def amend(catalog: Catalog, items: Catalog | Sequence[Mapping[str, Any]]) -> tup
     return Catalog(frame, catalog.live.copy(), catalog.columns, catalog.report, catalog._lookup), rows
 
 
-def _dictionaries(catalog: Catalog, items: Catalog | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _dictionaries(catalog: Catalog, items: Catalog | Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
     if not isinstance(items, Catalog):
         return [dict(item) for item in items]
     theirs, ours = items.columns, catalog.columns
@@ -65,7 +64,7 @@ def _dictionaries(catalog: Catalog, items: Catalog | Sequence[Mapping[str, Any]]
     return [{names.get(name, name): value for name, value in row.items()} for row in live.to_dicts()]
 
 
-def _rows(catalog: Catalog, given: list[dict[str, Any]]) -> list[int]:
+def _rows(catalog: Catalog, given: list[dict[str, object]]) -> list[int]:
     """Find the rows of the items."""
     name = catalog.columns.item_id
     if not given:
@@ -82,7 +81,7 @@ def _rows(catalog: Catalog, given: list[dict[str, Any]]) -> list[int]:
     return [int(row) for row in rows]
 
 
-def _completed(catalog: Catalog, given: list[dict[str, Any]], rows: list[int]) -> pl.DataFrame:
+def _completed(catalog: Catalog, given: list[dict[str, object]], rows: list[int]) -> pl.DataFrame:
     """Take what the items give, in the types of the catalogue, and what it says already for the rest."""
     frame, mixed = frame_and_mixed(given)
     new, _ = catalog.typed(Table.of(frame, "the update", mixed))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -337,7 +337,7 @@ def _as_moments(column: pl.Series) -> pl.Series:
     return moments.dt.convert_time_zone("UTC") if zone else moments.dt.replace_time_zone("UTC")
 
 
-def frame_of(records: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+def frame_of(records: Sequence[Mapping[str, object]]) -> pl.DataFrame:
     """Turn records into a table of canonical columns; a key that a record lacks is a missing value there.
 
     Values of several kinds in one column become strings. Half of a surrogate pair, which no file can hold, becomes
@@ -349,7 +349,7 @@ def frame_of(records: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     return frame_and_mixed(records)[0]
 
 
-def frame_and_mixed(records: Sequence[Mapping[str, Any]]) -> tuple[pl.DataFrame, frozenset[str]]:
+def frame_and_mixed(records: Sequence[Mapping[str, object]]) -> tuple[pl.DataFrame, frozenset[str]]:
     """Turn records into a table as `frame_of` does, and name the columns that became strings for lack of one kind."""
     for number, record in enumerate(records, start=1):
         if not isinstance(record, Mapping):
@@ -364,7 +364,7 @@ def frame_and_mixed(records: Sequence[Mapping[str, Any]]) -> tuple[pl.DataFrame,
     return pl.DataFrame([column for column, _ in made]), frozenset(column.name for column, mixed in made if mixed)
 
 
-def _from_python(name: str, values: list[Any]) -> tuple[pl.Series, bool]:
+def _from_python(name: str, values: list[object]) -> tuple[pl.Series, bool]:
     """Make a column, and tell whether values of several kinds were written as strings."""
     kinds = set(map(type, values)) - {type(None)}
     if not kinds <= {str, int, float, bool, list, dict}:
@@ -378,19 +378,19 @@ def _from_python(name: str, values: list[Any]) -> tuple[pl.Series, bool]:
         if kinds == {int}:
             return pl.Series(name, values, dtype=pl.Int64), False
         if kinds <= {int, float}:
-            numbers = [None if value is None else float(value) for value in values]
+            numbers = [None if value is None else float(cast("float", value)) for value in values]
             return pl.Series(name, numbers, dtype=pl.Float64).fill_nan(None), False
         if kinds == {datetime}:
             return pl.Series(name, values, dtype=MOMENT), False
         if kinds == {list}:
-            return _lists(name, values), False
+            return _lists(name, cast("list[list[object] | None]", values)), False
     except (OverflowError, UnicodeEncodeError, TypeError):
         pass  # a number beyond 64 bits, half a surrogate pair, or a list of lists
     texts = [None if value is None else written(value) for value in values]
     return pl.Series(name, texts, dtype=pl.String), len(kinds) > 1
 
 
-def _plain_value(value: Any) -> Any:
+def _plain_value(value: object) -> object:
     """Bring a value of another library to the plain kind that it stands for."""
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -407,7 +407,7 @@ def _plain_value(value: Any) -> Any:
     return str(value) if isinstance(value, str) else value
 
 
-def _lists(name: str, values: list[Any]) -> pl.Series:
+def _lists(name: str, values: Sequence[Sequence[object] | None]) -> pl.Series:
     for value in values:
         if value is not None and any(isinstance(part, list | tuple | Mapping) for part in value):
             raise TypeError("a list of lists")
@@ -418,5 +418,5 @@ def _lists(name: str, values: list[Any]) -> pl.Series:
     return pl.Series(name, tags, dtype=TAGS)
 
 
-def _tag(value: Any) -> str:
+def _tag(value: object) -> str:
     return unicodedata.normalize("NFC", written(value).strip())

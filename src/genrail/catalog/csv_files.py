@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,10 @@ from genrail.catalog.sources import (
 )
 from genrail.catalog.tables import Table, check_rows
 from genrail.errors import CatalogError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.csv as arrow_csv
 
 __all__ = ["read_csv", "text_of"]
 
@@ -99,7 +103,7 @@ def _by_arrow(path: Path, layout: _Layout, limits: Limits) -> tuple[pl.DataFrame
     refused: Refused = []
     header = 1 if layout.named else 0
 
-    def refuse(row: Any) -> str:
+    def refuse(row: arrow_csv.InvalidRow) -> str:
         refused.append((int(row.number) - header, _ragged(row.actual_columns, row.expected_columns)))
         return "skip"
 
@@ -158,7 +162,9 @@ def _by_records(path: Path, layout: _Layout, limits: Limits) -> tuple[pl.DataFra
     return pl.DataFrame([pl.Series(str(place), column, pl.String) for place, column in enumerate(columns)]), refused
 
 
-def _plain_bytes(path: Path, encoding: str, skip: str, limits: Limits, in_place: bool = True) -> tuple[Any, int]:
+def _plain_bytes(
+    path: Path, encoding: str, skip: str, limits: Limits, in_place: bool = True
+) -> tuple[pa.NativeFile, int]:
     """Give Arrow a source of UTF-8 bytes without the line `skip`, and count the quotes.
 
     Arrow reads ahead in threads of its own. A Python file object there can deadlock with this thread (each waits for

@@ -13,7 +13,6 @@ import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -137,7 +136,7 @@ def write_demo(folder: str | Path, seed: int = 7) -> None:
     _write(folder / "qrels.csv", ["query_id", "product_id", "relevance"], judged)
 
 
-def _write(path: Path, header: list[str], rows: Iterable[Iterable[Any]]) -> None:
+def _write(path: Path, header: list[str], rows: Iterable[Iterable[object]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
@@ -145,7 +144,7 @@ def _write(path: Path, header: list[str], rows: Iterable[Iterable[Any]]) -> None
             writer.writerow([_written(value) for value in row])
 
 
-def _written(value: Any) -> Any:
+def _written(value: object) -> object:
     if value is None:
         return ""
     return str(value).lower() if isinstance(value, bool) else value
@@ -160,7 +159,7 @@ def _shop(seed: int) -> _Shop:
     shares = np.array([category.share for category in CATEGORIES])
     counts = np.maximum(1, np.round(PRODUCTS * shares / shares.sum())).astype(np.int64)
     counts[np.argmax(counts)] += PRODUCTS - counts.sum()
-    rows: dict[str, list[Any]] = {name: [] for name in ("category", "brand", "line", "colour", "audience", "price")}
+    rows: dict[str, list[object]] = {name: [] for name in ("category", "brand", "line", "colour", "audience", "price")}
     rows |= {name: [] for name in ("waterproof", "popularity", "material", "model", "purpose", "weight")}
     lines, names = 0, set[tuple[str, int, int, int]]()
     for number, category in enumerate(CATEGORIES):
@@ -177,15 +176,15 @@ def _shop(seed: int) -> _Shop:
         in_stock=rng.random(PRODUCTS) < 0.9,
         popularity=np.array(rows["popularity"]),
         number=order + 10_000,
-        material=rows["material"],
-        model=rows["model"],
-        purpose=rows["purpose"],
+        material=list(map(str, rows["material"])),
+        model=list(map(str, rows["model"])),
+        purpose=list(map(str, rows["purpose"])),
         weight=np.array(rows["weight"]),
     )
 
 
 def _draw_line(
-    rng: np.random.Generator, rows: dict[str, list[Any]], number: int, category: Category, line: int, size: int,
+    rng: np.random.Generator, rows: dict[str, list[object]], number: int, category: Category, line: int, size: int,
     names: set[tuple[str, int, int, int]],
 ) -> None:  # fmt: skip
     """Draw one model and the colours it comes in; no two lines share brand, model, category and audience."""
@@ -219,9 +218,9 @@ def _draw_line(
     rows["weight"] += [round(category.weight_grams * float(np.exp(rng.normal(0, 0.12))) / 5) * 5] * size
 
 
-def _records(shop: _Shop) -> dict[str, list[Any]]:
+def _records(shop: _Shop) -> dict[str, list[object]]:
     """Write the columns of products.csv, in the order of the product numbers."""
-    columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+    columns: dict[str, list[object]] = {name: [] for name in _COLUMNS}
     for row in np.argsort(shop.number).tolist():
         category, brand = CATEGORIES[shop.category[row]], BRANDS[shop.brand[row]].name
         audience, colour = AUDIENCES[shop.audience[row]], COLOURS[shop.colour[row]]
@@ -258,7 +257,7 @@ def _description(shop: _Shop, row: int) -> str:
 # --- shoppers -------------------------------------------------------------------------------------------------------
 
 
-def _purchases(shop: _Shop, seed: int) -> dict[str, list[Any]]:
+def _purchases(shop: _Shop, seed: int) -> dict[str, list[object]]:
     """Let every shopper buy: columns user_id, product_id and timestamp, in order of time."""
     rng = generator(seed, "demo shoppers")
     taste = _taste_draws(shop, rng)  # (shoppers, draws)

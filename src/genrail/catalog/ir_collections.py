@@ -85,7 +85,7 @@ def _records(collection: str, part: str) -> Iterator[Any]:
     yield from getattr(dataset, f"{part}_iter")()
 
 
-def _frame(collection: str, part: str, rows: Iterable[Mapping[str, Any]], most: int = 2**62) -> pl.DataFrame:
+def _frame(collection: str, part: str, rows: Iterable[Mapping[str, object]], most: int = 2**62) -> pl.DataFrame:
     source, count = iter(rows), 0
     blocks = []
     try:
@@ -103,5 +103,5 @@ def _frame(collection: str, part: str, rows: Iterable[Mapping[str, Any]], most: 
     return pl.concat(blocks, how="diagonal_relaxed")
 
 
-def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(fields: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in fields.items() if value is None or isinstance(value, _PLAIN)}

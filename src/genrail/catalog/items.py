@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -112,7 +112,7 @@ class Catalog:
     @classmethod
     def of(
         cls,
-        given: Any,
+        given: object,
         *,
         item_id: str | None = None,
         title: str | None = None,
@@ -192,7 +192,7 @@ class Catalog:
     @classmethod
     def from_items(
         cls,
-        items: Sequence[Mapping[str, Any]],
+        items: Sequence[Mapping[str, object]],
         *,
         item_id: str | None = None,
         title: str | None = None,
@@ -302,7 +302,7 @@ class Catalog:
         filled = [pl.when(part != "").then(part) for part in (pl.col(self.columns.title), *listed)]
         return parts.select(pl.concat_str(filled, separator=". ", ignore_nulls=True)).to_series().to_list()
 
-    def attributes(self, row: int) -> dict[str, Any]:
+    def attributes(self, row: int) -> dict[str, object]:
         """Give an item's other columns, without the missing ones; dates and times as ISO strings, tags as a list."""
         if not 0 <= row < len(self):
             raise CatalogError(f"row {row} is not in the catalogue, which has rows 0 to {len(self) - 1}")
@@ -310,7 +310,7 @@ class Catalog:
         hidden = (self.columns.item_id, self.columns.title)
         return {name: _shown(value) for name, value in values.items() if value is not None and name not in hidden}
 
-    def records(self, rows: Sequence[int] | range) -> list[dict[str, Any]]:
+    def records(self, rows: Sequence[int] | range) -> list[dict[str, object]]:
         """Give whole items, id and title included, in values that JSON can hold and `add` and `update` take."""
         chosen = self._frame[rows.start : rows.stop] if isinstance(rows, range) else self._frame[list(rows)]
         return [{name: _shown(value) for name, value in record.items()} for record in chosen.to_dicts()]
@@ -383,7 +383,7 @@ class Catalog:
 
     # --- new ones from old ------------------------------------------------------------------------------------------
 
-    def add(self, items: Catalog | Sequence[Mapping[str, Any]] | pl.DataFrame) -> Catalog:
+    def add(self, items: Catalog | Sequence[Mapping[str, object]] | pl.DataFrame) -> Catalog:
         """Append items at new rows.
 
         New columns may come with them (missing in the old rows); what the items lack is missing in the new rows.
@@ -423,7 +423,7 @@ class Catalog:
         """Keep the live items that a mask over rows marks, and take the others out."""
         return Catalog(self._frame, self._live & mask, self._columns, self._report, self._lookup)
 
-    def update(self, items: Catalog | Sequence[Mapping[str, Any]] | pl.DataFrame) -> Catalog:
+    def update(self, items: Catalog | Sequence[Mapping[str, object]] | pl.DataFrame) -> Catalog:
         """Replace items: the old rows are removed, the new ones appended, in one call.
 
         Ids that are not live yet are added.
@@ -466,7 +466,7 @@ class Catalog:
 
     def read_changes(
         self, path: str | Path, *, format: str | None = None, encoding: str | None = None, limits: Limits | None = None
-    ) -> tuple[list[dict[str, Any]], Report]:
+    ) -> tuple[list[dict[str, object]], Report]:
         """Read what to change of items from a file: the id, and the columns that become other.
 
         An empty value empties the column; in JSON, whose lines may lack a key, it leaves the column as it is.
@@ -530,7 +530,7 @@ class Catalog:
             if column.name in roles or column.null_count() < len(column)
         }
 
-    def _as_catalog(self, items: Catalog | Sequence[Mapping[str, Any]] | pl.DataFrame) -> Catalog:
+    def _as_catalog(self, items: Catalog | Sequence[Mapping[str, object]] | pl.DataFrame) -> Catalog:
         """Check added items by the rules of this catalogue; what is refused of items in memory stops all of them."""
         if isinstance(items, Catalog):
             frame = items._frame.filter(pl.Series(items._live))
@@ -655,7 +655,7 @@ class Catalog:
         return cls(frame, live, columns, replace(report))
 
 
-def _table_of(items: Sequence[Mapping[str, Any]], source: str) -> Table:
+def _table_of(items: Sequence[Mapping[str, object]], source: str) -> Table:
     frame, mixed = frame_and_mixed(items)
     return Table.of(frame, source, mixed)
 
@@ -678,5 +678,5 @@ def _as_words(column: pl.Series) -> pl.Series:
     return column.list.join(", ", ignore_nulls=True) if column.dtype == TAGS else column
 
 
-def _shown(value: Any) -> Any:
+def _shown(value: object) -> object:
     return written(value) if hasattr(value, "isoformat") else value

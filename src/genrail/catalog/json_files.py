@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import numpy as np
 import polars as pl
@@ -30,7 +30,7 @@ def read_json(path: Path, encoding: str | None, limits: Limits) -> Table:
     frames: list[pl.DataFrame] = []
     mixed: set[str] = set()
     numbers: list[int] = []
-    records: list[dict[str, Any]] = []
+    records: list[dict[str, object]] = []
 
     def take() -> None:
         frame, several = _checked(records, path, limits)
@@ -52,7 +52,7 @@ def read_json(path: Path, encoding: str | None, limits: Limits) -> Table:
     return Table(merged(frames), path.name, np.array(numbers, dtype=np.int64), mixed=several)
 
 
-def _objects(path: Path, encoding: str | None, limits: Limits) -> Iterator[tuple[int, dict[str, Any]]]:
+def _objects(path: Path, encoding: str | None, limits: Limits) -> Iterator[tuple[int, dict[str, object]]]:
     """Give each object with its number: that of its line, or its place in an array."""
     with Bounded(path, limits) as stream:
         start = stream.read(BLOCK)
@@ -80,7 +80,7 @@ def _are_lines(text: str) -> bool:
     return bool(rest) and first.rstrip().endswith("]") and rest.lstrip().startswith(("[", "{"))
 
 
-def _array(text: str, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _array(text: str, name: str) -> Iterator[tuple[int, dict[str, object]]]:
     try:
         values = json.loads(text)
     except (json.JSONDecodeError, RecursionError, ValueError) as error:
@@ -94,7 +94,7 @@ def _array(text: str, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, value
 
 
-def _lines(lines: Any, name: str, limits: Limits) -> Iterator[tuple[int, dict[str, Any]]]:
+def _lines(lines: IO[bytes], name: str, limits: Limits) -> Iterator[tuple[int, dict[str, object]]]:
     longest = 8 * limits.field_bytes
     number = 0
     while line := lines.readline(longest + 1):
@@ -106,7 +106,7 @@ def _lines(lines: Any, name: str, limits: Limits) -> Iterator[tuple[int, dict[st
             yield number, _record(text, number, name)
 
 
-def _record(line: bytes, number: int, name: str) -> dict[str, Any]:
+def _record(line: bytes, number: int, name: str) -> dict[str, object]:
     try:
         record = json.loads(line)
     except UnicodeDecodeError:
@@ -120,7 +120,7 @@ def _record(line: bytes, number: int, name: str) -> dict[str, Any]:
     return record
 
 
-def _checked(records: list[dict[str, Any]], path: Path, limits: Limits) -> tuple[pl.DataFrame, frozenset[str]]:
+def _checked(records: list[dict[str, object]], path: Path, limits: Limits) -> tuple[pl.DataFrame, frozenset[str]]:
     frame, mixed = frame_and_mixed(records)
     if frame.width > limits.columns:
         raise CatalogError(f"{path.name} has {frame.width:,} different keys; at most {limits.columns:,} are read")

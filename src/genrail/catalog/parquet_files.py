@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import polars as pl
 
@@ -13,6 +13,7 @@ from genrail.errors import CatalogError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pyarrow.parquet import ParquetFile
 
 __all__ = ["read_parquet"]
 
@@ -48,7 +49,7 @@ def read_parquet(path: Path, limits: Limits) -> Table:
     return Table.of(frame, path.name)
 
 
-def _repetitive(file: Any) -> list[str]:
+def _repetitive(file: ParquetFile) -> list[str]:
     """Name the columns of strings or bytes whose values are mostly numbers into a dictionary: under 8 bytes each.
 
     The others must not be read as dictionaries: Arrow would copy all their values so far into every batch.

@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import polars as pl
 
+from genrail.arrays import Array
 from genrail.catalog.columns import Columns, Typing, canonical, choose_columns
 from genrail.catalog.markup import has_markup
 from genrail.catalog.sources import Limits
 from genrail.catalog.tables import Table
 from genrail.catalog.values import TAGS, written_column
 from genrail.errors import CatalogError
+from genrail.types import Json, Page
 
 __all__ = ["Report", "validate"]
 
@@ -59,7 +60,7 @@ class Report:
         others = "".join(f" + {count:,} {reason}" for count, reason in self.left_out)
         return f"{self.rows_in:,} rows in = {self.indexed:,} used{others} + {len(self.refused):,} refused"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Turn the report into plain values for JSON."""
         return {
             "source": self.source,
@@ -71,7 +72,7 @@ class Report:
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Report:
+    def from_dict(cls, values: Page) -> Report:
         """Read back what `to_dict` wrote."""
         refused = tuple((int(row), str(reason)) for row, reason in values["refused"])
         left_out = tuple((int(count), str(reason)) for count, reason in values.get("left_out", ()))
@@ -169,7 +170,7 @@ def _check_ids(ids: pl.Series, table: Table) -> None:
     )
 
 
-def _rows(numbers: np.ndarray[Any, Any]) -> str:
+def _rows(numbers: Array) -> str:
     named = ", ".join(str(number) for number in numbers[:_MOST_NAMED])
     more = f" and {len(numbers) - _MOST_NAMED:,} more" if len(numbers) > _MOST_NAMED else ""
     return f"{'row' if len(numbers) == 1 else 'rows'} {named}{more}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -73,7 +72,7 @@ def kind_of(dtype: pl.DataType | type[pl.DataType]) -> str:
     return next((name for kind, name in kinds.items() if kind == dtype), str(dtype))
 
 
-def in_words(values: list[Any], rows: Numbers) -> str:
+def in_words(values: list[object], rows: Numbers) -> str:
     r"""Name some values with their rows: ``"ask us" in row 3``."""
     named = [f'"{str(value)[:40]}" in row {row}' for value, row in zip(values[:_NAMED], rows[:_NAMED], strict=False)]
     more = f" and {len(values) - _NAMED:,} more" if len(values) > _NAMED else ""
@@ -151,7 +150,7 @@ def _without(column: pl.Series, words: tuple[str, ...]) -> pl.Series:
     return column.zip_with(~nothing, _missing(column)) if nothing.any() else column
 
 
-def _missing(column: pl.Series, kind: Any = pl.String) -> pl.Series:
+def _missing(column: pl.Series, kind: pl.DataType | type[pl.DataType] = pl.String) -> pl.Series:
     return pl.Series(column.name, [None], dtype=kind).new_from_index(0, len(column))
 
 
@@ -271,7 +270,7 @@ def _from_json(column: pl.Series) -> pl.Series | None:
     return pl.Series(column.name, lists, dtype=TAGS)
 
 
-def _tag_list(values: Any) -> list[str]:
+def _tag_list(values: object) -> list[str]:
     if not isinstance(values, list) or any(isinstance(value, dict | list) for value in values):
         raise TypeError("no list of tags")
     parts = [written(value).strip() for value in values if value is not None]
@@ -374,7 +373,7 @@ def written_column(column: pl.Series) -> pl.Series:
     return pl.Series(column.name, [None if value is None else written(value) for value in column], dtype=pl.String)
 
 
-def written(value: Any) -> str:
+def written(value: object) -> str:
     """Write one value as text: lists joined by `|`, records as JSON, half surrogate pairs as U+FFFD.
 
     >>> written(True), written(["a", "b"]), written(7.0)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json as json_module
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from genrail.cli.console import errors_as_sentences, note, print_account, print_json, print_table, stage_progress
-from genrail.cli.reading import Item, MinRating, Rating, Timestamp, User, parse_min_rating, read_events
+from genrail.cli.reading import Item, MinRating, Rating, Timestamp, User, parse_min_rating, read_events, read_settings
 from genrail.cli.search import Debug, Encoding, Format, Json
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def build(
             return
         own: dict[str, Any] = {"levels": levels, "codes": codes, "max_seconds": max_seconds, "identifiers": identifiers}
         names = tuple(name.strip() for name in (lanes or "").split(",") if name.strip())
-        own |= {"lanes": names or None, **_settings(settings or [])}
+        own |= {"lanes": names or None, **read_settings(settings or [])}
         items = Catalog.read(
             catalog,
             item_id=item_id,
@@ -134,26 +134,6 @@ def build(
             print_json({"engine": str(out), **engine.describe(), "account": accounts})
         else:
             _show_engine(out, engine.describe())
-
-
-def _settings(given: list[str]) -> dict[str, Any]:
-    """Read ``name=value`` pairs; values are JSON where they can be, else words.
-
-    >>> _settings(["epochs=3", "index=exact"])
-    {'epochs': 3, 'index': 'exact'}
-    """
-    from genrail.errors import SettingsError
-
-    found: dict[str, Any] = {}
-    for pair in given:
-        name, sign, value = pair.partition("=")
-        if not sign or not name.strip():
-            raise SettingsError(f"--set {pair!r} is not NAME=VALUE; write for example --set epochs=3")
-        try:
-            found[name.strip()] = json_module.loads(value)
-        except ValueError:
-            found[name.strip()] = value
-    return found
 
 
 def _warn_of_scripts(engine: Engine) -> None:
@@ -214,7 +194,7 @@ def _show_catalog(items: Catalog) -> None:
     print_account(items.report, "indexed", f"; id: {columns.item_id}, title: {columns.title}, text: {text}")
 
 
-def _show_engine(out: Path, facts: dict[str, Any]) -> None:
+def _show_engine(out: Path, facts: Mapping[str, object]) -> None:
     print_table(
         str(out), ["what", "value"], [[key, value] for key, value in facts.items() if not isinstance(value, dict)]
     )

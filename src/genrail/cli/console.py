@@ -63,7 +63,7 @@ _OPTIONS = {
 _ARGUMENT = re.compile(rf"(?<![\w`'-])({'|'.join(_OPTIONS)})=(\.\.\.|True\b)?")
 
 
-def plain(value: Any) -> str:
+def plain(value: object) -> str:
     r"""Turn a value into text that cannot steer a terminal.
 
     Control and format characters (escape sequences, bidirectional marks) become spaces or vanish; the text stays data.
@@ -79,7 +79,7 @@ def plain(value: Any) -> str:
     return "".join(" " if kind == "Cc" else "" if kind in ("Cf", "Cs") else character for character, kind in kinds)
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print rows as a table; numbers stand to the right, and neither they nor headers are broken over lines."""
     table = Table(
         title=Text(title),
@@ -98,7 +98,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
     _OUT.print(table)
 
 
-def print_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """Print a value as JSON on standard output, for programs."""
     wide = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "").startswith("utf")
     sys.stdout.write(json.dumps(value, ensure_ascii=not wide, indent=2, default=str, allow_nan=False) + "\n")

@@ -27,10 +27,14 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for the shop's files and the engine.")] = Path("demo-shop"),
     seed: Annotated[int, typer.Option("--seed", help="Another seed, another shop.")] = 7,
     max_seconds: Annotated[float, typer.Option("--max-seconds", help="Training time.")] = 12.0,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="A language model, such as SmolLM2-135M, writes and ranks instead; untrained."),
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Build the demo shop, then search it and recommend from it."""
+    """Build the demo shop, then search it and recommend from it; or let a language model write and rank there."""
     with errors_as_sentences(debug):
         from genrail.catalog import demo_catalog, demo_interactions, write_demo
 
@@ -39,6 +43,9 @@ def demo(
         write_demo(out, seed=seed)
         catalog, interactions = demo_catalog(seed=seed), demo_interactions(seed=seed)
         note(f"a shoe shop of {len(catalog):,} products and {len(interactions.sequences(catalog).user_ids):,} shoppers")
+        if model is not None:
+            _ask_language_model(catalog, model, out / "language-model.genrail", json)
+            return
         engine = _build(catalog, interactions, out / "shop.genrail", max_seconds, seed, json)
         built = time.perf_counter() - began
         answers = _ask(engine, catalog, interactions)
@@ -78,6 +85,31 @@ def _ask(engine: Engine, catalog: Catalog, interactions: Interactions) -> list[t
     ]
     rankings = engine.search_batch([query for _, query in asked], HITS)
     return [(title, ranking) for (title, _), ranking in zip(asked, rankings, strict=True)]
+
+
+def _ask_language_model(catalog: Catalog, model: str, folder: Path, as_json: bool) -> None:
+    """Let a language model write titles on rails, and rank what words find; draw the rails."""
+    from genrail.engine import Engine
+    from genrail.finders.reranked import RerankedRecipe
+
+    ranker = RerankedRecipe("bm25", None, "query-likelihood", {"model": model, "text": "title"}, depth=20)
+    with stage_progress(quiet=as_json) as progress:
+        writer = Engine.build(catalog, model=model, spelling="kind-first", progress=progress)
+        writer.save(folder)
+        ranked = Engine.build(catalog, ranker, progress=progress)
+    answers = [
+        (f'"{words}", {how}', engine.search(words, k=HITS))
+        for words in (WORDS, FILTERED[0])
+        for how, engine in (("written on rails", writer), ("found by BM25, ranked by the model", ranked))
+    ]
+    if as_json:
+        print_json({"answers": {title: ranking.to_dict() for title, ranking in answers}})
+        return
+    for title, ranking in answers:
+        show_ranking(title, ranking)
+    _draw(writer)
+    note("\nwithout training it writes poorly and ranks fairly: docs/language-models.md. Try:")
+    note(f'  genrail search {folder} "red sneakers" --explain')
 
 
 def _past(catalog: Catalog, interactions: Interactions) -> list[str]:

@@ -7,13 +7,14 @@ import platform
 import sys
 from importlib import metadata
 from importlib.util import find_spec
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 import genrail
 from genrail.cli.console import errors_as_sentences, note, print_json, print_table, stage_progress
 from genrail.cli.search import Debug, Json
+from genrail.types import Page
 
 __all__ = ["doctor", "examine"]
 
@@ -69,13 +70,13 @@ def _compile(quiet: bool) -> None:
         note(f"the constraint kernels are ready after {seconds:.0f} s; later processes read them from the disk")
 
 
-def examine() -> dict[str, Any]:
+def examine() -> Page:
     """Collect versions, devices and memory."""
     return {"machine": _machine(), "packages": [_package(*row) for row in PACKAGES]}
 
 
-def _machine() -> dict[str, Any]:
-    facts: dict[str, Any] = {
+def _machine() -> Page:
+    facts: Page = {
         "genrail": genrail.__version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -113,7 +114,7 @@ def _devices() -> str:
     return f"cpu ({torch.get_num_threads()} threads)"
 
 
-def _package(distribution: str, module: str, extra: str, purpose: str) -> dict[str, Any]:
+def _package(distribution: str, module: str, extra: str, purpose: str) -> Page:
     try:
         version = metadata.version(distribution)
     except metadata.PackageNotFoundError:

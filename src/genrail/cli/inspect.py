@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -36,7 +36,7 @@ def inspect(
             raise SystemExit(2)
         version = storage.open_version(path)
         engine = Engine.load(path)
-        facts: dict[str, Any] = {
+        facts: dict[str, object] = {
             "folder": str(path),
             "whole": True,
             "version": version.number,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from genrail.cli.console import errors_as_sentences, note, print_json, print_table
 from genrail.cli.search import Debug, Json
 
@@ -15,7 +13,7 @@ def models(json: Json = False, debug: Debug = False) -> None:
     with errors_as_sentences(debug):
         from genrail.models.at_hand import NAMED
 
-        rows: list[dict[str, Any]] = [
+        rows: list[dict[str, object]] = [
             {
                 "name": one.name,
                 "here": one.installed,

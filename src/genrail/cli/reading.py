@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,17 @@ from genrail.cli.console import print_account
 if TYPE_CHECKING:
     from genrail.catalog import Catalog, Interactions, Report
 
-__all__ = ["Item", "MinRating", "Rating", "Timestamp", "User", "format_for", "parse_min_rating", "read_events"]
+__all__ = [
+    "Item",
+    "MinRating",
+    "Rating",
+    "Timestamp",
+    "User",
+    "format_for",
+    "parse_min_rating",
+    "read_events",
+    "read_settings",
+]
 
 User = Annotated[str | None, typer.Option("--user", help="User column of the interactions (guessed otherwise).")]
 Item = Annotated[str | None, typer.Option("--item", help="Item column of the interactions (guessed otherwise).")]
@@ -75,3 +86,23 @@ def parse_min_rating(given: str | None) -> float | None:
         return float(given)
     except ValueError:
         raise SettingsError(f"--min-rating is {given!r}; give a number, or all") from None
+
+
+def read_settings(given: list[str]) -> dict[str, Any]:
+    """Read ``name=value`` pairs; values are JSON where they can be, else words.
+
+    >>> read_settings(["epochs=3", "index=exact"])
+    {'epochs': 3, 'index': 'exact'}
+    """
+    from genrail.errors import SettingsError
+
+    found: dict[str, Any] = {}
+    for pair in given:
+        name, sign, value = pair.partition("=")
+        if not sign or not name.strip():
+            raise SettingsError(f"--set {pair!r} is not NAME=VALUE; write for example --set epochs=3")
+        try:
+            found[name.strip()] = json.loads(value)
+        except ValueError:
+            found[name.strip()] = value
+    return found

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from json import loads as json_of
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from genrail.cli.console import errors_as_sentences, note, print_json, print_table, stage_progress, waiting
+from genrail.types import Page
 
 if TYPE_CHECKING:
     from genrail.engine import Engine
@@ -152,7 +153,7 @@ def _options(
     boost: list[str] | None,
     pin: list[str] | None,
     facet: list[str] | None,
-) -> dict[str, Any]:
+) -> Page:
     """Name the options of a question as `Query` does."""
     order = {"offset": offset, "sort": sort, "min_score": min_score, "boost": boost or [], "pin": pin or []}
     return {"where": where, "exclude_seen": not include_seen, "facets": facet or (), **order}
@@ -163,7 +164,7 @@ def _answer(
     text: str | None,
     given: list[str],
     k: int,
-    options: dict[str, Any],
+    options: Page,
     explain: bool,
     as_json: bool,
     debug: bool,
@@ -219,7 +220,7 @@ def show_facets(ranking: Ranking) -> None:
         print_table("among the best hits", ["attribute", "values"], rows)
 
 
-def _counted(facet: Mapping[str, Any]) -> str:
+def _counted(facet: Page) -> str:
     if "values" in facet:
         shown = zip(facet["values"], facet["counts"], strict=True)
         return ", ".join(f"{value} {count}" for value, count in shown)
@@ -245,7 +246,7 @@ def show_ranking(title: str, ranking: Ranking, explained_by: Engine | None = Non
         note("nothing fits these words; the hits are the least far ones")
     columns = ["rank", "item", "title", "score"] + (["found by", "identifier"] if explain else [])
     rows = [
-        [hit.rank, hit.item_id, hit.title, round(hit.score, 3)] + (_why(hit.explanation or {}) if explain else [])
+        [hit.rank, hit.item_id, hit.title, round(hit.score, 3)] + (_why(dict(hit.explanation or {})) if explain else [])
         for hit in ranking
     ]
     print_table(title, columns, rows)
@@ -257,7 +258,7 @@ def show_ranking(title: str, ranking: Ranking, explained_by: Engine | None = Non
         draw_rails(ranking.trace, f"the rails of {title}")
 
 
-def _why(explanation: Mapping[str, Any]) -> list[str]:
+def _why(explanation: Page) -> list[str]:
     """Name the lanes that found an item, each with its rank there, and the item's identifier."""
     lanes = [f"{name} {found['rank']}" for name, found in dict(explanation.get("lanes") or {}).items()]
     return [", ".join(lanes), " ".join(map(str, explanation.get("identifier", ())))]

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from genrail.cli.console import errors_as_sentences, note, print_json, print_table, stage_progress
-from genrail.cli.reading import Item, MinRating, Rating, Timestamp, User, format_for, parse_min_rating, read_events
+from genrail.cli.reading import (
+    Item,
+    MinRating,
+    Rating,
+    Timestamp,
+    User,
+    format_for,
+    parse_min_rating,
+    read_events,
+    read_settings,
+)
 from genrail.cli.search import Debug, Encoding, EngineFolder, Format, Json
 
 __all__ = ["train"]
@@ -19,6 +30,22 @@ def train(
     interactions: Annotated[Path | None, typer.Option("--interactions", help="Who took what, in order.")] = None,
     queries: Annotated[Path | None, typer.Option("--queries", help="Queries: id and text.")] = None,
     qrels: Annotated[Path | None, typer.Option("--qrels", help="Which items are right for which query.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", help="How it learns: sft (what was right), distill (a teacher), grpo.")
+    ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option("--teacher", help="Engine folder over the same catalogue, for --recipe distill.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of the training: --set name=value, repeatable.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", help="File to keep the training in, and to resume it from.")
+    ] = None,
+    curve: Annotated[Path | None, typer.Option("--curve", help="File for the learning curve, JSON lines.")] = None,
+    show: Annotated[
+        int | None, typer.Option("--show", help="Print so many examples of each source, and train nothing.")
+    ] = None,
     max_seconds: Annotated[float | None, typer.Option("--max-seconds", help="Stop after this long.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same model.")] = 0,
     user: User = None,
@@ -49,16 +76,17 @@ def train(
         if queries is not None and qrels is not None:
             asked = read_queries(queries, format=format_for(queries, format), encoding=encoding)
             judged = read_qrels(qrels, format=format_for(qrels, format), encoding=encoding)
-        settings: dict[str, Any] = {} if max_seconds is None else {"max_seconds": max_seconds}
+        own: dict[str, Any] = {"recipe": recipe, "max_seconds": max_seconds, **read_settings(settings or [])}
+        own |= {"checkpoint": checkpoint and str(checkpoint), "curve": curve and str(curve)}
+        own = {name: value for name, value in own.items() if value is not None}
+        data: dict[str, Any] = {"interactions": events, "queries": asked, "qrels": judged, "seed": seed}
+        if show is not None:
+            _show(loaded.training_examples(show, **data, **own), json)
+            return
+        if teacher is not None:
+            data["teacher"] = Engine.load(teacher)
         with stage_progress(quiet=json) as progress:
-            report = loaded.train(
-                interactions=events,
-                queries=asked,
-                qrels=judged,
-                **settings,
-                seed=seed,
-                progress=progress,
-            )
+            report = loaded.train(**data, **own, progress=progress)
         loaded.save(engine)
         if json:
             told = {} if report is None else report.to_dict()
@@ -67,3 +95,13 @@ def train(
         if report is not None:
             print_table("training", ["what", "value"], [[key, value] for key, value in report.summary().items()])
         note(f"published {engine}")
+
+
+def _show(examples: Sequence[Mapping[str, Any]], as_json: bool) -> None:
+    """Print what a model would learn from."""
+    if as_json:
+        print_json({"examples": examples})
+        return
+    for example in examples:
+        right = ", ".join(f"{item['title']} ({item['share']:.2f})" for item in example["items"])
+        print_table(example["source"], ["what", "value"], [["prompt", example["prompt"]], ["answer", right]])

@@ -14,19 +14,15 @@ query's beams.
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from genrail.constraints.compiled import compiled
+from genrail.arrays import Array
+from genrail.constraints.compiled import Arrays, Number, compiled
 from genrail.constraints.softmax import BLOCK
 from genrail.constraints.sorting import stable_sort
 
 __all__ = ["append", "beats", "carve", "clear", "finish", "kth_largest", "room_for"]
-
-Array = npt.NDArray[Any]
-Arrays = tuple[Any, ...]
 
 
 _TOPS = 4096  # chunks of children that are screened together; more children make larger chunks
@@ -62,7 +58,7 @@ def _new_room(wanted: int, numbers: int, width: int) -> Arrays:
 
 
 @compiled(inline=True)
-def carve(room: Arrays, width: Any) -> Arrays:
+def carve(room: Arrays, width: Number) -> Arrays:
     """Cut a room into `best`; inside the kernel, because each array that crosses the border costs a tenth of a us."""
     floats, integers, found, rank_keys, rank_order, buffer = room
     size = found.shape[0]
@@ -99,9 +95,10 @@ def beats(best: Arrays, score: float) -> bool:
 
 
 @compiled
-def kth_largest(values: Array, size: Any, k: Any) -> Any:
+def kth_largest(values: Array, size: Number, k: Number) -> float:
     """Select the k-th largest of the first `size` values (k from 1), reordering them."""
-    left, right, target = 0, size - 1, k - 1
+    left: Number = 0
+    right, target = size - 1, int(k - 1)
     while left < right:
         pivot = values[(left + right) >> 1]
         i, j = left, right
@@ -120,7 +117,8 @@ def kth_largest(values: Array, size: Any, k: Any) -> Any:
             left = i
         else:
             break
-    return values[target]
+    found: float = values[target]
+    return found
 
 
 @compiled
@@ -151,12 +149,12 @@ def _cut_back(best: Arrays) -> None:
 
 
 @compiled(inline=True)
-def append(best: Arrays, score: float, parent: Any, token: Any) -> Any:
+def append(best: Arrays, score: float, parent: Number, token: Number) -> Number:
     """Write a candidate behind the others, cutting back first when there is no room; return its place in `found`."""
     sizes = best[4]
     if sizes[0] == best[0].size:
         _cut_back(best)
-    place = sizes[0]
+    place: Number = sizes[0]
     best[0][place] = score
     best[1][place] = (parent << 32) | token
     sizes[0] = place + 1
@@ -164,10 +162,11 @@ def append(best: Arrays, score: float, parent: Any, token: Any) -> Any:
 
 
 @compiled(inline=True)
-def finish(best: Arrays) -> Any:
+def finish(best: Arrays) -> Number:
     """Cut back, list the places best first in `rank_order[0]`, and return how many there are."""
     _cut_back(best)
-    scores, keys, order, size = best[0], best[6], best[7], best[4][0]
+    scores, keys, order = best[0], best[6], best[7]
+    size: Number = best[4][0]
     sign = np.uint64(1) << np.uint64(63)
     for i in range(size):
         bits = np.float64(scores[i] + 0.0).view(np.uint64)  # + 0.0 turns -0.0 into 0.0, which it equals

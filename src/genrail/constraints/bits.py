@@ -7,12 +7,10 @@ each of them set in it.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
-from genrail.constraints.compiled import compiled
+from genrail.arrays import Array
+from genrail.constraints.compiled import Arrays, Number, compiled
 
 __all__ = [
     "allowed_ranks",
@@ -27,12 +25,9 @@ __all__ = [
     "set_bits",
 ]
 
-Array = npt.NDArray[Any]
-Arrays = tuple[Any, ...]
-
 
 @compiled(inline=True)
-def _popcount(word: Any) -> Any:
+def _popcount(word: np.uint64) -> Number:
     """Count the bits of a 64-bit word; LLVM turns this into one instruction where the processor has it."""
     word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
     word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
@@ -41,14 +36,14 @@ def _popcount(word: Any) -> Any:
 
 
 @compiled(inline=True)
-def _before(words: Array, counts: Array, rank: Any) -> Any:
+def _before(words: Array, counts: Array, rank: Number) -> Number:
     """Count the set bits below a rank."""
     word = words[rank >> 6] & ((np.uint64(1) << np.uint64(rank & 63)) - np.uint64(1))
     return np.int64(counts[rank >> 6]) + _popcount(word)
 
 
 @compiled
-def lower_bound(ascending: Array, value: Any) -> Any:
+def lower_bound(ascending: Array, value: Number) -> Number:
     """Count the values below `value`."""
     begin, end = 0, ascending.size
     while begin < end:
@@ -61,7 +56,7 @@ def lower_bound(ascending: Array, value: Any) -> Any:
 
 
 @compiled
-def count_allowed(bits: Arrays, lo: Any, hi: Any) -> Any:
+def count_allowed(bits: Arrays, lo: Number, hi: Number) -> Number:
     """Count the allowed ranks in [lo, hi): two reads of the bitmap, and a binary search of the list."""
     words, counts, ranks, only = bits
     listed = 0
@@ -76,13 +71,13 @@ def count_allowed(bits: Arrays, lo: Any, hi: Any) -> Any:
 
 
 @compiled(inline=True)
-def allows_all(bits: Arrays) -> Any:
+def allows_all(bits: Arrays) -> bool:
     """Say whether every rank is allowed."""
-    return bits[0].size == 0 and bits[2].size == 0 and not bits[3]
+    return bool(bits[0].size == 0 and bits[2].size == 0 and not bits[3])
 
 
 @compiled
-def next_set(words: Array, rank: Any, hi: Any) -> Any:
+def next_set(words: Array, rank: Number, hi: Number) -> Number:
     """Find the first set bit in [rank, hi); hi when there is none."""
     while rank < hi:
         word = words[rank >> 6] >> np.uint64(rank & 63)
@@ -94,15 +89,15 @@ def next_set(words: Array, rank: Any, hi: Any) -> Any:
 
 
 @compiled(inline=True)
-def any_allowed(bits: Arrays, lo: Any, hi: Any) -> Any:
+def any_allowed(bits: Arrays, lo: Number, hi: Number) -> bool:
     """Say whether an allowed rank lies in [lo, hi)."""
     words, _, ranks, only = bits
     if ranks.size == 0 and not only:
         if words.size == 0:
             return True
         if hi - lo == 1:
-            return (words[lo >> 6] >> np.uint64(lo & 63)) & np.uint64(1) != np.uint64(0)
-    return count_allowed(bits, lo, hi) > 0
+            return bool((words[lo >> 6] >> np.uint64(lo & 63)) & np.uint64(1) != np.uint64(0))
+    return bool(count_allowed(bits, lo, hi) > 0)
 
 
 @compiled(allocates=True)
@@ -138,7 +133,7 @@ def pack_bits(allowed: Array, order: Array, words: Array) -> None:
 
 
 @compiled
-def running_counts(words: Array, counts: Array) -> Any:
+def running_counts(words: Array, counts: Array) -> Number:
     """Fill `counts[w]` with the set bits before word w; return the total."""
     total = 0
     for w in range(words.size):

@@ -8,21 +8,18 @@ were given.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from genrail.constraints.compiled import compiled
+from genrail.arrays import Array
+from genrail.constraints.compiled import Number, compiled
 from genrail.constraints.sorting import stable_sort
 
 __all__ = ["Edges", "first_unsorted", "gather_rows", "heavy_edges", "is_end_token_inside", "sort_identifiers"]
 
-Array = npt.NDArray[Any]
-
 
 @compiled
-def _pack(tokens: Array, off: Array, length: int, item: Any, column: int, take: int, bits: int) -> Any:
+def _pack(tokens: Array, off: Array, length: int, item: Number, column: int, take: int, bits: int) -> Number:
     """Pack `take` tokens of an item, from `column` on, into one number; 0 beyond the item's end."""
     begin = np.int64(off[item]) if off.size else item * length
     end = np.int64(off[item + 1]) if off.size else begin + length

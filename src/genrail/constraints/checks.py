@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints.building import is_end_token_inside
 from genrail.errors import IdentifierError, SettingsError, ShapeError
 
 __all__ = ["check_ends", "check_offsets", "check_sizes", "checked_tokens", "row_at"]
 
-Array = npt.NDArray[Any]
 
 MOST_ITEMS = 2**32 - 2
 MOST_TOKENS = 2**31 - 1
@@ -64,7 +61,7 @@ def checked_tokens(flat: Array, off: Array | None, length: int, vocab_size: int,
     return np.ascontiguousarray(flat, dtype=token_type(vocab_size))
 
 
-def token_type(vocab_size: int) -> np.dtype[Any]:
+def token_type(vocab_size: int) -> np.dtype[np.unsignedinteger]:
     """Give the narrowest type that holds the tokens of a vocabulary."""
     return np.dtype(np.uint8 if vocab_size <= 2**8 else np.uint16 if vocab_size <= 2**16 else np.uint32)
 

@@ -7,13 +7,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints.bits import any_allowed, count_allowed, lower_bound
-from genrail.constraints.compiled import compiled
+from genrail.constraints.compiled import Arrays, Number, compiled
 
 __all__ = [
     "child_around",
@@ -28,12 +26,9 @@ __all__ = [
     "write_state",
 ]
 
-Array = npt.NDArray[Any]
-Arrays = tuple[Any, ...]
-
 
 @compiled(inline=True)
-def token_at(segment: Arrays, rank: Any, depth: Any) -> Any:
+def token_at(segment: Arrays, rank: Number, depth: Number) -> Number:
     """Read one token of the identifier at a rank."""
     rows, off, length = segment[0], segment[1], segment[2]
     if off.size:
@@ -42,37 +37,37 @@ def token_at(segment: Arrays, rank: Any, depth: Any) -> Any:
 
 
 @compiled(inline=True)
-def _size_at(segment: Arrays, rank: Any) -> Any:
+def _size_at(segment: Arrays, rank: Number) -> Number:
     """Count the tokens of the identifier at a rank."""
     off = segment[1]
     return np.int64(off[rank + 1]) - np.int64(off[rank]) if off.size else segment[2]
 
 
 @compiled(inline=True)
-def least_or_logit(logit: Any) -> float:
+def least_or_logit(logit: float) -> float:
     """Read a logit; NaN counts as -inf."""
     return np.float64(logit) if logit == logit else -np.inf
 
 
 @compiled(inline=True)
-def is_state(segment: Arrays, state: Array, depth: Any) -> Any:
+def is_state(segment: Arrays, state: Array, depth: Number) -> bool:
     """Say whether four numbers can be a state of this segment: others would be read outside of the arrays."""
     lo, hi, c0, c1 = state[0], state[1], state[2], state[3]
     if lo < 0 or hi < lo or hi > segment[6]:
         return False
     if c0 >= 0:
-        return c0 <= c1 and c1 <= segment[3].size and lo < hi
-    return c0 == -1 and c1 == depth
+        return bool(c0 <= c1 and c1 <= segment[3].size and lo < hi)
+    return bool(c0 == -1 and c1 == depth)
 
 
 @compiled(inline=True)
-def has_children(segment: Arrays, state: Array) -> Any:
+def has_children(segment: Arrays, state: Array) -> bool:
     """Say whether something can follow a state."""
-    return state[0] < state[1] and (state[2] >= 0 or state[3] < _size_at(segment, state[0]))
+    return bool(state[0] < state[1] and (state[2] >= 0 or state[3] < _size_at(segment, state[0])))
 
 
 @compiled(inline=True)
-def next_child(segment: Arrays, state: Array, i: Any, edge: Any) -> tuple[Any, Any]:
+def next_child(segment: Arrays, state: Array, i: Number, edge: Number) -> tuple[Number, Number]:
     """Find the token and the end of the child that begins at rank i; `edge` is its edge below a heavy prefix."""
     hi, c0, c1 = state[1], state[2], state[3]
     if c0 >= 0:
@@ -86,7 +81,7 @@ def next_child(segment: Arrays, state: Array, i: Any, edge: Any) -> tuple[Any, A
 
 
 @compiled
-def child_around(segment: Arrays, state: Array, rank: Any, edge: Any) -> tuple[Any, Any, Any, Any]:
+def child_around(segment: Arrays, state: Array, rank: Number, edge: Number) -> tuple[Number, Number, Number, Number]:
     """Find the child that holds a rank: (token, lo, hi, edge); below a heavy prefix, its edge is not before `edge`."""
     lo, hi, c0, c1 = state[0], state[1], state[2], state[3]
     if c0 < 0:
@@ -114,7 +109,7 @@ def add_logit(top: float, total: float, logit: float) -> tuple[float, float]:
 
 
 @compiled
-def children_log_sum(segment: Arrays, bits: Arrays, row: Array, state: Array) -> Any:
+def children_log_sum(segment: Arrays, bits: Arrays, row: Array, state: Array) -> float:
     """Compute the log-sum-exp over the children of one beam that hold an allowed rank, in token order."""
     top, total = -np.inf, 0.0
     i, edge = state[0], state[2]
@@ -126,11 +121,11 @@ def children_log_sum(segment: Arrays, bits: Arrays, row: Array, state: Array) ->
             top, total = add_logit(top, total, least_or_logit(row[token]))
         i = end
         edge += 1
-    return top + np.log(total) if total > 0.0 else -np.inf
+    return float(top + np.log(total)) if total > 0.0 else -np.inf
 
 
 @compiled(inline=True)
-def write_state(segment: Arrays, lo: Any, hi: Any, edge: Any, depth: Any, state: Array) -> None:
+def write_state(segment: Arrays, lo: Number, hi: Number, edge: Number, depth: Number, state: Array) -> None:
     """Turn a child into the state of a beam with `depth` tokens; lo = hi: nothing of this segment is below it."""
     state[0], state[1], state[2], state[3] = lo, hi, -1, depth
     if edge >= 0 and lo < hi:
@@ -158,7 +153,7 @@ def child_counts(segment: Arrays, bits: Arrays, state: Array) -> tuple[Array, Ar
 
 
 @compiled(allocates=True)
-def forced_tail(segment: Arrays, state: Array) -> Any:
+def forced_tail(segment: Arrays, state: Array) -> Array:
     """List the tokens to the end of the one identifier below a state; empty when there are several."""
     rows, off, length, _, _, first, _ = segment
     lo, hi, c0, c1 = state[0], state[1], state[2], state[3]
@@ -178,4 +173,5 @@ def forced_tail(segment: Arrays, state: Array) -> Any:
         if rows[a + j] != rows[b + j]:
             return nothing
     depth = size - edges if state[2] >= 0 else state[3]
-    return rows[a + depth : a + size].astype(np.int64)
+    tail: Array = rows[a + depth : a + size].astype(np.int64)
+    return tail

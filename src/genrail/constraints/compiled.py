@@ -6,13 +6,20 @@ import hashlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypeAlias, TypeVar, overload
 
 import numba
+import numpy as np
 
-__all__ = ["compiled"]
+__all__ = ["Arrays", "Number", "compiled"]
 
-Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+Arrays: TypeAlias = tuple[Any, ...]
+"""Arrays, and a few numbers beside them, that enter a kernel together; what each holds is said where it is made."""
+
+Number: TypeAlias = int | np.integer
+"""A whole number within a kernel, such as a rank, a token or a depth."""
+
+Kernel = TypeVar("Kernel", bound=Callable[..., object])
 
 
 @overload
@@ -24,8 +31,8 @@ def compiled(*, fastmath: set[str] = ..., inline: bool = ..., allocates: bool = 
 
 
 def compiled(
-    function: Any = None, *, fastmath: set[str] | None = None, inline: bool = False, allocates: bool = False
-) -> Any:
+    function: Kernel | None = None, *, fastmath: set[str] | None = None, inline: bool = False, allocates: bool = False
+) -> Kernel | Callable[[Kernel], Kernel]:
     """Compile a function on first use and cache the machine code on disk.
 
     The cache lies in `NUMBA_CACHE_DIR`, else beside the source, else in the user's cache folder. Where none of them
@@ -47,26 +54,28 @@ def compiled(
     >>> twice(21)
     42
     """
-    options: dict[str, Any] = {"nogil": True, "forceinline": inline, "_nrt": allocates}
+    options: dict[str, object] = {"nogil": True, "forceinline": inline, "_nrt": allocates}
     if fastmath is not None:
         options["fastmath"] = fastmath
 
-    def decorate(kernel: Any) -> Any:
+    def decorate(kernel: Kernel) -> Kernel:
         try:
-            return _stamped(numba.njit(cache=True, **options)(kernel))
+            kept: Kernel = numba.njit(cache=True, **options)(kernel)
+            return _stamped(kept)
         except RuntimeError:  # "cannot cache function: no locator available"
-            return numba.njit(**options)(kernel)
+            unkept: Kernel = numba.njit(**options)(kernel)
+            return unkept
 
     return decorate if function is None else decorate(function)
 
 
-def _stamped(kernel: Any) -> Any:
+def _stamped(kernel: Kernel) -> Kernel:
     """Let a cached kernel go stale when any kernel changes.
 
     numba looks at the kernel's own file only, but its machine code holds copies of kernels of other files.
     """
-    index: Any = getattr(getattr(kernel, "_cache", None), "_cache_file", None)
-    if hasattr(index, "_source_stamp"):
+    index = getattr(getattr(kernel, "_cache", None), "_cache_file", None)
+    if index is not None and hasattr(index, "_source_stamp"):
         index._source_stamp = (index._source_stamp, _sources())
     return kernel
 

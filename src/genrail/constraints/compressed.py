@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
+from genrail.constraints.index import ConstraintIndex
 from genrail.constraints.segments import LiveTrie
 from genrail.constraints.step import NanNotice
 from genrail.constraints.trie import Trie
-from genrail.errors import ShapeError
+from genrail.errors import ShapeError, StateError
 
 __all__ = ["CompressedTrie", "compressed"]
 
-Array = npt.NDArray[Any]
 Int = npt.NDArray[np.int64]
 
 ROOT = 0
@@ -144,12 +144,17 @@ class CompressedTrie:
         return sums
 
 
-def compressed(index: Trie | LiveTrie) -> CompressedTrie:
+def compressed(index: ConstraintIndex) -> CompressedTrie:
     """Compress an index; made once for each, and kept with it.
+
+    Raises:
+        StateError: Not a `Trie` or `LiveTrie`.
 
     Cost: passes over all tokens, about a microsecond for each of them.
     """
-    found = index.__dict__.get("_compressed")
+    if not isinstance(index, Trie | LiveTrie):
+        raise StateError(f"{type(index).__name__} has no tokens to compress; give a Trie or LiveTrie")
+    found: CompressedTrie | None = index.__dict__.get("_compressed")
     if found is None:
         found = _compress(_merged(index))
         index.__dict__["_compressed"] = found  # as `cached_property` does: an index is a value

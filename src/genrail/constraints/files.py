@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints.bits import bits_at
 from genrail.constraints.building import first_unsorted, heavy_edges
 from genrail.errors import DamagedError, FormatError
+from genrail.types import Page
 
 __all__ = ["FORMAT", "MANIFEST", "SEVERAL", "VERSION", "read_array", "read_trie", "sha256_of", "write_trie"]
 
-Array = npt.NDArray[Any]
 
 FORMAT = "genrail.trie"
 VERSION = 1  # every row has one identifier
@@ -26,7 +26,7 @@ _ARRAYS = ("rows", "off", "order", "tok", "start", "first", "level", "live")
 _SETTINGS = ("vocab_size", "length", "end_token", "row_count", "heavy")
 
 
-def write_trie(folder: Path, settings: dict[str, Any], arrays: dict[str, Array], several: bool) -> None:
+def write_trie(folder: Path, settings: Mapping[str, object], arrays: dict[str, Array], several: bool) -> None:
     """Write arrays, then the manifest with their types, shapes and checksums.
 
     Args:
@@ -51,7 +51,7 @@ def write_trie(folder: Path, settings: dict[str, Any], arrays: dict[str, Array],
     (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
-def read_trie(folder: Path, *, mmap: bool, verify: bool) -> tuple[dict[str, Any], dict[str, Array], bool]:
+def read_trie(folder: Path, *, mmap: bool, verify: bool) -> tuple[Page, dict[str, Array], bool]:
     """Read what `write_trie` wrote, and check it; arguments and errors as for `Trie.load`."""
     manifest = _read_manifest(folder)
     if verify:
@@ -69,7 +69,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path) -> Page:
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -90,7 +90,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def read_array(folder: Path, name: str, described: dict[str, Any], mmap: bool) -> Array:
+def read_array(folder: Path, name: str, described: Page, mmap: bool) -> Array:
     """Open `name`.npy, refusing another type or shape than the manifest describes."""
     path = folder / f"{name}.npy"
     try:
@@ -109,7 +109,7 @@ def read_array(folder: Path, name: str, described: dict[str, Any], mmap: bool) -
     return array
 
 
-def _check_shapes(folder: Path, manifest: dict[str, Any], arrays: dict[str, Array]) -> None:
+def _check_shapes(folder: Path, manifest: Page, arrays: dict[str, Array]) -> None:
     """Compare the arrays with each other: what is wrong here would be read outside of an array."""
     items, ragged = int(manifest["items"]), manifest["end_token"] is not None
     tokens = items * int(manifest["length"])
@@ -132,7 +132,7 @@ def _check_shapes(folder: Path, manifest: dict[str, Any], arrays: dict[str, Arra
         raise DamagedError(f"the arrays in {folder} do not fit each other; restore the folder from a copy")
 
 
-def _verify_checksums(folder: Path, manifest: dict[str, Any]) -> None:
+def _verify_checksums(folder: Path, manifest: Page) -> None:
     for name in _ARRAYS:
         path = folder / f"{name}.npy"
         if path.exists() and sha256_of(path) != manifest["arrays"][name].get("sha256"):
@@ -145,7 +145,7 @@ def _by_life(order: Array, live: Array) -> tuple[Array, Array]:
     return order[alive], order[~alive]
 
 
-def _wrong_content(manifest: dict[str, Any], arrays: dict[str, Array]) -> str:
+def _wrong_content(manifest: Page, arrays: dict[str, Array]) -> str:
     """Say which rule of the format the content breaks; empty when it keeps all."""
     items, length, heavy = int(manifest["items"]), int(manifest["length"]), int(manifest["heavy"])
     rows, off, order = arrays["rows"], arrays["off"], arrays["order"]

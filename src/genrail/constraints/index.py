@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, runtime_checkable
+from typing import Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -73,11 +73,11 @@ class Subset(Protocol):
         """Count the bytes it holds, for whoever keeps subsets of usual filters."""
         ...
 
-    def __and__(self, other: Any) -> Subset:
+    def __and__(self, other: Subset, /) -> Subset:
         """Allow what both allow."""
         ...
 
-    def __or__(self, other: Any) -> Subset:
+    def __or__(self, other: Subset, /) -> Subset:
         """Allow what either allows."""
         ...
 

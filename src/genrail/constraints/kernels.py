@@ -7,11 +7,9 @@ vocabulary. Arrays travel in tuples, described in `bits`, `best` and `children`,
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints.best import append, beats, carve, clear, finish
 from genrail.constraints.bits import allows_all, any_allowed, count_allowed, lower_bound, next_set
 from genrail.constraints.children import (
@@ -24,20 +22,20 @@ from genrail.constraints.children import (
     token_at,
     write_state,
 )
-from genrail.constraints.compiled import compiled
+from genrail.constraints.compiled import Arrays, Number, compiled
 from genrail.constraints.screening import screen
 from genrail.constraints.softmax import reduce_row
 
 __all__ = ["best_continuations", "pick_beams", "walk"]
 
-Array = npt.NDArray[Any]
-Arrays = tuple[Any, ...]
 
 _TOKEN = (1 << 32) - 1  # the part of a key that holds the token
 
 
 @compiled(inline=True)
-def _offer(best: Arrays, at: Any, score: float, parent: Any, token: Any, lo: Any, hi: Any, edge: Any) -> None:
+def _offer(
+    best: Arrays, at: Number, score: float, parent: Number, token: Number, lo: Number, hi: Number, edge: Number
+) -> None:
     """Append a child of the segment whose numbers begin at `at`; it has no items in the other one, if there is one."""
     place = append(best, score, parent, token)
     found = best[2]
@@ -51,7 +49,15 @@ def _offer(best: Arrays, at: Any, score: float, parent: Any, token: Any, lo: Any
 
 @compiled(inline=True)
 def _edges(
-    segment: Arrays, bits: Arrays, row: Array, base: float, parent: Any, state: Array, best: Arrays, at: Any, span: Any
+    segment: Arrays,
+    bits: Arrays,
+    row: Array,
+    base: float,
+    parent: Number,
+    state: Array,
+    best: Arrays,
+    at: Number,
+    span: tuple[Number, Number],
 ) -> None:
     """Offer the children of a heavy prefix whose edges lie in `span`."""
     tok, start = segment[3], segment[4]
@@ -68,7 +74,15 @@ def _edges(
 
 @compiled(inline=True)
 def _heavy_children(
-    segment: Arrays, bits: Arrays, row: Array, base: float, parent: Any, state: Array, best: Arrays, at: Any, shift: Any
+    segment: Arrays,
+    bits: Arrays,
+    row: Array,
+    base: float,
+    parent: Number,
+    state: Array,
+    best: Arrays,
+    at: Number,
+    shift: Number,
 ) -> None:
     """Offer the children of a heavy prefix, chunk by chunk where they are screened."""
     c0, c1 = state[2], state[3]
@@ -84,7 +98,7 @@ def _heavy_children(
 
 @compiled(inline=True)
 def _light_children(
-    segment: Arrays, bits: Arrays, row: Array, base: float, parent: Any, state: Array, best: Arrays, at: Any
+    segment: Arrays, bits: Arrays, row: Array, base: float, parent: Number, state: Array, best: Arrays, at: Number
 ) -> None:
     i = state[0]
     while i < state[1]:
@@ -97,13 +111,13 @@ def _light_children(
 
 @compiled(inline=True)
 def _listed_children(
-    segment: Arrays, bits: Arrays, row: Array, base: float, parent: Any, state: Array, best: Arrays, at: Any
+    segment: Arrays, bits: Arrays, row: Array, base: float, parent: Number, state: Array, best: Arrays, at: Number
 ) -> None:
     """Walk the allowed ranks instead of the children, where they are fewer."""
     ranks = bits[2]
     hi = state[1]
     i = lower_bound(ranks, state[0])
-    edge = np.int64(-1)
+    edge: Number = np.int64(-1)
     while i < ranks.size and np.int64(ranks[i]) < hi:
         token, begin, end, edge = child_around(segment, state, np.int64(ranks[i]), edge)
         score = base + least_or_logit(row[token])
@@ -115,7 +129,7 @@ def _listed_children(
 
 @compiled(inline=True)
 def _marked_edges(
-    segment: Arrays, words: Array, row: Array, base: float, parent: Any, state: Array, best: Arrays, at: Any
+    segment: Arrays, words: Array, row: Array, base: float, parent: Number, state: Array, best: Arrays, at: Number
 ) -> None:
     """Walk the set bits below a heavy prefix and its edges side by side; only children with a bit are looked at."""
     tok, start = segment[3], segment[4]
@@ -134,7 +148,7 @@ def _marked_edges(
 
 @compiled(inline=True)
 def _marked_rows(
-    segment: Arrays, words: Array, row: Array, base: float, parent: Any, state: Array, best: Arrays, at: Any
+    segment: Arrays, words: Array, row: Array, base: float, parent: Number, state: Array, best: Arrays, at: Number
 ) -> None:
     """Walk the set bits below a light prefix instead of its rows."""
     hi = state[1]
@@ -149,7 +163,15 @@ def _marked_rows(
 
 @compiled(inline=True)
 def walk(
-    segment: Arrays, bits: Arrays, row: Array, base: float, parent: Any, state: Array, best: Arrays, at: Any, shift: Any
+    segment: Arrays,
+    bits: Arrays,
+    row: Array,
+    base: float,
+    parent: Number,
+    state: Array,
+    best: Arrays,
+    at: Number,
+    shift: Number,
 ) -> None:
     """Offer the children of one beam, by whichever way reads least."""
     if not has_children(segment, state):
@@ -183,9 +205,9 @@ def base_score(score: float, denominator: float) -> float:
 
 
 @compiled(inline=True)
-def write_entry(best: Arrays, query: Any, i: Any, out: Arrays) -> Any:
+def write_entry(best: Arrays, query: Number, i: Number, out: Arrays) -> Number:
     """Write score, parent and token of the i-th best; return its place in `found`."""
-    place = best[7][0, i]
+    place: Number = best[7][0, i]
     key = best[1][place]
     out[0][query, i] = best[0][place]
     out[1][query, i] = key >> 32
@@ -194,7 +216,7 @@ def write_entry(best: Arrays, query: Any, i: Any, out: Arrays) -> Any:
 
 
 @compiled(inline=True)
-def pad(query: Any, size: Any, out: Arrays) -> None:
+def pad(query: Number, size: Number, out: Arrays) -> None:
     """Fill what lies beyond the real entries of a query, and write their number."""
     scores, parents, tokens, states, complete, count = out
     for i in range(size, scores.shape[1]):
@@ -208,7 +230,7 @@ def pad(query: Any, size: Any, out: Arrays) -> None:
 
 
 @compiled(inline=True)
-def _write(segment: Arrays, best: Arrays, query: Any, depth: Any, end_token: Any, out: Arrays) -> None:
+def _write(segment: Arrays, best: Arrays, query: Number, depth: Number, end_token: Number, out: Arrays) -> None:
     found, states = best[2], out[3]
     size = finish(best)
     for i in range(size):
@@ -219,14 +241,14 @@ def _write(segment: Arrays, best: Arrays, query: Any, depth: Any, end_token: Any
 
 
 @compiled(inline=True)
-def find_row(logits: Array, given: Array, query: Any, beam: Any, width: Any) -> Any:
+def find_row(logits: Array, given: Array, query: Number, beam: Number, width: Number) -> Number:
     """Find the row of logits of a beam; -1 when there is no such row."""
     r = given[query, beam] if given.size else query * width + beam
     return r if 0 <= r < logits.shape[0] else -1
 
 
 @compiled(inline=True)
-def first_read(segment: Arrays, state: Array) -> Any:
+def first_read(segment: Arrays, state: Array) -> Number:
     """Read where the children of a beam begin, long before they are needed: the wait for memory overlaps other work."""
     if state[2] >= 0:
         return np.int64(segment[3][state[2]]) + np.int64(segment[4][state[2]])
@@ -235,12 +257,20 @@ def first_read(segment: Arrays, state: Array) -> Any:
 
 @compiled(inline=True)
 def _prepare(
-    segment: Arrays, live: Arrays, beams: Arrays, logits: Array, q: Any, depth: Any, renormalised: bool, best: Arrays
-) -> tuple[Any, Any]:
+    segment: Arrays,
+    live: Arrays,
+    beams: Arrays,
+    logits: Array,
+    q: Number,
+    depth: Number,
+    renormalised: bool,
+    best: Arrays,
+) -> tuple[Number, Number]:
     """Check the beams of a query and fill `bases` and `rows`; return how many NaN were met, and the refused beam."""
     states, alive, scores, given = beams
     bases, rows = best[10], best[13]
-    previous, denominator, nans = np.int64(-1), 0.0, 0
+    previous: Number = np.int64(-1)
+    denominator, nans = 0.0, 0
     for m in range(alive.shape[1]):
         if not alive[q, m]:
             continue
@@ -261,7 +291,7 @@ def _prepare(
 
 @compiled(inline=True)
 def _walk_all(
-    segment: Arrays, bits: Arrays, states: Array, alive: Array, logits: Array, best: Arrays, shift: Any
+    segment: Arrays, bits: Arrays, states: Array, alive: Array, logits: Array, best: Arrays, shift: Number
 ) -> None:
     for m in range(alive.size):
         if alive[m]:
@@ -320,7 +350,7 @@ def best_continuations(
 
 
 @compiled
-def pick_beams(states: Array, count: Array, picks: Array, next_states: Array, alive: Array) -> Any:
+def pick_beams(states: Array, count: Array, picks: Array, next_states: Array, alive: Array) -> Number:
     """Copy the states of picked candidates; return -1, or the first query with a pick that is no real entry."""
     for q in range(picks.shape[0]):
         for m in range(picks.shape[1]):

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints.building import Edges, first_unsorted, gather_rows, heavy_edges, sort_identifiers
 from genrail.constraints.checks import check_ends, check_sizes, checked_tokens
 from genrail.constraints.owners import Owners
 from genrail.errors import IdentifierError
 
 __all__ = ["Layout", "flatten", "lay_out", "with_children"]
-
-Array = npt.NDArray[Any]
 
 
 class Layout(NamedTuple):

@@ -7,14 +7,14 @@ mask is as wide as the vocabulary; `Trie.candidates` does without.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints.bits import lower_bound
 from genrail.constraints.children import has_children, token_at, write_state
-from genrail.constraints.compiled import compiled
+from genrail.constraints.compiled import Arrays, Number, compiled
 from genrail.constraints.index import Subset
 from genrail.constraints.segments import LiveTrie
 from genrail.constraints.trie import Trie
@@ -22,12 +22,11 @@ from genrail.errors import ShapeError
 
 __all__ = ["bitmask", "boolean_mask", "state_of"]
 
-Array = npt.NDArray[Any]
 Prefixes = Sequence[Sequence[int]] | npt.NDArray[np.int64]
 
 
 @compiled
-def _rank_of_token(segment: Any, lo: Any, hi: Any, depth: Any, token: Any) -> Any:
+def _rank_of_token(segment: Arrays, lo: Number, hi: Number, depth: Number, token: Number) -> Number:
     """Find the first rank in [lo, hi), which share `depth` tokens, whose next token is not below `token`."""
     while lo < hi:
         middle = (lo + hi) >> 1
@@ -39,19 +38,19 @@ def _rank_of_token(segment: Any, lo: Any, hi: Any, depth: Any, token: Any) -> An
 
 
 @compiled
-def _descend(segment: Any, prefix: Array, state: Array) -> bool:
+def _descend(segment: Arrays, prefix: Array, state: Array) -> bool:
     """Walk from the state, which becomes that of the prefix; False when no item begins with it."""
     for depth in range(prefix.size):
         token = prefix[depth]
         if not has_children(segment, state):
             return False
-        edge = np.int64(-1)
+        edge: Number = np.int64(-1)
         if state[2] >= 0:
             c0, c1 = state[2], state[3]
             edge = c0 + lower_bound(segment[3][c0:c1], token)
             if edge == c1 or np.int64(segment[3][edge]) != token:
                 return False
-            lo = np.int64(segment[4][edge])
+            lo: Number = np.int64(segment[4][edge])
             hi = state[1] if edge + 1 == c1 else np.int64(segment[4][edge + 1])
         else:
             lo = _rank_of_token(segment, state[0], state[1], depth, token)

@@ -6,11 +6,9 @@ it.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints.best import append, beats, carve, clear, finish
 from genrail.constraints.bits import any_allowed
 from genrail.constraints.children import (
@@ -22,22 +20,20 @@ from genrail.constraints.children import (
     next_child,
     write_state,
 )
-from genrail.constraints.compiled import compiled
+from genrail.constraints.compiled import Arrays, Number, compiled
 from genrail.constraints.kernels import base_score, find_row, first_read, pad, walk, write_entry
 from genrail.constraints.screening import screen, top_of
 from genrail.constraints.softmax import reduce_row
 
 __all__ = ["best_of_two", "merge_rows"]
 
-Array = npt.NDArray[Any]
-Arrays = tuple[Any, ...]
 
 _NONE = 1 << 62  # above every token: this segment has no further child
 _CHUNK = 16  # edges that are skipped together
 
 
 @compiled(inline=True)
-def _child(segment: Arrays, state: Array, i: Any, edge: Any) -> tuple[Any, Any]:
+def _child(segment: Arrays, state: Array, i: Number, edge: Number) -> tuple[Number, Number]:
     """Find token and end of the next child, or no token behind the last one."""
     if i < state[1]:
         return next_child(segment, state, i, edge)
@@ -46,8 +42,8 @@ def _child(segment: Arrays, state: Array, i: Any, edge: Any) -> tuple[Any, Any]:
 
 @compiled(inline=True)
 def _next_edge(
-    segment: Arrays, state: Array, e: Any, row: Array, base: float, limit: float, tops: Array, shift: Any
-) -> Any:
+    segment: Arrays, state: Array, e: Number, row: Array, base: float, limit: float, tops: Array, shift: Number
+) -> Number:
     """Find the first edge from e on whose score is above the limit.
 
     A chunk of edges is skipped by its top: from `tops`, those of the prefix's chunks, or read here where `shift` is 0.
@@ -67,21 +63,22 @@ def _next_edge(
                 return e
             e += 1
         e = end
-    return c1
+    last: Number = c1
+    return last
 
 
 @compiled
 def _next_good(
     segment: Arrays,
     state: Array,
-    i: Any,
-    edge: Any,
+    i: Number,
+    edge: Number,
     row: Array,
     base: float,
     limit: float,
     tops: Array,
-    shift: Any,
-) -> tuple[Any, Any, Any, Any]:
+    shift: Number,
+) -> tuple[Number, Number, Number, Number]:
     """Find the next child whose score is above the limit: (token, lo, hi, edge), no token behind the last one."""
     if state[2] >= 0:
         e = _next_edge(segment, state, edge, row, base, limit, tops, shift)
@@ -105,10 +102,10 @@ def _merged_children(
     bits: Arrays,
     row: Array,
     base: float,
-    parent: Any,
+    parent: Number,
     state: Array,
     best: Arrays,
-    shift: Any,
+    shift: Number,
 ) -> None:
     """Offer the children of a beam that has items in both segments; a token that both hold is one candidate.
 
@@ -137,7 +134,7 @@ def _merged_children(
 
 
 @compiled
-def _merged_log_sum(old: Arrays, new: Arrays, live: Arrays, row: Array, state: Array) -> Any:
+def _merged_log_sum(old: Arrays, new: Arrays, live: Arrays, row: Array, state: Array) -> float:
     """Compute the log-sum-exp over the children that hold a live item in either segment, in token order."""
     a, b = state[:4], state[4:]
     i, j, e, f = a[0], b[0], a[2], b[2]
@@ -154,11 +151,11 @@ def _merged_log_sum(old: Arrays, new: Arrays, live: Arrays, row: Array, state: A
         if t == token:
             j, f = j_end, f + 1
             t, j_end = _child(new, b, j, f)
-    return top + np.log(total) if total > 0.0 else -np.inf
+    return float(top + np.log(total)) if total > 0.0 else -np.inf
 
 
 @compiled
-def _log_sum(old: Arrays, new: Arrays, live: Arrays, row: Array, state: Array) -> Any:
+def _log_sum(old: Arrays, new: Arrays, live: Arrays, row: Array, state: Array) -> float:
     """Compute the renormalised denominator of a beam."""
     in_old, in_new = has_children(old, state[:4]), has_children(new, state[4:])
     if in_old and in_new:
@@ -168,13 +165,21 @@ def _log_sum(old: Arrays, new: Arrays, live: Arrays, row: Array, state: Array) -
 
 @compiled(inline=True)
 def _prepare(
-    segments: Arrays, live: Arrays, beams: Arrays, logits: Array, q: Any, depth: Any, renormalised: bool, best: Arrays
-) -> tuple[Any, Any]:
+    segments: Arrays,
+    live: Arrays,
+    beams: Arrays,
+    logits: Array,
+    q: Number,
+    depth: Number,
+    renormalised: bool,
+    best: Arrays,
+) -> tuple[Number, Number]:
     """Do what `_prepare` of `kernels` does, for states of two segments."""
     old, new = segments
     states, alive, scores, given = beams
     bases, rows = best[10], best[13]
-    previous, denominator, nans = np.int64(-1), 0.0, 0
+    previous: Number = np.int64(-1)
+    denominator, nans = 0.0, 0
     for m in range(alive.shape[1]):
         if not alive[q, m]:
             continue
@@ -196,7 +201,7 @@ def _prepare(
 
 @compiled(inline=True)
 def _walk_all(
-    segments: Arrays, bits: Arrays, states: Array, alive: Array, logits: Array, best: Arrays, shift: Any
+    segments: Arrays, bits: Arrays, states: Array, alive: Array, logits: Array, best: Arrays, shift: Number
 ) -> None:
     old, new = segments
     for m in range(alive.size):
@@ -213,7 +218,9 @@ def _walk_all(
 
 
 @compiled(inline=True)
-def _write(old: Arrays, new: Arrays, best: Arrays, query: Any, depth: Any, end_token: Any, out: Arrays) -> None:
+def _write(
+    old: Arrays, new: Arrays, best: Arrays, query: Number, depth: Number, end_token: Number, out: Arrays
+) -> None:
     states = out[3]
     size = finish(best)
     for i in range(size):
@@ -263,12 +270,12 @@ def best_of_two(
 
 
 @compiled(inline=True)
-def _begin(segment: Arrays, rank: Any) -> Any:
+def _begin(segment: Arrays, rank: Number) -> Number:
     return np.int64(segment[1][rank]) if segment[1].size else rank * segment[2]
 
 
 @compiled
-def _is_before(old: Arrays, new: Arrays, i: Any, j: Any, old_row: Any, new_row: Any) -> bool:
+def _is_before(old: Arrays, new: Arrays, i: Number, j: Number, old_row: Number, new_row: Number) -> bool:
     """Compare rank i of one segment with rank j of the other: by tokens, then by catalogue row."""
     a, b = _begin(old, i), _begin(new, j)
     a_end, b_end = _begin(old, i + 1), _begin(new, j + 1)
@@ -283,7 +290,9 @@ def _is_before(old: Arrays, new: Arrays, i: Any, j: Any, old_row: Any, new_row: 
 
 
 @compiled
-def _copy(segment: Arrays, rank: Any, row: Any, rows: Array, off: Array, order: Array, filled: Any, token: Any) -> Any:
+def _copy(
+    segment: Arrays, rank: Number, row: Number, rows: Array, off: Array, order: Array, filled: Number, token: Number
+) -> Number:
     for a in range(_begin(segment, rank), _begin(segment, rank + 1)):
         rows[token] = segment[0][a]
         token += 1
@@ -296,7 +305,8 @@ def _copy(segment: Arrays, rank: Any, row: Any, rows: Array, off: Array, order: 
 @compiled
 def merge_rows(old: Arrays, new: Arrays, ranks: Arrays, orders: Arrays, rows: Array, off: Array, order: Array) -> None:
     """Merge the live ranks of two sorted segments into `rows`, `off` and `order`; one pass, no sort."""
-    i = j = token = 0
+    i = j = 0
+    token: Number = 0
     for filled in range(order.size):
         if j == ranks[1].size or (
             i < ranks[0].size

@@ -12,13 +12,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints.bits import allows_all, any_allowed, count_allowed, lower_bound, next_set
-from genrail.constraints.compiled import compiled
+from genrail.constraints.compiled import Arrays, Number, compiled
 
 __all__ = [
     "code_at",
@@ -35,20 +33,18 @@ __all__ = [
     "ranks_of_spans",
 ]
 
-Array = npt.NDArray[Any]
-Arrays = tuple[Any, ...]
 
 _BLOCK = 16  # suffixes whose next codes are read together: the waits for memory overlap
 
 
 @compiled(inline=True)
-def code_at(segment: Arrays, rank: Any, depth: Any) -> Any:
+def code_at(segment: Arrays, rank: Number, depth: Number) -> Number:
     """Read the code `depth` positions behind the beginning of a suffix."""
     return np.int64(segment[0][np.int64(segment[1][rank]) + depth])
 
 
 @compiled
-def is_ngram(segment: Arrays, lo: Any, hi: Any, depth: Any) -> Any:
+def is_ngram(segment: Arrays, lo: Number, hi: Number, depth: Number) -> Number:
     """Say whether a range can be of an n-gram: its first and last suffix agree, within their documents.
 
     The suffixes between them are sorted, so they agree too: nothing outside the text will be read.
@@ -68,7 +64,7 @@ def is_ngram(segment: Arrays, lo: Any, hi: Any, depth: Any) -> Any:
 
 
 @compiled
-def run_end(segment: Arrays, i: Any, hi: Any, depth: Any, code: Any) -> Any:
+def run_end(segment: Arrays, i: Number, hi: Number, depth: Number, code: Number) -> Number:
     """Find the end of the run of a code that holds rank i, galloping."""
     step, low = 1, i
     while low + step < hi and code_at(segment, low + step, depth) == code:
@@ -86,7 +82,7 @@ def run_end(segment: Arrays, i: Any, hi: Any, depth: Any, code: Any) -> Any:
 
 
 @compiled
-def run_begin(segment: Arrays, lo: Any, i: Any, depth: Any, code: Any) -> Any:
+def run_begin(segment: Arrays, lo: Number, i: Number, depth: Number, code: Number) -> Number:
     """Find the begin of the run of a code that holds rank i, galloping, at `lo` or above."""
     step, high = 1, i
     while high - step >= lo and code_at(segment, high - step, depth) == code:
@@ -103,7 +99,7 @@ def run_begin(segment: Arrays, lo: Any, i: Any, depth: Any, code: Any) -> Any:
 
 
 @compiled
-def narrow(segment: Arrays, lo: Any, hi: Any, depth: Any, token: Any) -> tuple[Any, Any]:
+def narrow(segment: Arrays, lo: Number, hi: Number, depth: Number, token: Number) -> tuple[Number, Number]:
     """Find the ranks of an n-gram followed by a token."""
     vocabulary = segment[6]
     code = 1 + lower_bound(vocabulary[1:], token)
@@ -133,7 +129,7 @@ def narrow(segment: Arrays, lo: Any, hi: Any, depth: Any, token: Any) -> tuple[A
 
 
 @compiled(inline=True)
-def _put(children: Arrays, found: Any, token: Any, begin: Any, end: Any) -> Any:
+def _put(children: Arrays, found: Number, token: Number, begin: Number, end: Number) -> Number:
     children[0][found] = token
     children[1][found] = begin
     children[2][found] = end
@@ -141,18 +137,18 @@ def _put(children: Arrays, found: Any, token: Any, begin: Any, end: Any) -> Any:
 
 
 @compiled
-def _first_codes(segment: Arrays, children: Arrays) -> Any:
+def _first_codes(segment: Arrays, children: Arrays) -> Number:
     heads, vocabulary = segment[2], segment[6]
-    found = 0
+    found: Number = 0
     for c in range(1, vocabulary.size):
         found = _put(children, found, vocabulary[c], np.int64(heads[c]), np.int64(heads[c + 1]))
     return found
 
 
 @compiled
-def _pairs(segment: Arrays, hi: Any, a: Any, b: Any, children: Arrays) -> Any:
+def _pairs(segment: Arrays, hi: Number, a: Number, b: Number, children: Arrays) -> Number:
     tok, start, vocabulary = segment[3], segment[4], segment[6]
-    found = 0
+    found: Number = 0
     for e in range(a, b):
         end = np.int64(start[e + 1]) if e + 1 < b else hi
         found = _put(children, found, vocabulary[tok[e]], np.int64(start[e]), end)
@@ -160,13 +156,14 @@ def _pairs(segment: Arrays, hi: Any, a: Any, b: Any, children: Arrays) -> Any:
 
 
 @compiled
-def _runs(segment: Arrays, lo: Any, hi: Any, depth: Any, children: Arrays) -> Any:
+def _runs(segment: Arrays, lo: Number, hi: Number, depth: Number, children: Arrays) -> Number:
     """List the runs of codes behind an n-gram: blocks where runs are short, galloping where one fills a block."""
     vocabulary, window = segment[6], children[3]
     if hi - lo == 1:
         code = code_at(segment, lo, depth)
         return _put(children, 0, vocabulary[code], lo, hi) if code else 0
-    found, i, code = 0, lo, np.int64(0)  # the suffixes that end here come first, with code 0: they are no child
+    found: Number = 0
+    i, code = lo, np.int64(0)  # the suffixes that end here come first, with code 0: they are no child
     begin = lo
     while i < hi:
         size = min(_BLOCK, hi - i)
@@ -186,7 +183,7 @@ def _runs(segment: Arrays, lo: Any, hi: Any, depth: Any, children: Arrays) -> An
 
 
 @compiled
-def fill_children(segment: Arrays, lo: Any, hi: Any, depth: Any, children: Arrays) -> Any:
+def fill_children(segment: Arrays, lo: Number, hi: Number, depth: Number, children: Arrays) -> Number:
     """List what follows an n-gram; return how many."""
     if lo == hi:
         return 0
@@ -201,7 +198,7 @@ def fill_children(segment: Arrays, lo: Any, hi: Any, depth: Any, children: Array
 
 
 @compiled(inline=True)
-def _next_allowed(bits: Arrays, rank: Any, hi: Any) -> Any:
+def _next_allowed(bits: Arrays, rank: Number, hi: Number) -> Number:
     """Find the first allowed rank in [rank, hi) of a plain bitmap or a plain list; hi when there is none."""
     if bits[3]:
         listed = lower_bound(bits[2], rank)
@@ -210,10 +207,11 @@ def _next_allowed(bits: Arrays, rank: Any, hi: Any) -> Any:
 
 
 @compiled
-def _allowed_runs(segment: Arrays, bits: Arrays, lo: Any, hi: Any, depth: Any, children: Arrays) -> Any:
+def _allowed_runs(segment: Arrays, bits: Arrays, lo: Number, hi: Number, depth: Number, children: Arrays) -> Number:
     """List the runs that hold an allowed rank, going from one such rank to the next."""
     vocabulary = segment[6]
-    found, least = 0, lo
+    found: Number = 0
+    least = lo
     rank = _next_allowed(bits, lo, hi)
     while rank < hi:
         code = code_at(segment, rank, depth)
@@ -226,9 +224,9 @@ def _allowed_runs(segment: Arrays, bits: Arrays, lo: Any, hi: Any, depth: Any, c
 
 
 @compiled
-def _keep_allowed(bits: Arrays, found: Any, children: Arrays) -> Any:
+def _keep_allowed(bits: Arrays, found: Number, children: Arrays) -> Number:
     """Drop the children without an allowed rank."""
-    kept = 0
+    kept: Number = 0
     for i in range(found):
         begin, end = np.int64(children[1][i]), np.int64(children[2][i])
         if any_allowed(bits, begin, end):
@@ -238,8 +236,8 @@ def _keep_allowed(bits: Arrays, found: Any, children: Arrays) -> Any:
 
 @compiled
 def fill_allowed(
-    segment: Arrays, bits: Arrays, lo: Any, hi: Any, depth: Any, children: Arrays, all_of_them: bool
-) -> tuple[Any, Any]:
+    segment: Arrays, bits: Arrays, lo: Number, hi: Number, depth: Number, children: Arrays, all_of_them: bool
+) -> tuple[Number, Number]:
     """List what follows an n-gram in allowed documents.
 
     Args:
@@ -267,7 +265,7 @@ def fill_allowed(
 
 
 @compiled
-def list_pairs(segment: Arrays, frequent: Any, children: Arrays, tok: Array, start: Array, first: Array) -> Any:
+def list_pairs(segment: Arrays, frequent: Number, children: Arrays, tok: Array, start: Array, first: Array) -> Number:
     """List what follows each code of at least `frequent` suffixes; return how many pairs there are.
 
     With empty `tok` and `start` they are only counted. The vocabulary of the segment must be the codes themselves.
@@ -298,16 +296,17 @@ def mark_documents(segment: Arrays, begins: Array, ranks: Array, marks: Array) -
 
 
 @compiled
-def find_ngram(segment: Arrays, tokens: Array) -> tuple[Any, Any]:
+def find_ngram(segment: Arrays, tokens: Array) -> tuple[Number, Number]:
     """Find the ranks of an n-gram."""
-    lo, hi = np.int64(0), np.int64(segment[7])
+    lo: Number = np.int64(0)
+    hi: Number = np.int64(segment[7])
     for depth in range(tokens.size):
         lo, hi = narrow(segment, lo, hi, depth, tokens[depth])
     return lo, hi
 
 
 @compiled
-def followers(segment: Arrays, lo: Any, hi: Any, depth: Any) -> Any:
+def followers(segment: Arrays, lo: Number, hi: Number, depth: Number) -> Number:
     """Find the first rank of an n-gram whose document goes on behind it; `hi` when none does."""
     if lo == hi or code_at(segment, lo, depth):
         return lo
@@ -336,7 +335,7 @@ def pack_positions(segment: Arrays, begins: Array, allowed: Array, positions: Ar
 
 
 @compiled
-def ranks_of_spans(segment: Arrays, begins: Array, documents: Array, effort: Any, ranks: Array) -> Any:
+def ranks_of_spans(segment: Arrays, begins: Array, documents: Array, effort: Number, ranks: Array) -> Number:
     """Find the ranks of all suffixes of some documents by binary search; return how many, or -1.
 
     Args:
@@ -347,7 +346,7 @@ def ranks_of_spans(segment: Arrays, begins: Array, documents: Array, effort: Any
         ranks: Room for one rank per token; filled in the order of the text.
     """
     text, suffixes, heads = segment[0], segment[1], segment[2]
-    found = 0
+    found: Number = 0
     for d in documents:
         for position in range(np.int64(begins[d]), np.int64(begins[d + 1]) - 1):
             code = np.int64(text[position])
@@ -371,7 +370,7 @@ def ranks_of_spans(segment: Arrays, begins: Array, documents: Array, effort: Any
 
 
 @compiled
-def first_out_of_order(segment: Arrays, ranks: Array) -> Any:
+def first_out_of_order(segment: Arrays, ranks: Array) -> Number:
     """Check that the suffixes are all there, each once and in order; return the first wrong rank, or -1.
 
     A suffix is compared by its first code and the rank of the next one, so that long repeats cost nothing.

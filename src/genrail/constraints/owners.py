@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints.bits import bits_at, set_bits
 from genrail.errors import IdentifierError, ShapeError
 
 __all__ = ["Owners", "checked_owners"]
 
-Array = npt.NDArray[Any]
 
 _NO_RANK = np.uint32(2**32 - 1)
 

@@ -8,29 +8,25 @@ forbidden): the caller looks again without it when fewer than `wanted` were foun
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints.best import kth_largest
 from genrail.constraints.bits import allows_all, count_allowed
 from genrail.constraints.children import least_or_logit
-from genrail.constraints.compiled import compiled
+from genrail.constraints.compiled import Arrays, Number, compiled
 
 __all__ = ["screen", "top_of"]
 
-Array = npt.NDArray[Any]
-Arrays = tuple[Any, ...]
 
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 _MARGIN = 2.0  # a guess that is too high costs a second look
 
 
 @compiled(inline=True)
-def top_of(tokens: Array, row: Array, bits: Array) -> Any:
+def top_of(tokens: Array, row: Array, bits: Array) -> float:
     """Find the largest logit of some tokens as an ordered integer key; NaN counts as -inf."""
-    top: Any
+    top: float
     key = np.int32(-2147483648)
     for j in range(tokens.size):
         b = np.int32(bits[tokens[j]])
@@ -44,7 +40,7 @@ def top_of(tokens: Array, row: Array, bits: Array) -> Any:
 
 
 @compiled
-def _expected(bits: Arrays, states: Array, at: Any, bases: Array, alive: Array) -> tuple[Any, float]:
+def _expected(bits: Arrays, states: Array, at: Number, bases: Array, alive: Array) -> tuple[Number, float]:
     """Count the children of heavy prefixes, and estimate how many of them hold an allowed item.
 
     The estimate takes a prefix's allowed items to be spread evenly over its children.
@@ -64,8 +60,8 @@ def _expected(bits: Arrays, states: Array, at: Any, bases: Array, alive: Array) 
 
 @compiled(inline=True)
 def _fill_tops(
-    segment: Arrays, states: Array, at: Any, alive: Array, logits: Array, rows: Array, best: Arrays, shift: Any
-) -> Any:
+    segment: Arrays, states: Array, at: Number, alive: Array, logits: Array, rows: Array, best: Arrays, shift: Number
+) -> Number:
     """Read the top of each chunk and note each beam's first chunk; return how many there are."""
     tops, bases, firsts = best[8], best[10], best[12]
     chunks = 0
@@ -84,8 +80,8 @@ def _fill_tops(
 
 @compiled(inline=True)
 def screen(
-    segment: Arrays, bits: Arrays, states: Array, at: Any, alive: Array, logits: Array, rows: Array, best: Arrays
-) -> tuple[Any, bool]:
+    segment: Arrays, bits: Arrays, states: Array, at: Number, alive: Array, logits: Array, rows: Array, best: Arrays
+) -> tuple[Number, bool]:
     """Set the limit of one query's search, and the tops of its chunks.
 
     Args:
@@ -128,4 +124,4 @@ def screen(
     threshold = kth_largest(copy, chunks, rank)
     if threshold > -np.inf:
         best[3][0] = np.nextafter(threshold, -np.inf)
-    return shift, not everything and threshold > -np.inf
+    return shift, not everything and bool(threshold > -np.inf)

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints.best import room_for
 from genrail.constraints.building import gather_rows
+from genrail.constraints.compiled import Arrays
 from genrail.constraints.index import Beams, Candidates, ScoreMeaning, Subset
 from genrail.constraints.layout import flatten
 from genrail.constraints.merging import best_of_two, merge_rows
@@ -25,7 +26,6 @@ from genrail.errors import DamagedError, FormatError, IdentifierError, ShapeErro
 
 __all__ = ["LiveSubset", "LiveTrie"]
 
-Array = npt.NDArray[Any]
 
 FORMAT = "genrail.live-trie"
 VERSION = 1
@@ -305,7 +305,7 @@ class LiveTrie:
         return made_candidates(out, beams.depth + 1, nans)
 
     @cached_property
-    def _segments(self) -> tuple[Any, Any]:
+    def _segments(self) -> tuple[Arrays, Arrays]:
         return self.old.segment, self.new.segment
 
     def advance(self, candidates: Candidates, picks: npt.NDArray[np.int64]) -> Beams:

@@ -11,16 +11,14 @@ lie.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-from genrail.constraints.compiled import compiled
+from genrail.arrays import Array
+from genrail.constraints.compiled import Number, compiled
 
 __all__ = ["BLOCK", "log_sum_exp", "reduce_row"]
 
-Array = npt.NDArray[Any]
 
 BLOCK = 2048  # 8 KiB: the block stays in the first-level cache between the two passes over it
 _INFINITE = np.int32(0x7F800000)  # bits of +inf; larger magnitudes are NaN
@@ -30,7 +28,7 @@ _LOWEST = np.float32(-126.0)  # the smallest normal exponent: what lies below ad
 
 
 @compiled
-def _largest(bits: Array) -> tuple[Any, Any]:
+def _largest(bits: Array) -> tuple[Number, Number]:
     """Find the largest value of a block as an ordered integer key, and the largest magnitude as bits."""
     key = np.int32(-2147483648)
     magnitude = np.int32(0)
@@ -43,7 +41,7 @@ def _largest(bits: Array) -> tuple[Any, Any]:
 
 
 @compiled(fastmath={"reassoc", "contract", "arcp", "nsz", "afn", "nnan"})
-def _sum_exp(block: Array, top: Any) -> Any:
+def _sum_exp(block: Array, top: np.float32) -> np.float32:
     """Add up exp(x - top) over a block that holds no NaN."""
     total = np.float32(0)
     for j in range(block.size):

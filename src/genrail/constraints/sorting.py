@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy.typing as npt
-
-from genrail.constraints.compiled import compiled
+from genrail.arrays import Array
+from genrail.constraints.compiled import Number, compiled
 
 __all__ = ["stable_sort"]
 
-Array = npt.NDArray[Any]
 
 _RUN = 16  # runs this short are sorted by insertion before they are merged
 
 
 @compiled
-def _insertion_sort(keys: Array, order: Array, begin: int, end: int) -> None:
+def _insertion_sort(keys: Array, order: Array, begin: Number, end: Number) -> None:
     for i in range(begin + 1, end):
         key, item = keys[i], order[i]
         j = i - 1
@@ -27,7 +23,7 @@ def _insertion_sort(keys: Array, order: Array, begin: int, end: int) -> None:
 
 
 @compiled
-def _merge(keys: Array, order: Array, a: int, b: int, c: int, other_keys: Array, other_order: Array) -> None:
+def _merge(keys: Array, order: Array, a: Number, b: Number, c: Number, other_keys: Array, other_order: Array) -> None:
     """Merge the sorted runs [a, b) and [b, c); the left one goes first among equals."""
     i, j = a, b
     for k in range(a, c):
@@ -40,7 +36,7 @@ def _merge(keys: Array, order: Array, a: int, b: int, c: int, other_keys: Array,
 
 
 @compiled
-def stable_sort(keys: Array, order: Array, size: int, spare_keys: Array, spare_order: Array) -> None:
+def stable_sort(keys: Array, order: Array, size: Number, spare_keys: Array, spare_order: Array) -> None:
     """Sort the first `size` keys with their items, stable, by merging runs."""
     for begin in range(0, size, _RUN):
         _insertion_sort(keys, order, begin, min(begin + _RUN, size))

@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints import kernels
 from genrail.constraints.index import Beams, Candidates, ScoreMeaning, Subset
 from genrail.errors import LogitsError, SettingsError, ShapeError, StateError
 
 __all__ = ["NanNotice", "Step", "empty_candidates", "made_candidates", "pick"]
 
-Array = npt.NDArray[Any]
 
 _log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def _all_of(queries: int) -> Array:
     return np.arange(queries)
 
 
-def _as_kernels_take_it(values: Array, dtype: Any) -> Array:
+def _as_kernels_take_it(values: Array, dtype: npt.DTypeLike) -> Array:
     """Convert to a contiguous, writable array; a read-only one is another type, for which kernels compile anew."""
     array: Array = np.ascontiguousarray(values, dtype=dtype)
     return array if array.flags.writeable else array.copy()

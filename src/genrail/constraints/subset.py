@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints.bits import allowed_ranks, bits_at, count_allowed, running_counts, set_bits
+from genrail.constraints.compiled import Arrays
+from genrail.constraints.index import Subset
 from genrail.constraints.owners import Owners
 from genrail.errors import StateError
 
 __all__ = ["LiveSubset", "TrieSubset", "Universe"]
 
-Array = npt.NDArray[Any]
 
 _NO_WORDS: Array = np.zeros(0, dtype=np.uint64)
 _NO_RANKS: Array = np.zeros(0, dtype=np.uint32)
@@ -183,25 +183,25 @@ class TrieSubset:
         taken = np.union1d(self.listed, ranks).astype(np.uint32)
         return TrieSubset(self.universe, self.words, self.counts, _frozen(taken), False)
 
-    def __and__(self, other: Any) -> TrieSubset:
+    def __and__(self, other: Subset) -> TrieSubset:
         second = self._same_universe(other)
         if self.only or second.only:
             short, long = (self, second) if self.only else (second, self)
             return self.universe.of_ranks(short.listed[long.contains(short.listed.astype(np.int64))])
         return self.universe.of_bits(self.bitmap() & second.bitmap())
 
-    def __or__(self, other: Any) -> TrieSubset:
-        other = self._same_universe(other)
-        if self.only and other.only and (len(self.listed) + len(other.listed)) * _SPARSE < self.universe.size:
-            return self.universe.of_ranks(np.union1d(self.listed, other.listed))
-        return self.universe.of_bits(self.bitmap() | other.bitmap())
+    def __or__(self, other: Subset) -> TrieSubset:
+        second = self._same_universe(other)
+        if self.only and second.only and (len(self.listed) + len(second.listed)) * _SPARSE < self.universe.size:
+            return self.universe.of_ranks(np.union1d(self.listed, second.listed))
+        return self.universe.of_bits(self.bitmap() | second.bitmap())
 
     def __invert__(self) -> TrieSubset:
         if self.only:
             return self.universe.everything.minus(self.listed.astype(np.int64))
         return self.universe.of_bits(self.universe.all_bits() & ~self.bitmap())
 
-    def _same_universe(self, other: Any) -> TrieSubset:
+    def _same_universe(self, other: Subset) -> TrieSubset:
         if not isinstance(other, TrieSubset) or other.universe is not self.universe:
             raise StateError("these two subsets belong to different indexes; make both with the index that is asked")
         return other
@@ -220,10 +220,10 @@ class LiveSubset:
     def __bool__(self) -> bool:
         return bool(self.old) or bool(self.new)
 
-    def __and__(self, other: Any) -> LiveSubset:
+    def __and__(self, other: Subset) -> LiveSubset:
         return LiveSubset(self.old & self.checked(other).old, self.new & self.checked(other).new)
 
-    def __or__(self, other: Any) -> LiveSubset:
+    def __or__(self, other: Subset) -> LiveSubset:
         return LiveSubset(self.old | self.checked(other).old, self.new | self.checked(other).new)
 
     def __invert__(self) -> LiveSubset:
@@ -235,12 +235,12 @@ class LiveSubset:
         return self.old.nbytes + self.new.nbytes
 
     @cached_property
-    def bits(self) -> tuple[Any, Any]:
+    def bits(self) -> tuple[Arrays, Arrays]:
         """Give the arrays as kernels take them."""
         return self.old.bits, self.new.bits
 
     @staticmethod
-    def checked(subset: Any) -> LiveSubset:
+    def checked(subset: Subset | None) -> LiveSubset:
         """Give the subset back.
 
         Raises:

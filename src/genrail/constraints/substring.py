@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints.best import room_for
 from genrail.constraints.bits import count_allowed
 from genrail.constraints.checks import checked_tokens
+from genrail.constraints.compiled import Arrays
 from genrail.constraints.index import Beams, Candidates, ScoreMeaning, Subset
 from genrail.constraints.layout import flatten
 from genrail.constraints.ngrams import find_ngram
@@ -32,7 +34,6 @@ from genrail.errors import SettingsError, ShapeError, StateError
 
 __all__ = ["Occurrences", "SubstringIndex", "SubstringSubset"]
 
-Array = npt.NDArray[Any]
 
 _MOST_TOKENS = 2**31 - 1
 _rooms = threading.local()
@@ -63,11 +64,11 @@ class SubstringSubset:
     def __bool__(self) -> bool:
         return len(self) > 0
 
-    def __and__(self, other: Any) -> SubstringSubset:
+    def __and__(self, other: Subset) -> SubstringSubset:
         second = _parts(other)
         return SubstringSubset(self.old & second.old, self.new & second.new)
 
-    def __or__(self, other: Any) -> SubstringSubset:
+    def __or__(self, other: Subset) -> SubstringSubset:
         second = _parts(other)
         return SubstringSubset(self.old | second.old, self.new | second.new)
 
@@ -80,12 +81,12 @@ class SubstringSubset:
         return sum(part.documents.nbytes + part.ranks.nbytes for part in (self.old, self.new))
 
     @cached_property
-    def bits(self) -> tuple[Any, Any]:
+    def bits(self) -> tuple[Arrays, Arrays]:
         """Give the arrays over ranks as kernels take them."""
         return self.old.ranks.bits, self.new.ranks.bits
 
 
-def _parts(subset: Any) -> SubstringSubset:
+def _parts(subset: Subset | None) -> SubstringSubset:
     if not isinstance(subset, SubstringSubset):
         raise StateError("this subset belongs to another index; make both with the index that is asked")
     return subset
@@ -457,10 +458,10 @@ class SubstringIndex:
     # Own matters --------------------------------------------------------------------------------------------
 
     @cached_property
-    def _segments(self) -> tuple[Any, Any]:
+    def _segments(self) -> tuple[Arrays, Arrays]:
         return self.old.kernel, self.new.kernel
 
-    def _room(self) -> tuple[Any, Any]:
+    def _room(self) -> tuple[Arrays, Arrays]:
         """Give this thread's room for the children of one beam; kept from step to step."""
         held = getattr(_rooms, "held", None)
         if held is None or any(

@@ -5,21 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints.files import read_array, sha256_of
 from genrail.constraints.ngrams import first_out_of_order
 from genrail.constraints.owners import Owners
 from genrail.constraints.subset import Universe
 from genrail.constraints.substring_segment import Segment, follow_lists
 from genrail.errors import DamagedError, FormatError
+from genrail.types import Page
 
 __all__ = ["FORMAT", "MANIFEST", "SETTINGS", "VERSION", "read_segments", "write_segments"]
 
-Array = npt.NDArray[Any]
 
 FORMAT = "genrail.substring"
 VERSION = 1
@@ -34,7 +33,7 @@ SETTINGS = ("vocab_size", "row_count", "longest", "frequent")
 
 def write_segments(old: Segment, new: Segment, settings: Mapping[str, int], folder: Path) -> None:
     """Write the arrays of both segments, then the manifest with their types, shapes and checksums."""
-    described: dict[str, Any] = {}
+    described: Page = {}
     for part, segment in zip(_SEGMENTS, (old, new), strict=True):
         (folder / part).mkdir(parents=True, exist_ok=True)
         for name, array in segment.arrays.items():
@@ -50,7 +49,7 @@ def write_segments(old: Segment, new: Segment, settings: Mapping[str, int], fold
     (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
-def read_segments(folder: Path, *, mmap: bool, verify: bool) -> tuple[Segment, Segment, dict[str, Any]]:
+def read_segments(folder: Path, *, mmap: bool, verify: bool) -> tuple[Segment, Segment, Page]:
     """Read both segments and the settings of a folder; see `SubstringIndex.load`."""
     manifest = _read_manifest(folder)
     segments = []
@@ -75,7 +74,7 @@ def _segment(arrays: dict[str, Array]) -> Segment:
     )
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path) -> Page:
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -97,7 +96,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _misfit(manifest: dict[str, Any], arrays: dict[str, Array]) -> str:
+def _misfit(manifest: Page, arrays: dict[str, Array]) -> str:
     """Compare the arrays with each other: what is wrong here would be read outside of an array."""
     documents, tokens = len(arrays["rows"]), len(arrays["suffixes"])
     codes, text = len(arrays["vocabulary"]), arrays["text"]
@@ -121,14 +120,14 @@ def _misfit(manifest: dict[str, Any], arrays: dict[str, Array]) -> str:
     return "" if whole else "the arrays do not fit each other"
 
 
-def _verify_checksums(folder: Path, described: dict[str, Any]) -> None:
+def _verify_checksums(folder: Path, described: Page) -> None:
     for name, entry in described.items():
         path = folder / f"{name}.npy"
         if path.exists() and sha256_of(path) != entry.get("sha256"):
             raise DamagedError(f"{path} was altered after it was written; restore the folder from a copy")
 
 
-def _wrong_content(manifest: dict[str, Any], arrays: dict[str, Array]) -> str:
+def _wrong_content(manifest: Page, arrays: dict[str, Array]) -> str:
     """Say which rule of the format the content breaks; empty when it keeps all."""
     text, begins, vocabulary, rows = arrays["text"], arrays["begins"], arrays["vocabulary"], arrays["rows"]
     codes, ends = len(vocabulary) - 1, begins[1:].astype(np.int64) - 1

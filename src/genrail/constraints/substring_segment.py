@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints.bits import allowed_ranks
 from genrail.constraints.building import gather_rows
+from genrail.constraints.compiled import Arrays
 from genrail.constraints.ngrams import list_pairs, mark_documents, pack_positions, ranks_of_spans
 from genrail.constraints.owners import Owners
 from genrail.constraints.subset import TrieSubset, Universe
@@ -19,7 +20,6 @@ from genrail.errors import IdentifierError
 
 __all__ = ["FREQUENT", "Segment", "SegmentSubset", "build_segment", "follow_lists", "room_for_children"]
 
-Array = npt.NDArray[Any]
 
 FREQUENT = 4096  # tokens of at least so many occurrences keep a list of what follows; a rarer one is listed in 0.1 ms
 _MOST_POSITIONS = 2**32 - 2
@@ -82,7 +82,7 @@ class Segment:
         return {name: getattr(self, name) for name in names} | live
 
     @cached_property
-    def kernel(self) -> tuple[Any, ...]:
+    def kernel(self) -> Arrays:
         """Give the arrays as kernels take them."""
         arrays = (self.text, self.suffixes, self.heads, self.tok, self.start, self.first, self.vocabulary)
         return (*arrays, len(self.suffixes))
@@ -198,14 +198,14 @@ class Segment:
         return self.vocabulary[self.text[mask]], offsets, self.rows[documents].astype(np.int64)
 
 
-def room_for_children(segment: Segment) -> tuple[Any, ...]:
+def room_for_children(segment: Segment) -> Arrays:
     """Make room for what follows one n-gram."""
     codes = len(segment.vocabulary)
     return (*(np.empty(codes, dtype=np.uint32) for _ in range(3)), np.empty(16, dtype=np.int64))
 
 
 def build_segment(
-    tokens: Array, offsets: Array, rows: Array, frequent: int = FREQUENT, width: Any = np.uint16
+    tokens: Array, offsets: Array, rows: Array, frequent: int = FREQUENT, width: npt.DTypeLike = np.uint16
 ) -> Segment:
     """Sort the suffixes of documents given one after the other; they may come in any order of rows.
 
@@ -252,7 +252,7 @@ def _by_row(tokens: Array, offsets: Array, rows: Array) -> tuple[Array, Array, A
     return new_tokens, new_offsets.astype(np.int64), rows[order]
 
 
-def _codes(tokens: Array, least: Any) -> tuple[Array, Array]:
+def _codes(tokens: Array, least: npt.DTypeLike) -> tuple[Array, Array]:
     """Give the vocabulary (the tokens that occur, ascending; entry 0 is the separator's) and the code of each token."""
     largest = int(tokens.max(initial=0))
     if largest < _TABLE:

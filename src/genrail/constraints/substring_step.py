@@ -6,30 +6,26 @@ and its tokens. Arrays travel in tuples, described in `ngrams`, `bits` and `best
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints.best import append, beats, carve, clear, finish
 from genrail.constraints.bits import any_allowed, count_allowed
 from genrail.constraints.children import add_logit, least_or_logit
-from genrail.constraints.compiled import compiled
+from genrail.constraints.compiled import Arrays, Number, compiled
 from genrail.constraints.kernels import base_score, find_row, pad, write_entry
 from genrail.constraints.ngrams import fill_allowed, followers, is_ngram, narrow
 from genrail.constraints.softmax import reduce_row
 
 __all__ = ["STATE_SIZE", "best_tokens", "is_state", "joined_children"]
 
-Array = npt.NDArray[Any]
-Arrays = tuple[Any, ...]
 
 STATE_SIZE = 5
 _NONE = 1 << 62  # above every token: this segment has no further child
 
 
 @compiled
-def is_state(segments: Arrays, state: Array, depth: Any) -> Any:
+def is_state(segments: Arrays, state: Array, depth: Number) -> Number:
     """Say whether five numbers can be a state of this index: others would be read outside of the arrays."""
     old, new = segments
     return (
@@ -41,18 +37,26 @@ def is_state(segments: Arrays, state: Array, depth: Any) -> Any:
 
 
 @compiled(inline=True)
-def _token(children: Arrays, i: Any, found: Any) -> Any:
+def _token(children: Arrays, i: Number, found: Number) -> Number:
     return np.int64(children[0][i]) if i < found else np.int64(_NONE)
 
 
 @compiled(inline=True)
-def _span(children: Arrays, i: Any) -> tuple[Any, Any]:
+def _span(children: Arrays, i: Number) -> tuple[Number, Number]:
     return np.int64(children[1][i]), np.int64(children[2][i])
 
 
 @compiled(inline=True)
 def _offer(
-    bits: Arrays, children: Arrays, found: Any, ask: Any, row: Array, base: float, parent: Any, best: Arrays, at: Any
+    bits: Arrays,
+    children: Arrays,
+    found: Number,
+    ask: Number,
+    row: Array,
+    base: float,
+    parent: Number,
+    best: Arrays,
+    at: Number,
 ) -> None:
     """Offer the children of a beam that has occurrences in one segment only, whose numbers begin at `at`."""
     for i in range(found):
@@ -71,12 +75,12 @@ def _offer_joined(
     bits: Arrays,
     old: Arrays,
     new: Arrays,
-    m: Any,
-    n: Any,
-    asks: Any,
+    m: Number,
+    n: Number,
+    asks: tuple[Number, Number],
     row: Array,
     base: float,
-    parent: Any,
+    parent: Number,
     best: Arrays,
 ) -> None:
     """Offer the children of a beam that has occurrences in both segments; a token that both hold is one candidate."""
@@ -98,27 +102,30 @@ def _offer_joined(
 
 
 @compiled
-def _log_sum(segments: Arrays, live: Arrays, state: Array, row: Array, rooms: Arrays) -> Any:
+def _log_sum(segments: Arrays, live: Arrays, state: Array, row: Array, rooms: Arrays) -> float:
     """Compute the log-sum-exp over the tokens that follow a beam in a live document, in token order."""
     m, _ = fill_allowed(segments[0], live[0], state[0], state[1], state[4], rooms[0], False)
     n, _ = fill_allowed(segments[1], live[1], state[2], state[3], state[4], rooms[1], False)
-    top, total, i, j = -np.inf, 0.0, 0, 0
+    top, total = -np.inf, 0.0
+    i: Number = 0
+    j: Number = 0
     while i < m or j < n:
         s, t = _token(rooms[0], i, m), _token(rooms[1], j, n)
         top, total = add_logit(top, total, least_or_logit(row[min(s, t)]))
         i += s <= t
         j += t <= s
-    return top + np.log(total) if total > 0.0 else -np.inf
+    return float(top + np.log(total)) if total > 0.0 else -np.inf
 
 
 @compiled(inline=True)
 def _prepare(
-    segments: Arrays, live: Arrays, beams: Arrays, logits: Array, q: Any, depth: Any, rooms: Arrays, best: Arrays
-) -> tuple[Any, Any]:
+    segments: Arrays, live: Arrays, beams: Arrays, logits: Array, q: Number, depth: Number, rooms: Arrays, best: Arrays
+) -> tuple[Number, Number]:
     """Do what `_prepare` of `kernels` does, for states of this index; `live` is empty unless it is renormalised."""
     states, alive, scores, given, renormalised = beams
     bases, rows = best[10], best[13]
-    previous, denominator, nans = np.int64(-1), 0.0, 0
+    previous: Number = np.int64(-1)
+    denominator, nans = 0.0, 0
     for m in range(alive.shape[1]):
         if not alive[q, m]:
             continue
@@ -138,7 +145,7 @@ def _prepare(
 
 @compiled(inline=True)
 def _walk(
-    segments: Arrays, bits: Arrays, state: Array, row: Array, base: float, parent: Any, rooms: Arrays, best: Arrays
+    segments: Arrays, bits: Arrays, state: Array, row: Array, base: float, parent: Number, rooms: Arrays, best: Arrays
 ) -> None:
     depth = state[4]
     m, ask_old = fill_allowed(segments[0], bits[0], state[0], state[1], depth, rooms[0], True)
@@ -152,7 +159,7 @@ def _walk(
 
 
 @compiled(inline=True)
-def _goes_on(segments: Arrays, bits: Arrays, state: Array, depth: Any) -> Any:
+def _goes_on(segments: Arrays, bits: Arrays, state: Array, depth: Number) -> Number:
     """Say whether a token can follow in an allowed document."""
     i = followers(segments[0], state[0], state[1], depth)
     j = followers(segments[1], state[2], state[3], depth)
@@ -165,9 +172,9 @@ def _write(
     bits: Arrays,
     states_before: Array,
     best: Arrays,
-    query: Any,
-    depth: Any,
-    longest: Any,
+    query: Number,
+    depth: Number,
+    longest: Number,
     out: Arrays,
 ) -> None:
     found, states = best[2], out[3]
@@ -236,7 +243,9 @@ def best_tokens(
 
 
 @compiled
-def joined_children(segments: Arrays, bits: Arrays, state: Array, rooms: Arrays, tokens: Array, counts: Array) -> Any:
+def joined_children(
+    segments: Arrays, bits: Arrays, state: Array, rooms: Arrays, tokens: Array, counts: Array
+) -> Number:
     """List the tokens that follow a state in allowed documents, and how often; return how many there are."""
     old, new = rooms
     m, _ = fill_allowed(segments[0], bits[0], state[0], state[1], state[4], old, False)

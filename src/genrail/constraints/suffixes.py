@@ -11,18 +11,15 @@ Sadakane 2007, Faster suffix sorting). Separators have ranks of their own, so th
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints.bits import next_set
-from genrail.constraints.compiled import compiled
+from genrail.constraints.compiled import Arrays, Number, compiled
 from genrail.constraints.sorting import stable_sort
 
 __all__ = ["bucket_heads", "sort_suffixes"]
 
-Array = npt.NDArray[Any]
 
 _MERGED = 256  # up to here merging runs is faster than counting digits
 _LARGEST = 1 << 25  # larger buckets (0.8 GB of keys) are left to doubling: it takes longer and no more memory
@@ -54,7 +51,7 @@ def _fill_buckets(text: Array, heads: Array, suffixes: Array) -> None:
 
 
 @compiled(inline=True)
-def _count_digits(keys: Array, size: Any, counts: Array) -> None:
+def _count_digits(keys: Array, size: Number, counts: Array) -> None:
     for b in range(8):
         for digit in range(256):
             counts[b, digit] = 0
@@ -65,7 +62,7 @@ def _count_digits(keys: Array, size: Any, counts: Array) -> None:
 
 
 @compiled
-def _digits(keys: Array, values: Array, size: Any, spare_keys: Array, spare_values: Array, counts: Array) -> None:
+def _digits(keys: Array, values: Array, size: Number, spare_keys: Array, spare_values: Array, counts: Array) -> None:
     """Sort keys with their values, stable, byte by byte; a byte that is the same in all is passed over."""
     _count_digits(keys, size, counts)
     there = True  # whether the current order stands in `keys`
@@ -88,7 +85,7 @@ def _digits(keys: Array, values: Array, size: Any, spare_keys: Array, spare_valu
 
 @compiled(inline=True)
 def _scatter(
-    keys: Array, values: Array, size: Any, to_keys: Array, to_values: Array, places: Array, shift: Any
+    keys: Array, values: Array, size: Number, to_keys: Array, to_values: Array, places: Array, shift: Number
 ) -> None:
     for i in range(size):
         key = keys[i]
@@ -100,7 +97,7 @@ def _scatter(
 
 
 @compiled(inline=True)
-def _sort(keys: Array, values: Array, size: Any, spare_keys: Array, spare_values: Array, counts: Array) -> None:
+def _sort(keys: Array, values: Array, size: Number, spare_keys: Array, spare_values: Array, counts: Array) -> None:
     if size <= _MERGED:
         stable_sort(keys, values, size, spare_keys, spare_values)
     else:
@@ -108,7 +105,7 @@ def _sort(keys: Array, values: Array, size: Any, spare_keys: Array, spare_values
 
 
 @compiled(inline=True)
-def _following(text: Array, position: Any, codes: Any, bits: Any) -> Any:
+def _following(text: Array, position: Number, codes: Number, bits: Number) -> Number:
     """Pack the codes behind a position; zeros from the end of its document on."""
     key = np.uint64(0)
     for j in range(1, codes + 1):
@@ -120,12 +117,20 @@ def _following(text: Array, position: Any, codes: Any, bits: Any) -> Any:
 
 
 @compiled(inline=True)
-def _mark(ties: Array, rank: Any) -> None:
+def _mark(ties: Array, rank: Number) -> None:
     ties[rank >> 6] |= np.uint64(1) << np.uint64(rank & 63)
 
 
 @compiled(inline=True)
-def _write_runs(suffixes: Array, ranks: Array, ties: Array, span: Any, separators: Any, last: Any, room: Any) -> Any:
+def _write_runs(
+    suffixes: Array,
+    ranks: Array,
+    ties: Array,
+    span: tuple[Number, Number],
+    separators: Number,
+    last: np.uint64,
+    room: Arrays,
+) -> Number:
     """Write a sorted bucket, mark where tied suffixes begin, and return how many are tied.
 
     Equal keys are a tie unless the bits `last` are 0: then their documents end, and they stand in the text's order.
@@ -149,8 +154,8 @@ def _write_runs(suffixes: Array, ranks: Array, ties: Array, span: Any, separator
 
 @compiled
 def _sort_buckets(
-    text: Array, heads: Array, suffixes: Array, ranks: Array, ties: Array, shape: Array, room: Any, counts: Array
-) -> Any:
+    text: Array, heads: Array, suffixes: Array, ranks: Array, ties: Array, shape: Array, room: Arrays, counts: Array
+) -> Number:
     """Sort each bucket by its next codes; give suffixes their ranks, tied ones that of the last among them.
 
     A bit of `ties` is set where a group of tied suffixes begins.
@@ -181,7 +186,9 @@ def _sort_buckets(
 
 
 @compiled
-def _tied_groups(suffixes: Array, ranks: Array, separators: Any, ties: Array, groups: Array) -> tuple[Any, Any]:
+def _tied_groups(
+    suffixes: Array, ranks: Array, separators: Number, ties: Array, groups: Array
+) -> tuple[Number, Number]:
     """List where groups of tied suffixes begin; return how many there are and the size of the largest."""
     found, largest = 0, np.int64(0)
     begin = next_set(ties, 0, suffixes.size)
@@ -197,14 +204,14 @@ def _tied_groups(suffixes: Array, ranks: Array, separators: Any, ties: Array, gr
 def _split_groups(
     suffixes: Array,
     ranks: Array,
-    separators: Any,
-    h: Any,
+    separators: Number,
+    h: Number,
     groups: Array,
-    found: Any,
+    found: Number,
     smaller: Array,
-    room: Any,
+    room: Arrays,
     counts: Array,
-) -> Any:
+) -> Number:
     """Sort each group by the ranks h positions later and list the groups that are left; return how many."""
     keys, values, spare_keys, spare_values = room
     left = 0
@@ -231,7 +238,7 @@ def _split_groups(
 
 
 @compiled
-def _rank_separators(text: Array, ranks: Array) -> Any:
+def _rank_separators(text: Array, ranks: Array) -> Number:
     """Give each separator its number among them; return how many there are."""
     found = 0
     for position in range(text.size):
@@ -291,7 +298,7 @@ def _double(suffixes: Array, ranks: Array, separators: int, ties: Array, tied: i
     """Sort what is tied over its first h codes, doubling h until nothing is."""
     groups, smaller = (np.empty(tied // 2, dtype=np.uint32) for _ in range(2))
     found, largest = _tied_groups(suffixes, ranks, separators, ties, groups)
-    room = _room(largest)
+    room = _room(int(largest))
     while found:
         found = _split_groups(suffixes, ranks, separators, h, groups, found, smaller, room, counts)
         groups, smaller = smaller, groups

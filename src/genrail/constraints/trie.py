@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints import kernels
 from genrail.constraints.best import room_for
 from genrail.constraints.bits import allowed_ranks, pack_bits
 from genrail.constraints.building import gather_rows
 from genrail.constraints.checks import check_offsets, row_at
 from genrail.constraints.children import child_counts, forced_tail, is_state
+from genrail.constraints.compiled import Arrays
 from genrail.constraints.files import read_trie, write_trie
 from genrail.constraints.index import Beams, Candidates, ScoreMeaning, Subset
 from genrail.constraints.layout import Layout, flatten, lay_out, with_children
@@ -27,7 +28,6 @@ from genrail.errors import IdentifierError, ShapeError, StateError
 
 __all__ = ["HEAVY", "Trie"]
 
-Array = npt.NDArray[Any]
 
 HEAVY = 32  # a prefix of at most so many items reads its children from adjacent rows: two cache lines of Semantic IDs
 
@@ -230,7 +230,7 @@ class Trie:
         return int(np.diff(self.off).max(initial=0))
 
     @cached_property
-    def segment(self) -> tuple[Any, ...]:
+    def segment(self) -> Arrays:
         """Give the arrays as kernels take them."""
         return self.rows, self.off, self.length, self.tok, self.start_ranks, self.first, len(self.order)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +39,7 @@ class AllowedTokens:
     def __init__(
         self, index: ConstraintIndex, end_token: int, subset: Subset | None = None, remember: int = 100_000
     ) -> None:
-        self._index: Any = index
+        self._index = index
         self._end_token = end_token
         self._subset = subset
         self._remember = remember

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Generic, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from genrail.decoding.settings import BeamSettings
 from genrail.decoding.tails import Tail, TailIndex, TailModel, empty_candidates, merge_tails
 from genrail.decoding.trace import DecodeTrace
 from genrail.errors import LogitsError, SettingsError, ShapeError
-from genrail.models.language_model import LanguageModel
+from genrail.models.language_model import AnyModel, Context, LanguageModel, State
 
 __all__ = ["beam_search", "on_compressed_rails"]
 
@@ -27,8 +27,8 @@ Int = npt.NDArray[np.int64]
 
 
 def beam_search(
-    model: LanguageModel[Any, Any],
-    contexts: Sequence[Any],
+    model: LanguageModel[Context, State],
+    contexts: Sequence[Context],
     index: ConstraintIndex,
     settings: BeamSettings | None = None,
     subsets: Sequence[Subset | None] | None = None,
@@ -45,14 +45,14 @@ def beam_search(
     is in the batch, as far as the model's own rows do not.
 
     Args:
-        model: Any `LanguageModel`.
+        model: A `LanguageModel`.
         contexts: One per query, as the model reads them.
         index: The identifiers that may be written.
         settings: Default `BeamSettings()`.
         subsets: Items allowed to each query, None for all; a query whose subset is empty costs no model call.
         k: Items wanted for each query, 1 or more.
         before_step: Called before each step; what it raises ends the search, so that nobody works for callers who left.
-        prior: See `rails_search`; only where `on_compressed_rails`.
+        prior: See `rails_search`; only where `on_compressed_rails` but for a trace, which then tells of that search.
 
     Returns:
         One answer per query, in order.
@@ -93,10 +93,15 @@ def beam_search(
     width = max(settings.width, min(k, max(allowed, default=0)))
     while asked:
         chosen = replace(settings, width=width)
-        if isinstance(index, Trie | LiveTrie) and on_compressed_rails(model, index, settings):
+        if isinstance(index, Trie | LiveTrie) and (prior is not None or on_compressed_rails(model, index, settings)):
             rows = [None if (one := subsets[query]) is None else index.items(_root(index), one) for query in asked]
             reading = [contexts[query] for query in asked]
-            found = rails_search(model, reading, compressed(index), chosen, rows, k, prior, before_step, most > 1)
+            steps = (
+                [DecodeTrace(index, subsets[query], settings.meaning) for query in asked] if settings.trace else None
+            )
+            found = rails_search(
+                model, reading, compressed(index), chosen, rows, k, prior, before_step, most > 1, steps
+            )
             for query, answer in zip(asked, found, strict=True):
                 answers[query] = replace(answer, exhausted=allowed[query] < k)
         else:
@@ -118,30 +123,30 @@ def _go_on() -> None:
     pass
 
 
-def on_compressed_rails(model: Any, index: Any, settings: BeamSettings) -> bool:
+def on_compressed_rails(model: AnyModel, index: ConstraintIndex, settings: BeamSettings) -> bool:
     """Tell whether model and index allow the search by branchings; the steps that a trace shows need the other one."""
     return settings.jump_tails and not settings.trace and reads_runs(model) and isinstance(index, Trie | LiveTrie)
 
 
-def _root(index: Any) -> Int:
+def _root(index: ConstraintIndex) -> Int:
     state: Int = index.start(1).states[0, 0]
     return state
 
 
-class _Search:
+class _Search(Generic[Context, State]):
     """Run one batch. Arrays are (queries, width) unless said otherwise; dead beams stay as padding."""
 
     def __init__(
         self,
-        model: Any,
-        index: Any,
+        model: LanguageModel[Context, State],
+        index: ConstraintIndex,
         settings: BeamSettings,
         subsets: Sequence[Subset | None],
         k: int,
         most: int,
     ) -> None:
         self.model = model  # a LanguageModel, perhaps a TailModel
-        self.index: Any = index  # a ConstraintIndex, perhaps a TailIndex
+        self.index = index  # a ConstraintIndex, perhaps a TailIndex
         self.settings = settings
         self.subsets = subsets if any(subset is not None for subset in subsets) else None
         queries = len(subsets)
@@ -157,7 +162,7 @@ class _Search:
         self.tokens = np.zeros((queries, 1, 0), dtype=np.int64)  # (queries, width, depth): what each beam has written
         self.tails: list[list[Tail | None]] = [[None] for _ in range(queries)]
 
-    def run(self, contexts: Sequence[Any], before_step: Callable[[], None]) -> list[Decoded]:
+    def run(self, contexts: Sequence[Context], before_step: Callable[[], None]) -> list[Decoded]:
         """Search until every query is done."""
         before_step()
         self.state, self.logits = self.model.prefill(contexts)
@@ -184,7 +189,7 @@ class _Search:
         count = 2 * self.settings.width
         open_beams = self.rows >= 0
         if open_beams.any():
-            found: Candidates = self.index.candidates(
+            found = self.index.candidates(
                 replace(self.beams, alive=open_beams),
                 self.logits,
                 self.scores,
@@ -302,7 +307,7 @@ class _Search:
 
     def _tails(self, queries: Int, beams: Int) -> list[Int]:
         """Find the tails worth reading now: each query fills the call up to its limit, best beams first."""
-        tails: list[Int] = self.index.tails(self.beams.states[queries, beams])
+        tails = cast("TailIndex", self.index).tails(self.beams.states[queries, beams])
         left = self.settings.jump_tokens - np.bincount(queries, minlength=len(self.pools))
         for place, query in enumerate(queries.tolist()):  # beams of a query stand in the order of their scores
             left[query] -= max(0, len(tails[place]) - 1)  # the first token is read in any case
@@ -317,7 +322,8 @@ class _Search:
             self.state, self.logits = self.model.step(self.state, parents, tokens)
             self.rows[queries, beams] = np.arange(len(queries))
             return
-        self.state, self.logits, scores = self.model.step_tails(self.state, parents, tokens, tails)
+        model = cast("TailModel[State]", self.model)
+        self.state, self.logits, scores = model.step_tails(self.state, parents, tokens, tails)
         open_rows = 0
         for query, beam, tail, score in zip(queries.tolist(), beams.tolist(), tails, scores, strict=True):
             if len(tail):

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from genrail.decoding.answers import Decoded
 from genrail.decoding.scoring import score_sequences
 from genrail.errors import SettingsError
-from genrail.models.language_model import LanguageModel
+from genrail.models.language_model import Context, LanguageModel, State
 
 __all__ = ["calibrate"]
 
 
 def calibrate(
-    model: LanguageModel[Any, Any], answers: Sequence[Decoded], empty_context: Any, k: int = 10, weight: float = 1.0
+    model: LanguageModel[Context, State],
+    answers: Sequence[Decoded],
+    empty_context: Context,
+    k: int = 10,
+    weight: float = 1.0,
 ) -> list[Decoded]:
     """Re-rank answers by log p(identifier | request) - weight * log p(identifier | empty request).
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,11 @@ from genrail.decoding.answers import Decoded
 from genrail.decoding.beam_search import beam_search
 from genrail.decoding.settings import BeamSettings
 from genrail.errors import SettingsError
+from genrail.models.language_model import AnyModel
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers.utils import ModelOutput
 
 __all__ = ["RailsGenerate"]
 
@@ -37,7 +42,7 @@ class RailsGenerate:
     def __init__(
         self,
         index: ConstraintIndex,
-        tokenizer: Any,
+        tokenizer: PreTrainedTokenizerBase,
         subsets: Sequence[Subset | None] | None = None,
         settings: BeamSettings | None = None,
     ) -> None:
@@ -45,18 +50,17 @@ class RailsGenerate:
         self._tokenizer = tokenizer
         self._subsets = subsets
         self._settings = settings or BeamSettings()
-        self._wrapped: tuple[Any, Any] | None = None
+        self._wrapped: tuple[PreTrainedModel, AnyModel] | None = None
 
     def __call__(
         self,
-        model: Any,
+        model: PreTrainedModel,
         input_ids: torch.Tensor,
-        logits_processor: Any = None,
-        stopping_criteria: Any = None,
-        generation_config: Any = None,
+        *,
+        generation_config: GenerationConfig,
         inputs_tensor: torch.Tensor | None = None,
-        **model_kwargs: Any,
-    ) -> Any:
+        **model_kwargs: object,
+    ) -> torch.Tensor | ModelOutput:
         """Decode, as ``generate`` asks; identifiers of equal items come once for each item.
 
         Returns:
@@ -67,12 +71,15 @@ class RailsGenerate:
         repeated = max(copies, generation_config.num_beams or 1)  # how often `generate` has repeated each prompt
         width = generation_config.num_beams if (generation_config.num_beams or 1) > 1 else self._settings.width
         ids = inputs_tensor if model.config.is_encoder_decoder else input_ids
-        prompts = self._prompts(ids, model_kwargs.get("attention_mask"), len(input_ids) // repeated)
+        mask = cast(
+            "torch.Tensor | None", model_kwargs.get("attention_mask")
+        )  # a parameter would be taken from the model
+        prompts = self._prompts(ids, mask, len(input_ids) // repeated)
         settings = BeamSettings(**{**vars(self._settings), "width": width})
         answers = beam_search(self._model(model), prompts, self._index, settings, self._subsets, k=copies)
         return self._output(model, input_ids[::repeated], answers, generation_config)
 
-    def _model(self, model: Any) -> Any:
+    def _model(self, model: PreTrainedModel) -> AnyModel:
         from genrail.models.checkpoints import wrap
 
         if self._wrapped is None or self._wrapped[0] is not model:
@@ -93,7 +100,9 @@ class RailsGenerate:
         return rows
 
     @staticmethod
-    def _output(model: Any, starts: torch.Tensor, answers: list[Decoded], generation_config: Any) -> Any:
+    def _output(
+        model: PreTrainedModel, starts: torch.Tensor, answers: list[Decoded], generation_config: GenerationConfig
+    ) -> torch.Tensor | ModelOutput:
         copies = max(1, generation_config.num_return_sequences or 1)
         pad = generation_config.pad_token_id
         pad = 0 if pad is None else int(pad)

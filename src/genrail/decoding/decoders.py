@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from genrail.constraints.compressed import CompressedTrie, compressed
-from genrail.constraints.index import Subset
+from genrail.constraints.index import ConstraintIndex, RowSequences, Subset
+from genrail.constraints.segments import LiveTrie
+from genrail.constraints.trie import Trie
 from genrail.decoding.answers import Decoded
 from genrail.decoding.beam_search import beam_search, on_compressed_rails
 from genrail.decoding.calibration import calibrate
@@ -18,14 +20,14 @@ from genrail.decoding.sampling import SampleSettings, sample_search
 from genrail.decoding.settings import BeamSettings
 from genrail.decoding.summing import Combine, sum_sequences
 from genrail.errors import SettingsError
-from genrail.models.language_model import LanguageModel
+from genrail.models.language_model import Context, LanguageModel, State
 
 __all__ = ["Asked", "Calibrated", "Decoder", "Diverse", "decode"]
 
 MOST = 1000  # items that one search is asked for; as many as a request may have
 
 
-class Asked(Protocol):
+class Asked(Protocol[Context, State]):
     """Give the model that is asked, and what belongs to asking it."""
 
     @property
@@ -34,7 +36,7 @@ class Asked(Protocol):
         ...
 
     @property
-    def model(self) -> LanguageModel[Any, Any]:
+    def model(self) -> LanguageModel[Context, State]:
         """Give what writes the identifiers."""
         ...
 
@@ -43,7 +45,7 @@ class Asked(Protocol):
         """Say how several identifiers of an item make one score."""
         ...
 
-    def empty_context(self) -> Any:
+    def empty_context(self) -> Context | None:
         """Give the context of a request that says nothing; None where there is no such thing."""
         ...
 
@@ -104,9 +106,9 @@ Decoder = BeamSettings | ExactSettings | SampleSettings | Calibrated | Diverse
 
 def decode(
     decoder: Decoder,
-    asked: Asked,
-    contexts: Sequence[Any],
-    index: Any,
+    asked: Asked[Context, State],
+    contexts: Sequence[Context],
+    index: ConstraintIndex,
     subsets: Sequence[Subset | None],
     k: int,
     trace: bool = False,
@@ -121,32 +123,33 @@ def decode(
         index: The identifiers.
         subsets: Items allowed to each, None for all.
         k: Items wanted.
-        trace: Keep the steps; a beam search has them, nothing else.
+        trace: Keep the steps; a beam search has them, calibrated or not, and nothing else.
         before_step: Called before each step of a beam search; what it raises ends it.
 
     Raises:
         SettingsError: No such decoder, a trace of one that has none, or `Calibrated` for a model without prompts.
     """
-    if trace and not isinstance(decoder, BeamSettings):
-        raise SettingsError(f"explain=True shows the steps of a beam search, not of {type(decoder).__name__}")
+    beam = decoder.decoder if isinstance(decoder, Calibrated) else decoder
+    if trace and not isinstance(beam, BeamSettings):
+        raise SettingsError(f"explain=True shows the steps of a beam search, not of {type(beam).__name__}")
     if isinstance(decoder, Calibrated):
         empty = asked.empty_context()
         if empty is None:
             raise SettingsError(f"Calibrated needs a model with prompts; {asked.name} has none")
         if asked.combine == "sum":
             raise SettingsError("Calibrated compares one identifier of each item; build with combine='best'")
-        along = _calibrated_along(decoder, asked, contexts, index, subsets, k, before_step)
+        along = _calibrated_along(decoder, asked, contexts, index, subsets, k, trace, before_step)
         if along is not None:
             return along
         most = min(MOST, k * decoder.pool)
-        found = decode(decoder.decoder, asked, contexts, index, subsets, most, before_step=before_step)
+        found = decode(decoder.decoder, asked, contexts, index, subsets, most, trace, before_step)
         return calibrate(asked.model, found, empty, k, decoder.weight)
     if isinstance(decoder, Diverse):
         most = min(MOST, k * decoder.pool)
         found = decode(decoder.decoder, asked, contexts, index, subsets, most, before_step=before_step)
         return diversify(found, k, decoder.relevance, decoder.likeness or _likeness(index))
     search = _search(decoder, asked.model, trace, before_step)
-    if asked.combine == "best" or index.most_sequences == 1:
+    if asked.combine == "best" or not isinstance(index, RowSequences) or index.most_sequences == 1:
         return search(contexts, index, subsets, k)
     found = search(contexts, index, subsets, min(MOST, 2 * k))
     pairs = zip(contexts, found, strict=True)
@@ -155,29 +158,30 @@ def decode(
 
 def _calibrated_along(
     decoder: Calibrated,
-    asked: Asked,
-    contexts: Sequence[Any],
-    index: Any,
+    asked: Asked[Context, State],
+    contexts: Sequence[Context],
+    index: ConstraintIndex,
     subsets: Sequence[Subset | None],
     k: int,
+    trace: bool,
     before_step: Callable[[], None] | None,
 ) -> list[Decoded] | None:
     """Take off what items have anyway while searching, where decoder, model and index allow it; else None."""
     beam = decoder.decoder
-    if not isinstance(beam, BeamSettings) or not on_compressed_rails(asked.model, index, beam):
+    if not isinstance(beam, BeamSettings) or not isinstance(index, Trie | LiveTrie):
         return None
-    if beam.meaning != "renormalised" or not len(index):
+    if not on_compressed_rails(asked.model, index, beam) or beam.meaning != "renormalised" or not len(index):
         return None
     trie = compressed(index)
     empty = asked.empty_scores(trie)
     if empty is None:
         return None
     prior = empty.prior(trie, decoder.weight)
-    return beam_search(asked.model, contexts, index, beam, subsets, k, before_step, prior)
+    return beam_search(asked.model, contexts, index, replace(beam, trace=trace), subsets, k, before_step, prior)
 
 
 def _search(
-    decoder: Decoder, model: Any, trace: bool, before_step: Callable[[], None] | None
+    decoder: Decoder, model: LanguageModel[Context, State], trace: bool, before_step: Callable[[], None] | None
 ) -> Callable[..., list[Decoded]]:
     if isinstance(decoder, BeamSettings):
         settings = replace(decoder, trace=trace)
@@ -193,6 +197,6 @@ def _search(
     )
 
 
-def _likeness(index: Any) -> Likeness:
+def _likeness(index: ConstraintIndex) -> Likeness:
     """Compare Semantic IDs by their beginning, titles by their tokens."""
     return "prefix" if getattr(index, "end_token", None) is None else "tokens"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +52,7 @@ class EmptyScores:
         return bool(self._places(trie)[1].all())
 
     def extended(
-        self, model: RunModel, context: Any, trie: CompressedTrie, progress: Callable[[int, int], None] | None = None
+        self, model: RunModel, context: object, trie: CompressedTrie, progress: Callable[[int, int], None] | None = None
     ) -> EmptyScores:
         """Read what is not known yet.
 
@@ -147,7 +146,7 @@ def _edge_keys(trie: CompressedTrie) -> Keys:
 
 def _read_branchings(
     model: RunModel,
-    context: Any,
+    context: object,
     trie: CompressedTrie,
     wanted: npt.NDArray[np.bool_],
     progress: Callable[[int, int], None],
@@ -213,7 +212,7 @@ def _groups(trie: CompressedTrie, needed: npt.NDArray[np.bool_]) -> Sequence[Int
 
 
 def _write(
-    model: RunModel, hidden: Any, rows: Int, nodes: Int, trie: CompressedTrie, logits: npt.NDArray[np.float32]
+    model: RunModel, hidden: object, rows: Int, nodes: Int, trie: CompressedTrie, logits: npt.NDArray[np.float32]
 ) -> None:
     """Compute the logits of the edges of some nodes, whose hidden states stand at `rows`."""
     counts = trie.first_edge[nodes + 1] - trie.first_edge[nodes]

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints.index import Subset
 from genrail.constraints.substring import SubstringIndex
 from genrail.decoding.matching import accept_matches, add_unigrams, list_matches
@@ -35,7 +35,6 @@ __all__ = [
     "weigh_keys",
 ]
 
-Array = npt.NDArray[Any]
 
 _SURE = 1e-10  # a log-probability of 0 would be infinite odds
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Any
+from typing import Generic, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from genrail.decoding.answers import Decoded, Pool
 from genrail.decoding.beam_search import beam_search
 from genrail.decoding.settings import BeamSettings
 from genrail.errors import SettingsError, ShapeError
-from genrail.models.language_model import LanguageModel
+from genrail.models.language_model import Context, LanguageModel, State
 
 __all__ = ["ExactSettings", "exact_search"]
 
@@ -55,8 +55,8 @@ class ExactSettings:
 
 
 def exact_search(
-    model: LanguageModel[Any, Any],
-    contexts: Sequence[Any],
+    model: LanguageModel[Context, State],
+    contexts: Sequence[Context],
     index: ConstraintIndex,
     settings: ExactSettings | None = None,
     subsets: Sequence[Subset | None] | None = None,
@@ -123,12 +123,20 @@ def _floor(found: Decoded | None, k: int) -> float:
     return last - SLACK * max(1.0, abs(last)) if np.isfinite(last) else -np.inf
 
 
+class JoiningModel(Protocol[State]):
+    """Put rows of different length into one state. A `LanguageModel` whose ``joins_states`` is True offers this."""
+
+    def join(self, states: Sequence[State]) -> tuple[State, list[int]]:
+        """Make one state of several; give it, and where the rows of each begin."""
+        ...
+
+
 @dataclass
-class _Node:
+class _Node(Generic[State]):
     """A prefix that the model has read: where its logits came from, and its children, best first."""
 
     prefix: tuple[int, ...]
-    state: Any
+    state: State
     row: int
     children: Candidates
     place: int  # of this node among the queries of `children`
@@ -146,10 +154,10 @@ class _Node:
 
 
 @dataclass
-class _Taken:
+class _Taken(Generic[State]):
     """A child taken from its node, to be read by the model."""
 
-    node: _Node
+    node: _Node[State]
     child: int
 
     @property
@@ -174,19 +182,19 @@ class _Taken:
 
 
 @dataclass
-class _BestFirst:
+class _BestFirst(Generic[Context, State]):
     """Search for one query. The heap holds each read prefix once, by its best child not yet taken."""
 
-    model: Any
-    index: Any
+    model: LanguageModel[Context, State]
+    index: ConstraintIndex
     subset: Subset | None
     settings: ExactSettings
     k: int
     floor: float = -np.inf
-    heap: list[tuple[float, int, _Node]] = field(default_factory=list)
-    order: Any = field(default_factory=count)
+    heap: list[tuple[float, int, _Node[State]]] = field(default_factory=list)
+    order: Iterator[int] = field(default_factory=count)
 
-    def run(self, context: Any) -> Decoded:
+    def run(self, context: Context) -> Decoded:
         several = isinstance(self.index, RowSequences) and self.index.most_sequences > 1
         self.pool = Pool(self.k, several)
         state, logits = self.model.prefill([context])
@@ -207,13 +215,13 @@ class _BestFirst:
     def _worth_reading(self) -> bool:
         return self._bound() >= self.floor and self.pool.admits(self._bound())
 
-    def _push(self, node: _Node) -> None:
+    def _push(self, node: _Node[State]) -> None:
         if node.left:
             heapq.heappush(self.heap, (-node.bound, next(self.order), node))
 
-    def _take(self, most: int) -> list[_Taken]:
+    def _take(self, most: int) -> list[_Taken[State]]:
         """Take the best children of all nodes, until `most` are to be read; finished ones go to the pool."""
-        taken: list[_Taken] = []
+        taken: list[_Taken[State]] = []
         while self.heap and len(taken) < most and self._worth_reading():
             _, _, node = heapq.heappop(self.heap)
             child = _Taken(node, node.next)
@@ -226,7 +234,7 @@ class _BestFirst:
                 taken.append(child)
         return taken
 
-    def _read(self, taken: list[_Taken]) -> None:
+    def _read(self, taken: list[_Taken[State]]) -> None:
         """Run the model on the taken prefixes, and open them for the search."""
         for group in self._groups(taken):
             states = list({id(one.node.state): one.node.state for one in group}.values())
@@ -248,19 +256,19 @@ class _BestFirst:
                     depth,
                 )
 
-    def _groups(self, taken: list[_Taken]) -> list[list[_Taken]]:
+    def _groups(self, taken: list[_Taken[State]]) -> list[list[_Taken[State]]]:
         """Group what one call of the model can read: all, if it can join states, else what shares a state."""
         if getattr(self.model, "joins_states", False):
             return [taken]
-        groups: dict[int, list[_Taken]] = {}
+        groups: dict[int, list[_Taken[State]]] = {}
         for one in taken:
             groups.setdefault(id(one.node.state), []).append(one)
         return list(groups.values())
 
-    def _joined(self, states: list[Any]) -> tuple[Any, dict[int, int]]:
+    def _joined(self, states: list[State]) -> tuple[State, dict[int, int]]:
         if len(states) == 1:
             return states[0], {id(states[0]): 0}
-        joined, first_rows = self.model.join(states)
+        joined, first_rows = cast("JoiningModel[State]", self.model).join(states)
         return joined, {id(state): int(first) for state, first in zip(states, first_rows, strict=True)}
 
     def _open(
@@ -268,7 +276,7 @@ class _BestFirst:
         prefixes: list[tuple[int, ...]],
         states: Int,
         scores: npt.NDArray[np.float64],
-        model_states: list[Any],
+        model_states: list[State],
         rows: Int,
         logits: npt.NDArray[np.float32],
         depth: int,

@@ -5,28 +5,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
-from genrail.constraints.compiled import compiled
+from genrail.arrays import Array
+from genrail.constraints.compiled import Arrays, Number, compiled
 
 __all__ = ["accept_matches", "add_unigrams", "list_matches"]
 
-Array = npt.NDArray[Any]
-Arrays = tuple[Any, ...]
-
 
 @compiled(inline=True)
-def _token(keys: Arrays, key: Any, depth: Any) -> Any:
+def _token(keys: Arrays, key: Number, depth: Number) -> Number:
     """Read a token of a key; -1 behind its end."""
     place = keys[1][key] + depth
     return keys[0][place] if place < keys[1][key + 1] else np.int64(-1)
 
 
 @compiled(inline=True)
-def _first_not_below(keys: Arrays, lo: Any, hi: Any, depth: Any, token: Any) -> Any:
+def _first_not_below(keys: Arrays, lo: Number, hi: Number, depth: Number, token: Number) -> Number:
     while lo < hi:
         middle = (lo + hi) >> 1
         if _token(keys, middle, depth) < token:
@@ -37,7 +32,9 @@ def _first_not_below(keys: Arrays, lo: Any, hi: Any, depth: Any, token: Any) -> 
 
 
 @compiled
-def list_matches(keys: Arrays, text: Array, begins: Array, documents: Array, found_keys: Array, places: Array) -> Any:
+def list_matches(
+    keys: Arrays, text: Array, begins: Array, documents: Array, found_keys: Array, places: Array
+) -> Number:
     """List where sorted keys stand in documents given one after the other; none crosses a border.
 
     Args:
@@ -52,6 +49,7 @@ def list_matches(keys: Arrays, text: Array, begins: Array, documents: Array, fou
         How many matches there are.
     """
     found, all_keys = 0, keys[1].size - 1
+    lo: Number
     for d in range(begins.size - 1):
         for at in range(begins[d], begins[d + 1]):
             lo, hi, depth = 0, all_keys, 0
@@ -70,7 +68,7 @@ def list_matches(keys: Arrays, text: Array, begins: Array, documents: Array, fou
 
 
 @compiled(inline=True)
-def _is_free(stamps: Array, begin: Any, end: Any, stamp: Any) -> bool:
+def _is_free(stamps: Array, begin: Number, end: Number, stamp: Number) -> bool:
     for j in range(begin, end):
         if stamps[j] == stamp:
             return False
@@ -78,7 +76,7 @@ def _is_free(stamps: Array, begin: Any, end: Any, stamp: Any) -> bool:
 
 
 @compiled(inline=True)
-def _share_of_new(keys: Arrays, key: Any, token_stamps: Array, stamp: Any) -> float:
+def _share_of_new(keys: Arrays, key: Number, token_stamps: Array, stamp: Number) -> float:
     """Give the share of a key's different tokens that no accepted match of the document holds."""
     flat, begin, end = keys[0], keys[1][key], keys[1][key + 1]
     different, new = 0, 0

@@ -16,7 +16,9 @@ import numpy.typing as npt
 from genrail.constraints.compressed import ROOT, CompressedTrie
 from genrail.constraints.step import NanNotice
 from genrail.decoding.answers import Decoded, Pool
+from genrail.decoding.rails_trace import RailsRecorder
 from genrail.decoding.settings import BeamSettings
+from genrail.decoding.trace import DecodeTrace, TracedBeam
 from genrail.errors import LogitsError
 
 __all__ = ["Prior", "RunModel", "branch_log_probabilities", "rails_search", "reads_runs"]
@@ -181,6 +183,7 @@ class _Query:
         self.allowed, self.longest = allowed, longest
         self.rows: npt.NDArray[np.bool_] | None = None
         self.prior: Prior | None = None
+        self.recorder: RailsRecorder | None = None
         self.depth = 0
         self.beams: list[_Beam] = []
 
@@ -217,7 +220,7 @@ class _Query:
     def advance(self) -> list[_Beam]:
         """Go on until the model is needed; give the beams it should read for, none when the search is over."""
         while self.beams:
-            if not self.full:  # nothing happens before some beam branches or ends
+            if not self.full and self.recorder is None:  # nothing happens before some beam branches or ends
                 self.depth = max(self.depth, min(beam.end - (beam.node < 0) for beam in self.beams))
             if any(self.waits(beam) for beam in self.beams):
                 return [beam for beam in self.beams if self.wants(beam)]
@@ -227,6 +230,7 @@ class _Query:
     def _step(self) -> None:
         """Do one step of the beam search: all beams become one token longer."""
         scores, parents, edges = self._candidates()
+        traced = self._traced(scores, parents, edges) if self.recorder is not None else []
         count = 2 * self.width
         order = np.argsort(-scores, kind="stable")[:count]
         found = [self._grown(self.beams[parents[place]], int(edges[place]), float(scores[place])) for place in order]
@@ -237,6 +241,24 @@ class _Query:
         self._keep(kept)
         if len(found) == count:  # more candidates may exist, none better than the last
             self._drop(found[-1:])
+        if self.recorder is not None:
+            self.recorder.step(traced, [self.recorder.prefix(beam.edge, self.depth) for beam in self.beams])
+
+    def _traced(self, scores: Float, parents: Int, edges: Int) -> list[TracedBeam]:
+        """Tell what each beam may become."""
+        assert self.recorder is not None
+        told = []
+        for place, beam in enumerate(self.beams):
+            own = np.flatnonzero(parents == place)
+            here, after = edges[own], scores[own]
+            if beam.end > self.depth:
+                step = float(after[0]) - beam.score
+                told.append(self.recorder.forced(beam.edge, self.depth, beam.log_probability, beam.score, step))
+                continue
+            assert beam.children is not None
+            values = beam.children[here - self.trie.first_edge[beam.node]]
+            told.append(self.recorder.branching(beam.edge, self.depth, beam.log_probability, here, values, after))
+        return told
 
     def _candidates(self) -> tuple[Float, Int, Int]:
         """List all continuations in the order of beams and tokens: scores, beams, edges (-1: the beam goes on)."""
@@ -312,6 +334,8 @@ class _Query:
         """Make the best open candidates the next beams: those that may still enter the best k."""
         threshold = self.pool.threshold
         worthy = [threshold is None or self._best_possible(beam) > threshold for beam in open_beams[: self.width]]
+        if self.recorder is not None and any(worthy):
+            worthy = [True] * len(worthy)  # people follow beams to the end of the search
         self.beams = [beam for beam, kept in zip(open_beams, worthy, strict=False) if kept]
         self._drop([beam for beam, kept in zip(open_beams, worthy, strict=False) if not kept])
         self._drop(open_beams[self.width :])
@@ -335,6 +359,7 @@ def rails_search(
     prior: Prior | None = None,
     before_step: Callable[[], None] | None = None,
     several: bool = False,
+    traces: Sequence[DecodeTrace] | None = None,
 ) -> list[Decoded]:
     """Find the k best items of each query; the answers of `beam_search` with fewer and smaller calls of the model.
 
@@ -345,19 +370,23 @@ def rails_search(
         model: A `RunModel`.
         contexts: One per query.
         trie: The identifiers, with one item at least.
-        settings: `trace` is not heard here; `jump_tails` and `jump_tokens` have no meaning.
+        settings: `jump_tails` and `jump_tokens` have no meaning here, and `trace` is told by `traces`.
         subsets: Catalogue rows allowed to each query, None for all.
         k: Items wanted.
         prior: Take this off each score while searching, instead of ranking again afterwards: beams then live that
             would be lost behind whatever is probable anyway. Only with ``meaning="renormalised"``.
         before_step: Called before each call of the model.
         several: Items may have several identifiers; each counts as its best one.
+        traces: To be filled, one for each query.
 
     Cost: as many calls of the model as identifiers branch on their way, usually 3 to 6. Where the meaning is
     `renormalised`, runs up to the last branching are read, and one row of the output layer for each allowed child;
     where it is `full_softmax`, all tokens are read, with the whole output layer behind each.
     """
-    queries = [_query(trie, settings, k, prior, rows, several) for rows in subsets or [None] * len(contexts)]
+    allowed = subsets or [None] * len(contexts)
+    queries = [_query(trie, settings, k, prior, rows, several) for rows in allowed]
+    for query, rows, trace in zip(queries, allowed, traces or (), strict=False):
+        query.recorder = RailsRecorder(trie, trace, rows)
     together = max(1, int(getattr(model, "prompts_together", len(contexts)) or 1))
     for first in range(0, len(queries), together):
         group = queries[first : first + together]
@@ -371,7 +400,10 @@ def rails_search(
             if before_step is not None:
                 before_step()
             _read(model, waiting)
-    return [query.pool.decoded(False, float(query.bound)) for query in queries]
+    return [
+        query.pool.decoded(False, float(query.bound), None if query.recorder is None else query.recorder.trace)
+        for query in queries
+    ]
 
 
 def _query(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Generic
 
 import numpy as np
 import numpy.typing as npt
 
-from genrail.constraints.index import Beams, Candidates, ConstraintIndex, RowSequences, Subset
+from genrail.constraints.index import Candidates, ConstraintIndex, RowSequences, Subset
 from genrail.decoding.answers import Decoded, Pool
 from genrail.errors import SettingsError, ShapeError
-from genrail.models.language_model import LanguageModel
+from genrail.models.language_model import Context, LanguageModel, State
 from genrail.rng import generator
 
 __all__ = ["SampleSettings", "sample_search"]
@@ -51,8 +51,8 @@ class SampleSettings:
 
 
 def sample_search(
-    model: LanguageModel[Any, Any],
-    contexts: Sequence[Any],
+    model: LanguageModel[Context, State],
+    contexts: Sequence[Context],
     index: ConstraintIndex,
     settings: SampleSettings | None = None,
     subsets: Sequence[Subset | None] | None = None,
@@ -66,7 +66,7 @@ def sample_search(
     the earlier ones left over. Items of probability zero come last, and only where nothing else is left.
 
     Args:
-        model: Any `LanguageModel`.
+        model: A `LanguageModel`.
         contexts: One per query, as the model reads them.
         index: The identifiers that may be written.
         settings: Default `SampleSettings()`.
@@ -146,22 +146,22 @@ def _decoded(leaves: list[_Leaf], k: int, exhausted: bool) -> Decoded:
 
 
 @dataclass
-class _Sampler:
+class _Sampler(Generic[Context, State]):
     """Run one batch. Arrays are (queries, width); a beam's number is its place in its query."""
 
-    model: Any
-    index: Any
+    model: LanguageModel[Context, State]
+    index: ConstraintIndex
     settings: SampleSettings
     subsets: list[Subset | None]
     k: int
     leaves: list[list[_Leaf]] = field(default_factory=list)
 
-    def run(self, contexts: list[Any], seeds: list[int]) -> list[list[_Leaf]]:
+    def run(self, contexts: list[Context], seeds: list[int]) -> list[list[_Leaf]]:
         """Draw until every identifier is whole."""
         queries = len(contexts)
         self.draws = [generator(seed, "stochastic beam search") for seed in seeds]
         self.leaves = [[] for _ in range(queries)]
-        self.beams: Beams = self.index.start(queries)
+        self.beams = self.index.start(queries)
         self.scores = np.zeros((queries, 1))  # log-probability under the full softmax
         self.shares = np.zeros((queries, 1))  # log-probability of the draw: tempered, shared out among the children
         self.perturbed = np.array([[draw.gumbel()] for draw in self.draws])
@@ -191,7 +191,7 @@ class _Sampler:
             counts[query, beam] = len(tokens)
         subsets = self.subsets if any(subset is not None for subset in self.subsets) else None
         most = max(1, int(counts.sum(axis=1).max()))
-        found: Candidates = self.index.candidates(
+        found = self.index.candidates(
             self.beams, logits, self.scores, most, subsets, "full_softmax", np.where(alive, rows, -1)
         )
         return found

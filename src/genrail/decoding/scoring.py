@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.errors import LogitsError, ShapeError
-from genrail.models.language_model import LanguageModel
+from genrail.models.language_model import Context, LanguageModel, State
 from genrail.models.log_softmax import log_softmax
 
 __all__ = ["SequenceTable", "score_sequences"]
@@ -25,14 +26,14 @@ class SequenceTable(Protocol):
         """Count the rows."""
         ...
 
-    def sequence(self, row: int) -> npt.NDArray[Any]:
+    def sequence(self, row: int) -> Array:
         """Give the tokens of one row."""
         ...
 
 
 def score_sequences(
-    model: LanguageModel[Any, Any],
-    context: Any,
+    model: LanguageModel[Context, State],
+    context: Context,
     sequences: SequenceTable | Sequence[Sequence[int]],
     rows_at_once: int = 256,
 ) -> Float:
@@ -42,7 +43,7 @@ def score_sequences(
     small catalogue completely. Sequences that begin alike share the model's work.
 
     Args:
-        model: Any `LanguageModel`.
+        model: A `LanguageModel`.
         context: One context, as the model reads them.
         sequences: A table of identifiers, or a list of token sequences; each with a token at least.
         rows_at_once: Sequences scored together; bounds the memory to rows_at_once * V logits.
@@ -79,7 +80,7 @@ def _check(tokens: list[tuple[int, ...]], vocab_size: int) -> None:
             raise LogitsError(f"sequence {row} has a token outside the model's {vocab_size}: {sequence}")
 
 
-def _score_sorted(model: LanguageModel[Any, Any], context: Any, tokens: list[tuple[int, ...]]) -> Float:
+def _score_sorted(model: LanguageModel[Context, State], context: Context, tokens: list[tuple[int, ...]]) -> Float:
     """Score sorted sequences level by level; one row of the model for each distinct prefix."""
     scores = np.zeros(len(tokens))
     state, logits = model.prefill([context])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from genrail.constraints.index import RowSequences
 from genrail.decoding.answers import Decoded
 from genrail.decoding.scoring import score_sequences
-from genrail.models.language_model import LanguageModel
+from genrail.models.language_model import Context, LanguageModel, State
 
 __all__ = ["Combine", "sum_sequences"]
 
@@ -20,7 +20,7 @@ Combine = Literal["best", "sum"]
 
 
 def sum_sequences(
-    model: LanguageModel[Any, Any], context: Any, answer: Decoded, index: RowSequences, k: int
+    model: LanguageModel[Context, State], context: Context, answer: Decoded, index: RowSequences, k: int
 ) -> Decoded:
     """Score the items of an answer by all of their identifiers, log(sum of probabilities), and keep the k best.
 

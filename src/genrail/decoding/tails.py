@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints.index import Candidates
+from genrail.models.language_model import State
 
 __all__ = ["Tail", "TailIndex", "TailModel", "empty_candidates", "merge_tails"]
 
@@ -29,12 +31,12 @@ class TailIndex(Protocol):
 
 
 @runtime_checkable
-class TailModel(Protocol):
+class TailModel(Protocol[State]):
     """Read several known tokens at once. A `LanguageModel` may offer this."""
 
     def step_tails(
-        self, state: Any, parents: Int, tokens: Int, tails: Sequence[Int]
-    ) -> tuple[Any, npt.NDArray[np.float32], list[npt.NDArray[np.float64]]]:
+        self, state: State, parents: Int, tokens: Int, tails: Sequence[Int]
+    ) -> tuple[State, npt.NDArray[np.float32], list[npt.NDArray[np.float64]]]:
         """Append one token to each row, and score the tail behind it where there is one.
 
         Args:
@@ -112,7 +114,7 @@ def merge_tails(
         [np.arange(count) >= found.count[:, None], np.arange(width) >= forced.count[:, None]], axis=1
     )
 
-    def together(name: str) -> npt.NDArray[Any]:
+    def together(name: str) -> Array:
         return np.concatenate([getattr(found, name), getattr(forced, name)], axis=1)
 
     keys = (together("tokens"), together("parents"), -together("scores"), padding)  # the last key sorts first

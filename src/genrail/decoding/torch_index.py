@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from genrail.arrays import Array
 from genrail.constraints.index import Beams, Candidates, ScoreMeaning, Subset
 from genrail.constraints.trie import Trie
 from genrail.errors import SettingsError, ShapeError
@@ -109,7 +110,7 @@ class TorchIndex:
         self._widths = _widths(trie)
         self._everything = None if not len(trie.universe.live) else self.subsets([None])
 
-    def _tensor(self, array: np.ndarray[Any, Any]) -> tuple[Tensor, int]:
+    def _tensor(self, array: Array) -> tuple[Tensor, int]:
         """Copy an array and say how to widen what is read from it: torch gathers signed integers only."""
         width = array.dtype.itemsize
         if array.dtype == np.uint8 or width == 8:
@@ -143,7 +144,7 @@ class TorchIndex:
         tensors = (torch.from_numpy(words.view(np.int64)), torch.from_numpy(counts), which)
         return TorchSubsets(*(tensor.to(self.device) for tensor in tensors))
 
-    def _bitmap(self, subset: Subset | None) -> np.ndarray[Any, Any]:
+    def _bitmap(self, subset: Subset | None) -> Array:
         own = self._trie._own(subset)  # refuses a subset of another index
         return own.bitmap()
 

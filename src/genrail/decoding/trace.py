@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.constraints.index import ConstraintIndex, ScoreMeaning, Subset
 from genrail.models.log_softmax import log_softmax
+from genrail.types import Json
 
 __all__ = ["DecodeTrace", "TracedBeam", "TracedStep"]
 
@@ -28,7 +28,9 @@ class TracedBeam:
         children: Tokens that the constraint allows next, in token order, shape (children,).
         items: Allowed items below each child, shape (children,).
         log_probabilities: Of each child given the prefix, shape (children,).
-        removed: Share of the model's probability that fell on forbidden tokens, 0 to 1.
+        removed: Share of the model's probability that fell on forbidden tokens, 0 to 1; where it was only asked for the
+            rails, the share of their probability that fell on items that this request forbids.
+        scores: What the continuations are ranked by, (children,), where that is not the path's log-probability.
     """
 
     prefix: tuple[int, ...]
@@ -37,8 +39,14 @@ class TracedBeam:
     items: Int
     log_probabilities: Float
     removed: float
+    scores: Float | None = None
 
-    def to_dict(self, top: int = 10) -> dict[str, Any]:
+    @property
+    def ranked_by(self) -> Float:
+        """Give the score of each continuation, (children,)."""
+        return self.log_probability + self.log_probabilities if self.scores is None else self.scores
+
+    def to_dict(self, top: int = 10) -> dict[str, Json]:
         """Turn the beam into plain values for JSON, with its `top` most probable children."""
         best = np.argsort(-self.log_probabilities, kind="stable")[:top]
         return {
@@ -75,8 +83,7 @@ class TracedStep:
         """Give the place, from 1, of a prefix among all allowed continuations of this step; None if it is not one."""
         scores, mine = [], None
         for beam in self.beams:
-            path = beam.log_probability + beam.log_probabilities
-            scores.append(path)
+            scores.append(beam.ranked_by)
             if beam.prefix == prefix[:-1] and prefix[-1] in beam.children:
                 mine = (len(scores) - 1, int(np.searchsorted(beam.children, prefix[-1])))
         if mine is None:
@@ -160,7 +167,7 @@ class DecodeTrace:
                 return f"lost at step {number}, rank {rank} of beam {len(step.kept)}"
         return f"open when the search ended after {len(self.steps)} steps"
 
-    def to_dict(self, top: int = 10) -> dict[str, Any]:
+    def to_dict(self, top: int = 10) -> dict[str, Json]:
         """Turn the trace into plain values for JSON, with the `top` most probable children of each beam."""
         return {
             "meaning": self.meaning,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,13 @@ from genrail.decoding.settings import BeamSettings
 from genrail.decoding.torch_index import TorchIndex
 from genrail.errors import SettingsError
 from genrail.models.vllm import CHILDREN, START, TRIE, VllmContext, VllmModel, let_vllm_look_around
+from genrail.types import Page
+
+if TYPE_CHECKING:
+    from vllm import LLM, SamplingParams
+    from vllm.config import VllmConfig
+    from vllm.v1.sample.logits_processor.interface import BatchUpdate
+    from vllm.v1.worker.gpu.states import RequestState
 
 try:  # vLLM asks for subclasses of its own; without vLLM the functions below still work
     from vllm.v1.sample.logits_processor.builtin import process_dict_updates
@@ -34,8 +41,14 @@ let_vllm_look_around()  # in a worker of vLLM, which imports this file by name
 Children = Callable[[], Sequence[int]]
 
 
+class StepRows(Protocol):
+    """What vLLM's V2 model runner tells of the rows of a step."""
+
+    expanded_idx_mapping: Tensor  # slot of the request of each row
+
+
 def vllm_search(
-    llm: Any,
+    llm: LLM,
     prompts: Sequence[Sequence[int]],
     index: ConstraintIndex,
     settings: BeamSettings | None = None,
@@ -89,16 +102,17 @@ def put_on_rails(logits: Tensor, rows: Sequence[int], allowed: Sequence[Sequence
     logits[chosen] = masked.to(logits.dtype)
 
 
-def _open_trie(vllm_config: Any) -> Trie | None:
+def _open_trie(vllm_config: VllmConfig) -> Trie | None:
     folder = (getattr(vllm_config, "additional_config", None) or {}).get(TRIE)
     return Trie.load(folder) if folder else None
 
 
-def _arguments(parameters: Any) -> dict[str, Any]:
-    return parameters.extra_args or {}
+def _arguments(parameters: SamplingParams) -> Page:
+    found: Page = parameters.extra_args or {}
+    return found
 
 
-def _check(parameters: Any) -> None:
+def _check(parameters: SamplingParams) -> None:
     arguments = _arguments(parameters)
     if CHILDREN in arguments and not arguments[CHILDREN]:
         raise ValueError(f"{CHILDREN} is empty; list the tokens that may follow")
@@ -112,13 +126,13 @@ class RailsProcessor(LogitsProcessor):
     token alone. Other requests are left as they are.
     """
 
-    def __init__(self, vllm_config: Any, device: Any, is_pin_memory: bool) -> None:
+    def __init__(self, vllm_config: VllmConfig, device: torch.device, is_pin_memory: bool) -> None:
         trie = _open_trie(vllm_config)
         self._allowed = None if trie is None else AllowedTokens(trie, -1 if trie.end_token is None else trie.end_token)
         self._requests: dict[int, Children] = {}
 
     @classmethod
-    def validate_params(cls, sampling_params: Any) -> None:
+    def validate_params(cls, sampling_params: SamplingParams) -> None:
         """Refuse arguments that allow nothing."""
         _check(sampling_params)
 
@@ -126,7 +140,7 @@ class RailsProcessor(LogitsProcessor):
         """Say that the mask changes what is best."""
         return False
 
-    def update_state(self, batch_update: Any) -> None:
+    def update_state(self, batch_update: BatchUpdate | None) -> None:
         """Follow requests that come, go and move."""
         process_dict_updates(self._requests, batch_update, self._request)
 
@@ -136,7 +150,7 @@ class RailsProcessor(LogitsProcessor):
         put_on_rails(logits, rows, [self._requests[row]() for row in rows])
         return logits
 
-    def _request(self, parameters: Any, prompt: list[int] | None, output: list[int]) -> Children | None:
+    def _request(self, parameters: SamplingParams, prompt: list[int] | None, output: list[int]) -> Children | None:
         arguments = _arguments(parameters)
         if CHILDREN in arguments:
             children: list[int] = arguments[CHILDREN]
@@ -188,7 +202,7 @@ class DeviceRailsProcessor(DeviceLogitsProcessor):
     Written tokens are read where they lie, on the device; nothing is copied to the host during a step.
     """
 
-    def __init__(self, vllm_config: Any, req_states: Any) -> None:
+    def __init__(self, vllm_config: VllmConfig, req_states: RequestState) -> None:
         self._states = req_states
         trie = _open_trie(vllm_config)
         self._index = None if trie is None else TorchIndex(trie, req_states.device)
@@ -199,11 +213,11 @@ class DeviceRailsProcessor(DeviceLogitsProcessor):
         self._staged: dict[int, tuple[int, list[int]]] = {}
 
     @classmethod
-    def validate_params(cls, sampling_params: Any) -> None:
+    def validate_params(cls, sampling_params: SamplingParams) -> None:
         """Refuse arguments that allow nothing."""
         _check(sampling_params)
 
-    def add_request(self, req_idx: int, sampling_params: Any) -> bool:
+    def add_request(self, req_idx: int, sampling_params: SamplingParams) -> bool:
         """Take a request into a slot; whatever was in it is forgotten."""
         arguments = _arguments(sampling_params)
         if START in arguments and self._index is None:
@@ -220,7 +234,7 @@ class DeviceRailsProcessor(DeviceLogitsProcessor):
                 self._fixed[slot, torch.tensor(children, device=self._fixed.device)] = True
         self._staged.clear()
 
-    def apply(self, logits: Tensor, ctx: Any) -> Tensor:
+    def apply(self, logits: Tensor, ctx: StepRows) -> Tensor:
         """Mask the rows of our requests."""
         slots = ctx.expanded_idx_mapping.long()
         allowed, start = self._fixed[slots], self._start[slots]

@@ -23,7 +23,7 @@ from genrail.evaluation.splits import leave_last_out
 from genrail.evaluation.traps import query_traps
 from genrail.finding import Data
 from genrail.rng import generator
-from genrail.types import Progress, Query, Retriever
+from genrail.types import Progress, Query, Ranking, Retriever
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog, Interactions
@@ -225,7 +225,7 @@ class Named:
         self.method, self.name = method, name
         self.catalog = getattr(method, "catalog", None)
 
-    def search_batch(self, queries: Sequence[Query], k: int = 10) -> Any:
+    def search_batch(self, queries: Sequence[Query], k: int = 10) -> list[Ranking]:
         """Ask the method."""
         return self.method.search_batch(queries, k=k)
 

@@ -7,23 +7,36 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 
 from genrail.catalog import Catalog, Interactions
 from genrail.catalog.suggesting import Suggester
 from genrail.decoding.decoders import Decoder
 from genrail.engine.live import LiveEdition, MergeSettings, silent
 from genrail.errors import CatalogError, QueryError, SettingsError
-from genrail.finding import Data, Edition, FindOptions, Gate, Progress, Recipe, Report, Trace, answer_each, raised
+from genrail.finding import (
+    Data,
+    Edition,
+    Finder,
+    FindOptions,
+    Gate,
+    Progress,
+    Recipe,
+    Report,
+    Trace,
+    answer_each,
+    raised,
+)
 from genrail.finding.answering import as_queries, checked
-from genrail.finding.finder import unknown
+from genrail.finding.finder import unknown, within
 from genrail.finding.registry import kinds, recipe_named, recipe_type
 from genrail.showing import html_table
-from genrail.types import Query, QueryOptions, Ranking, Suggestion
+from genrail.types import Json, Query, QueryOptions, Ranking, Suggestion
 
 if TYPE_CHECKING:
     from genrail.finders.calibrating_new_items import CalibrationSettings
     from genrail.finders.new_item_scores import Calibration
+    from genrail.models.language_model import AnyModel
     from genrail.models.text_encoder import Encoder
 
 __all__ = ["Engine"]
@@ -60,12 +73,12 @@ class Engine(LiveEdition):
         interactions: Any = None,
         queries: Mapping[str, str] | None = None,
         qrels: Mapping[str, Mapping[str, float]] | None = None,
-        model: Any = None,
+        model: AnyModel | str | None = None,
         encoder: Encoder | str | None = None,
         hold_out: bool = True,
         seed: int = 0,
         progress: Progress | None = None,
-        **settings: Any,
+        **settings: object,
     ) -> Engine:
         """Make an engine from a catalogue.
 
@@ -116,10 +129,11 @@ class Engine(LiveEdition):
         interactions: Interactions | None = None,
         queries: Mapping[str, str] | None = None,
         qrels: Mapping[str, Mapping[str, float]] | None = None,
+        teacher: Engine | None = None,
         hold_out: bool = True,
         seed: int = 0,
         progress: Progress | None = None,
-        **settings: Any,
+        **settings: object,
     ) -> Report | None:
         """Teach the finder further; requests see the taught one when it is done.
 
@@ -127,10 +141,13 @@ class Engine(LiveEdition):
             interactions: Who took what, in order.
             queries: Query id to words.
             qrels: Query id to item id to grade; items with a grade above 0 are right.
+            teacher: Whose rankings are learnt, with ``recipe="distill"``: an engine over the same items. The lanes of a
+                fused engine are taught by one another.
             hold_out: Keep each user's last event out of training.
             seed: Same seed, same model.
             progress: Called with (stage, done, total).
-            settings: Of the recipe, to be changed for this training, such as ``max_seconds=60``.
+            settings: Of the recipe, to be changed for this training, such as ``max_seconds=60``; one within another by
+                its path or the end of it, such as ``recipe="sft"`` of a language model's `FineTuning`.
 
         Returns:
             What the training did, where the finder tells.
@@ -140,14 +157,46 @@ class Engine(LiveEdition):
         """
         with self._writing:
             before = self._edition
-            recipe = before.finder.recipe
             data = Data(before.catalog, interactions, queries, qrels, before.finder.encoder, hold_out, seed)
-            recipe = replace(recipe, **_known(recipe, settings)) if settings else recipe  # type: ignore[type-var]
-            after = recipe.train(before.finder, data, progress or silent)
+            if teacher is not None:
+                data = data.taught_by(_fitting(teacher, before.catalog))
+            after = _set(before.finder.recipe, settings).train(before.finder, data, progress or silent)
             self._edition = Edition(before.catalog, after)
             self._held_out = self._held_out and (hold_out or interactions is None)
             self._line += 1  # a merge that runs meanwhile is of no use to it
         return after.report
+
+    def training_examples(
+        self,
+        count: int = 5,
+        *,
+        interactions: Interactions | None = None,
+        queries: Mapping[str, str] | None = None,
+        qrels: Mapping[str, Mapping[str, float]] | None = None,
+        hold_out: bool = True,
+        seed: int = 0,
+        **settings: object,
+    ) -> list[dict[str, object]]:
+        """Show what `train` with the same arguments would learn from, and train nothing.
+
+        Args:
+            count: So many examples of each source.
+            interactions: See `train`.
+            queries: See `train`.
+            qrels: See `train`.
+            hold_out: See `train`.
+            seed: See `train`; also of the draw.
+            settings: See `train`.
+
+        Returns:
+            Of each example its source, the prompt as the model reads it, and the right items with their shares.
+
+        Raises:
+            SettingsError: The finder is not taught by prompts.
+        """
+        edition = self._edition
+        data = Data(edition.catalog, interactions, queries, qrels, edition.finder.encoder, hold_out, seed)
+        return _set(edition.finder.recipe, settings).examples(edition.finder, data, count)
 
     def calibrate_new_items(
         self,
@@ -317,7 +366,12 @@ class Engine(LiveEdition):
 
     @classmethod
     def load(
-        cls, folder: str | Path, *, encoder: Any = None, live: bool = False, merging: MergeSettings | None = None
+        cls,
+        folder: str | Path,
+        *,
+        encoder: Encoder | None = None,
+        live: bool = False,
+        merging: MergeSettings | None = None,
     ) -> Engine:
         """Open a saved engine, with the changes that were logged since it was published.
 
@@ -367,19 +421,19 @@ class Engine(LiveEdition):
         rows = [[name, value] for name, value in self.describe().items() if not isinstance(value, Mapping)]
         return html_table(["what", "value"], rows, repr(self))
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> NoReturn:
         raise SettingsError(
             "an engine is not pickled: it holds locks, and nothing of genrail is saved by pickle; save(folder), and "
             "genrail.load(folder) in the other process"
         )
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Json]:
         """Tell what is inside, in plain values."""
         edition = self._edition
         return {"items": len(edition), "finder": edition.finder.name, **edition.finder.describe()}
 
 
-def _recipe(recipe: Recipe | str | None, model: Any, settings: Mapping[str, Any]) -> Recipe:
+def _recipe(recipe: Recipe | str | None, model: AnyModel | str | None, settings: Mapping[str, object]) -> Recipe:
     """Find the recipe that a user means.
 
     Raises:
@@ -395,11 +449,31 @@ def _recipe(recipe: Recipe | str | None, model: Any, settings: Mapping[str, Any]
         return recipe_named(chosen, {"model": model, **settings})
     if recipe is None or isinstance(recipe, str):
         return recipe_named(recipe or "fused", settings)
+    return _set(recipe, settings)
+
+
+def _set(recipe: Recipe, settings: Mapping[str, object]) -> Recipe:
+    """Change some settings of a recipe."""
     return replace(recipe, **_known(recipe, settings)) if settings else recipe  # type: ignore[type-var]
 
 
-def _known(recipe: Recipe, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Refuse settings that a recipe does not have."""
+def _fitting(teacher: Engine, catalog: Catalog) -> Finder:
+    """Give the finder of a teacher, whose rows are those of a catalogue.
+
+    Raises:
+        SettingsError: It knows other items, or in another order.
+    """
+    if teacher.catalog.item_ids != catalog.item_ids:
+        raise SettingsError(
+            f"the teacher has {len(teacher)} items and the engine {int(catalog.live.sum())}, or in another order; "
+            "build both from the same file"
+        )
+    return teacher.edition.finder
+
+
+def _known(recipe: Recipe, settings: Mapping[str, object]) -> Mapping[str, object]:
+    """Find the settings of a recipe that are meant, by name or path; refuse those that it does not have."""
     known: list[str] = [one.name for one in fields(recipe)] if is_dataclass(recipe) else []
-    unknown(settings, known, recipe.kind)
-    return settings
+    found = within(type(recipe), {**{name: getattr(recipe, name) for name in known}, **settings})
+    unknown(found, known, recipe.kind)
+    return found

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from genrail import storage
 from genrail.catalog import Catalog
@@ -13,6 +13,10 @@ from genrail.engine.replaying import replayed
 from genrail.errors import DamagedError, FingerprintError, FormatError, GenrailError, StorageError
 from genrail.finding import Edition, open_finder, save_finder
 from genrail.storage.files import naming
+from genrail.types import Page
+
+if TYPE_CHECKING:
+    from genrail.models.text_encoder import Encoder
 
 __all__ = ["KIND", "earlier_version", "follow", "load", "read_version", "refreshed", "roll_back", "save"]
 
@@ -35,7 +39,7 @@ def save(
     Returns:
         The new version if the edition is to `follow` it: it followed an earlier one of this folder.
     """
-    details: dict[str, Any] = {"catalog": edition.catalog.fingerprint, "items": len(edition), "held_out": held_out}
+    details: dict[str, object] = {"catalog": edition.catalog.fingerprint, "items": len(edition), "held_out": held_out}
 
     def write(path: Path) -> None:
         (path / "catalog").mkdir()
@@ -54,13 +58,15 @@ def follow(edition: Edition, version: storage.Version) -> tuple[Edition, storage
     return replayed(edition, journal.records()), journal
 
 
-def load(folder: Path, encoder: Any = None) -> tuple[Edition, storage.Journal]:
+def load(folder: Path, encoder: Encoder | None = None) -> tuple[Edition, storage.Journal]:
     """Open the live version of a folder and apply the changes logged since; every file is checked first."""
     version = storage.open_version(folder, kind=KIND)
     return read_version(version, encoder)
 
 
-def refreshed(edition: Edition, journal: storage.Journal, encoder: Any = None) -> tuple[Edition, storage.Journal]:
+def refreshed(
+    edition: Edition, journal: storage.Journal, encoder: Encoder | None = None
+) -> tuple[Edition, storage.Journal]:
     """Apply what other processes logged since; or read the version that has gone live instead, after checking it."""
     version, folder = journal.version, journal.version.folder
     if storage.live_version(folder) != version.number:
@@ -84,7 +90,7 @@ def earlier_version(folder: Path) -> int:
     return earlier[-1]
 
 
-def roll_back(folder: Path, number: int | None, encoder: Any = None) -> tuple[Edition, storage.Journal]:
+def roll_back(folder: Path, number: int | None, encoder: Encoder | None = None) -> tuple[Edition, storage.Journal]:
     """Read an earlier version with its changes, None for the one before, and then make it the live one."""
     number = earlier_version(folder) if number is None else number
     edition, journal = read_version(storage.open_version(folder, kind=KIND, number=number), encoder)
@@ -92,7 +98,7 @@ def roll_back(folder: Path, number: int | None, encoder: Any = None) -> tuple[Ed
     return replayed(edition, journal.refresh()), journal  # of a process that rolled back at the same moment
 
 
-def read_version(version: storage.Version, encoder: Any) -> tuple[Edition, storage.Journal]:
+def read_version(version: storage.Version, encoder: Encoder | None) -> tuple[Edition, storage.Journal]:
     """Put the parts of a checked version together.
 
     Raises:
@@ -121,7 +127,7 @@ def _naming_the_folder(version: storage.Version) -> Iterator[None]:
         ) from error
 
 
-def _parts(version: storage.Version, encoder: Any) -> tuple[Edition, storage.Journal]:
+def _parts(version: storage.Version, encoder: Encoder | None) -> tuple[Edition, storage.Journal]:
     details, path = version.details, version.path
     catalog = Catalog.load(path / "catalog")
     if details["catalog"] != catalog.fingerprint:
@@ -137,10 +143,10 @@ def _parts(version: storage.Version, encoder: Any) -> tuple[Edition, storage.Jou
 _EARLIER_KINDS = {"native": "native", "language model": "titles"}  # what engines before 0.2 called their only finder
 
 
-def _finder_details(path: Path, details: Mapping[str, Any]) -> Mapping[str, Any]:
+def _finder_details(path: Path, details: Page) -> Page:
     """Find what the finder saved; before 0.2 it stood beside the rest."""
     if "finder" in details:
-        found: Mapping[str, Any] = details["finder"]
+        found: Page = details["finder"]
         return found
     kind = _EARLIER_KINDS.get(str(details.get("lane")))
     if kind is None:

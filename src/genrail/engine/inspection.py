@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -44,9 +42,9 @@ def item_vectors(spelling: NativeSpelling) -> npt.NDArray[np.float32]:
     return native_warm_start.item_vectors(spelling.model)
 
 
-def _grouping_attributes(catalog: Catalog) -> dict[str, list[Any]]:
+def _grouping_attributes(catalog: Catalog) -> dict[str, list[object]]:
     """Choose the attributes whose values many items share."""
-    found: dict[str, list[Any]] = {}
+    found: dict[str, list[object]] = {}
     for name in catalog.attribute_names:
         column = catalog.frame.get_column(name)
         if column.dtype == pl.String and 1 < column.n_unique() <= min(MAX_VALUES, max(2, len(column) // 4)):

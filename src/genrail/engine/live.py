@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from genrail.catalog import Catalog
 from genrail.engine.revising import grown, revise, revised
@@ -17,6 +17,7 @@ from genrail.finding import Added, Change, Edition
 
 if TYPE_CHECKING:
     from genrail.finding import Progress
+    from genrail.models.text_encoder import Encoder
     from genrail.storage import Journal, Version
 
 __all__ = ["LiveEdition", "MergeSettings", "silent"]
@@ -77,10 +78,10 @@ class LiveEdition:
         self._line = 0  # rises when an edition goes live that did not come from the one before
         self._journal: Journal | None = None
         self._published: Version | None = None  # by this engine, which has not read its log yet
-        self._encoder: Any = None
+        self._encoder: Encoder | None = None
         self._loaded_from: Path | None = None  # of a folder that changes do not go to
 
-    def add(self, items: Catalog | Iterable[dict[str, Any]], *, progress: Progress | None = None) -> None:
+    def add(self, items: Catalog | Iterable[Mapping[str, object]], *, progress: Progress | None = None) -> None:
         """Add items; the next request can find them, without retraining.
 
         An engine that was loaded with ``live=True`` logs the change in its folder before it shows.
@@ -103,7 +104,7 @@ class LiveEdition:
             self._go_live(after, change)
         self._merge_if_due()
 
-    def update(self, items: Catalog | Iterable[dict[str, Any]], *, progress: Progress | None = None) -> None:
+    def update(self, items: Catalog | Iterable[Mapping[str, object]], *, progress: Progress | None = None) -> None:
         """Change titles and attributes of items; the next request sees all of the change or none of it.
 
         Columns that an item does not give keep their values. An item keeps its identifier, and what the model learned

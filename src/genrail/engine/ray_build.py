@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -94,7 +94,7 @@ class _Worker:
         except GenrailError as error:
             self._failure = error
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, str]:
+    def __call__(self, row: Mapping[str, object]) -> dict[str, str]:
         """Run one shard; errors travel as words."""
         try:
             if self._failure is not None:

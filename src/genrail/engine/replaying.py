@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 
@@ -12,10 +11,11 @@ from genrail.catalog import Catalog
 from genrail.engine.revising import grown, revise
 from genrail.errors import FormatError
 from genrail.finding import Added, Change, Edition
+from genrail.types import Page
 
 __all__ = ["replayed"]
 
-Record = Mapping[str, Any]
+Record = Page
 
 
 def replayed(edition: Edition, records: Iterable[Record]) -> Edition:

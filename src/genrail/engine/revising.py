@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from genrail.catalog import Catalog
 from genrail.catalog.amending import amend
-from genrail.finding import Added, Change, Edition, Json
+from genrail.finding import Added, Change, Edition
+from genrail.types import Json
 
 __all__ = ["Revision", "grown", "only", "revise", "revised"]
 
@@ -27,7 +27,7 @@ class Revision:
     """
 
     catalog: Catalog
-    given: list[dict[str, Any]]
+    given: list[dict[str, object]]
     gone: list[int]
     rows: range
 
@@ -69,7 +69,7 @@ def revised(edition: Edition, revision: Revision, reading: Json) -> tuple[Editio
     return grown(edition, revision.catalog, change), change
 
 
-def revise(catalog: Catalog, items: Catalog | Iterable[Mapping[str, Any]]) -> Revision:
+def revise(catalog: Catalog, items: Catalog | Iterable[Mapping[str, object]]) -> Revision:
     """Work out what an update does: which items keep their rows, and which move because their text changed.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from genrail.engine.engine import Engine
 from genrail.engine.live import silent
@@ -24,7 +24,8 @@ __all__ = ["Lane", "Rivals", "beside", "built_rivals", "lanes_of"]
 
 FOR_WORDS = ("bm25", "tfidf", "dense", "late-interaction", "popularity")
 FOR_HISTORIES = ("popularity", "item-knn", "cooccurrence", "tfidf", "dense")
-OTHER_SETTINGS: dict[str, tuple[dict[str, Any], ...]] = {"bm25": ({"k1": 0.9, "b": 0.4},)}  # Anserini's, for passages
+# Anserini's, for passages
+OTHER_SETTINGS: dict[str, tuple[dict[str, object], ...]] = {"bm25": ({"k1": 0.9, "b": 0.4},)}
 LATE_ITEMS = 20_000  # late interaction reads every token of the catalogue for each query
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -22,13 +22,18 @@ from genrail.finding import Data, Edition
 from genrail.models.encoders import require_torch
 from genrail.rng import generator
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from genrail.models.text_encoder import Encoder
+
 __all__ = ["assemble", "joined_catalog"]
 
 
 def assemble(
     plan: ShardPlan,
     *,
-    encoder: Any = None,
+    encoder: Encoder | str | Path | None = None,
     pseudo_queries: int = 4,
     train_items: int | None = None,
     max_seconds: float | None = None,

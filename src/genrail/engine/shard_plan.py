@@ -13,11 +13,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -28,6 +28,7 @@ from genrail.rng import generator
 from genrail.storage import DISK
 from genrail.storage.files import naming
 from genrail.storage.manifest import seal, unseal
+from genrail.types import Json, Page
 
 if TYPE_CHECKING:
     from genrail.finding import Progress
@@ -94,8 +95,8 @@ class ShardPlan:
     folder: Path
     catalog: Path
     shards: tuple[Shard, ...]
-    columns: Mapping[str, Any]
-    encoder: Mapping[str, Any]
+    columns: Page
+    encoder: Page
     codebooks: str
     settings: ShardSettings = field(default_factory=ShardSettings)
 
@@ -115,7 +116,7 @@ class ShardPlan:
         page = {name: value for name, value in self.page().items() if name != "catalog"}
         return sha256(seal(page)).hexdigest()
 
-    def page(self) -> dict[str, Any]:
+    def page(self) -> dict[str, Json]:
         """Turn the plan into plain values."""
         return {
             "format_version": FORMAT,
@@ -168,7 +169,7 @@ class ShardPlan:
             )
         return found
 
-    def load_encoder(self, given: Any = None) -> Encoder:
+    def load_encoder(self, given: Encoder | str | Path | None = None) -> Encoder:
         """Load the text encoder that the codebooks were fitted with.
 
         Args:
@@ -207,7 +208,7 @@ class ShardPlan:
         )
 
 
-def _check_encoder(found: Encoder, expected: Mapping[str, Any], folder: Path) -> None:
+def _check_encoder(found: Encoder, expected: Page, folder: Path) -> None:
     if found.fingerprint != expected["fingerprint"]:
         raise FingerprintError(
             f"the codebooks of {folder} belong to the text encoder {expected['name']!r} ({expected['fingerprint']}), "
@@ -222,7 +223,7 @@ def plan_shards(
     item_id: str | None = None,
     title: str | None = None,
     text: Sequence[str] | None = None,
-    encoder: Any = None,
+    encoder: Encoder | str | Path | None = None,
     settings: ShardSettings | None = None,
     codebooks: str | Path | None = None,
     progress: Progress | None = None,
@@ -326,7 +327,7 @@ def _shard_paths(place: Path) -> list[Path]:
 
 
 def _check_schemas(paths: list[Path]) -> None:
-    first: dict[str, Any] | None = None
+    first: Page | None = None
     for path in paths:
         try:
             schema = dict(pl.read_parquet_schema(path))

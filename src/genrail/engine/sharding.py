@@ -11,11 +11,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.engine.shard_plan import Shard, ShardPlan, read_shard, write_whole
 from genrail.errors import DamagedError, StorageError
 from genrail.identifiers import SemanticIds
@@ -135,7 +136,7 @@ def run_shard(plan: ShardPlan, shard: Shard, encoder: Encoder, identifiers: Sema
 def run_shards(
     plan: ShardPlan,
     which: str | None = None,
-    encoder: Any = None,
+    encoder: Encoder | str | Path | None = None,
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> list[ShardStatus]:
     """Run shards one after the other in this process; those that are done are skipped.
@@ -174,8 +175,8 @@ def read_output(plan: ShardPlan, shard: Shard) -> Coded:
     if table.num_rows != found.rows:
         raise DamagedError(f"{plan.outputs / found.output} has {table.num_rows} rows, its page says {found.rows}")
 
-    def flat(name: str) -> npt.NDArray[Any]:
-        values: npt.NDArray[Any] = table.column(name).combine_chunks().flatten().to_numpy()
+    def flat(name: str) -> Array:
+        values: Array = table.column(name).combine_chunks().flatten().to_numpy()
         return values.reshape(table.num_rows, -1)
 
     return Coded(table.column("item_id").to_pylist(), flat("codes").astype(np.int64), flat("vector"))

@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from genrail.types import Progress, Retriever
+from genrail.types import Json, Progress, Retriever
 
 __all__ = ["BuildCost", "Built", "Candidate", "build_all", "folder_bytes", "resident_bytes"]
 
@@ -42,7 +41,7 @@ class BuildCost:
     index_bytes: int | None
     memory_bytes: int | None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Turn the cost into plain values for JSON."""
         return dict(self.__dict__)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import QueryError
 from genrail.evaluation.runs import Qrels
+from genrail.types import Json
 
 __all__ = ["Calibration", "calibration"]
 
@@ -35,7 +35,7 @@ class Calibration:
     expected_error: float | None
     ordered: float
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Turn the figures into plain values for JSON."""
         return {
             "score": list(self.score),

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from genrail.errors import GenrailError, SettingsError
 from genrail.evaluation.calibration import calibration
@@ -20,7 +20,7 @@ from genrail.evaluation.significance import PairedTest, bootstrap_interval, pair
 from genrail.evaluation.slices import query_slices, slice_means
 from genrail.evaluation.tables import markdown_table, text_table
 from genrail.showing import html_text
-from genrail.types import Progress, Query, Retriever
+from genrail.types import Json, Progress, Query, Retriever
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -64,7 +64,7 @@ class Comparison(Differences):
         shown = [markdown_table(*table) for table in tables if table[1]]
         return "\n\n".join([*shown, INTERVALS, self.recommendation, *self.remarks()]) + "\n"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Turn the comparison into plain values for JSON."""
         return {
             "task": self.task,
@@ -80,7 +80,7 @@ class Comparison(Differences):
             "against_best": {name: test.to_dict() for name, test in self.against_best.items()},
             "against_cheapest": {name: test.to_dict() for name, test in self.against_cheapest.items()},
             "overlap": {first: dict(row) for first, row in self.overlap().items()},
-            "slices": slice_means(self.evaluations, self.metric, self.slices),
+            "slices": [part._asdict() for part in slice_means(self.evaluations, self.metric, self.slices)],
             "costs": {name: cost.to_dict() for name, cost in self.costs.items()},
             "calibration": {
                 name: calibration(evaluation.run, self.qrels).to_dict()

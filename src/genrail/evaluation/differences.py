@@ -132,7 +132,7 @@ class Differences:
         """Lay out the deciding metric over parts of the queries."""
         names = list(self.evaluations)
         found = slice_means(self.evaluations, self.metric, self.slices)
-        rows = [[row["slice"], str(row["queries"]), *[f"{row['means'][name]:.4f}" for name in names]] for row in found]
+        rows = [[part.slice, str(part.queries), *[f"{part.means[name]:.4f}" for name in names]] for part in found]
         return [f"{self.metric} over", "queries", *names], rows
 
     def remarks(self) -> list[str]:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from genrail.evaluation.runs import Qrels, Run
 from genrail.evaluation.splits import HeldOut
 from genrail.evaluation.tables import text_table
 from genrail.showing import html_text
-from genrail.types import Query, Ranking, Retriever
+from genrail.types import Json, Query, Ranking, Retriever
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -120,7 +120,7 @@ class AnswerCounts:
         if live is not None:
             self.unknown = (self.unknown or 0) + len(ids) - len(known)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Turn the counts and shares into plain values for JSON."""
         return {
             "queries": self.queries,
@@ -168,7 +168,7 @@ class Evaluation:
         """Give the throughput in batches."""
         return self.counts.queries / self.seconds if self.seconds > 0 else math.inf
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Turn the evaluation into plain values for JSON, without the values of single queries."""
         return {
             "name": self.name,

@@ -6,13 +6,17 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import MissingPackageError, QueryError, SettingsError, ShapeError
 from genrail.evaluation.runs import Qrels, Run
+
+if TYPE_CHECKING:
+    from ir_measures.measures import Measure
 
 __all__ = ["DEFAULT_METRICS", "Measured", "Metric", "measure", "next_item_values", "parse_metrics", "target_ranks"]
 
@@ -57,7 +61,7 @@ class Metric:
         return self.name
 
     @cached_property
-    def measure(self) -> Any:
+    def measure(self) -> Measure:
         """Give the metric as an object of ir_measures."""
         return _parse(self.name)
 
@@ -221,7 +225,7 @@ def _scale(qrels: Qrels) -> int:
     raise QueryError(f"the grades have more than {FINEST} decimal places; round them")
 
 
-def _scaled(metric: Metric, scale: int) -> Any:
+def _scaled(metric: Metric, scale: int) -> Measure:
     """Move what a metric counts as relevant to scaled grades; gains of nDCG need no scale, as it is a ratio."""
     measure = metric.measure
     if scale == 1:
@@ -233,18 +237,19 @@ def _scaled(metric: Metric, scale: int) -> Any:
     return measure(rel=measure.params.get("rel", 1) * scale)
 
 
-def _library() -> Any:
+def _library() -> ModuleType:
     try:
         import ir_measures
     except ImportError:
         raise MissingPackageError("ir_measures", "evaluation", "measuring") from None
-    return ir_measures
+    library: ModuleType = ir_measures
+    return library
 
 
-def _parse(name: str) -> Any:
+def _parse(name: str) -> Measure:
     library = _library()
     try:
-        parsed = library.parse_measure(name)
+        parsed: Measure = library.parse_measure(name)
     except Exception as error:  # ir_measures raises ValueError, NameError, SyntaxError and others for a wrong name
         raise SettingsError(f"{name!r} is not a metric; try {', '.join(DEFAULT_METRICS)} ({error})") from None
     if getattr(parsed, "NAME", None) in ("R", "P", "Success", "nDCG") and parsed.params.get("cutoff") is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from genrail.errors import QueryError
 from genrail.types import Query, Retriever
@@ -32,7 +32,7 @@ class MTEBSearch:
     ['a']
     """
 
-    def __init__(self, build: Callable[[Catalog], Retriever], meta: Any = None, batch_size: int = 32) -> None:
+    def __init__(self, build: Callable[[Catalog], Retriever], meta: object = None, batch_size: int = 32) -> None:
         self.build = build
         self.mteb_model_meta = meta
         self.batch_size = batch_size
@@ -40,13 +40,13 @@ class MTEBSearch:
 
     def index(
         self,
-        corpus: Iterable[Mapping[str, Any]],
+        corpus: Iterable[Mapping[str, object]],
         *,
-        task_metadata: Any = None,
+        task_metadata: object = None,
         hf_split: str = "",
         hf_subset: str = "",
-        encode_kwargs: Mapping[str, Any] | None = None,
-        **further: Any,
+        encode_kwargs: Mapping[str, object] | None = None,
+        **further: object,
     ) -> None:
         """Build the retriever on a corpus of documents with ``id``, ``text`` and perhaps ``title``."""
         from genrail.catalog import Catalog
@@ -63,15 +63,15 @@ class MTEBSearch:
 
     def search(
         self,
-        queries: Iterable[Mapping[str, Any]],
+        queries: Iterable[Mapping[str, object]],
         *,
-        task_metadata: Any = None,
+        task_metadata: object = None,
         hf_split: str = "",
         hf_subset: str = "",
         top_k: int = 100,
-        encode_kwargs: Mapping[str, Any] | None = None,
+        encode_kwargs: Mapping[str, object] | None = None,
         top_ranked: Mapping[str, Iterable[str]] | None = None,
-        **further: Any,
+        **further: object,
     ) -> dict[str, dict[str, float]]:
         """Answer queries with ``id`` and ``text``: query id to document id to score.
 

@@ -8,13 +8,13 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import QueryError
-from genrail.types import Ranking
+from genrail.types import Page, Ranking
 
 __all__ = ["Qrels", "Run", "tie_free"]
 
@@ -267,7 +267,7 @@ def _sorted_scores(query_id: str, scores: Mapping[str, float]) -> dict[str, floa
 
 def _grade(value: object, where: str) -> float:
     try:
-        number = float(cast(Any, value))
+        number = float(cast("float", value))
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
@@ -324,7 +324,7 @@ def _write(path: Path, parts: list[str]) -> None:
         half.unlink(missing_ok=True)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> Page:
     with _open(path) as file:
         try:
             values = json.load(file, object_pairs_hook=_unique_keys)
@@ -335,7 +335,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, object]]) -> Page:
     values = dict(pairs)
     if len(values) < len(pairs):
         seen: set[str] = set()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import SettingsError, ShapeError
 from genrail.rng import generator
+from genrail.types import Json
 
 __all__ = [
     "NO_DIFFERENCE",
@@ -39,7 +39,7 @@ class Interval:
     high: float | None
     level: float = 0.95
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Turn the interval into plain values for JSON."""
         return {"mean": self.mean, "low": self.low, "high": self.high, "level": self.level}
 
@@ -79,7 +79,7 @@ class PairedTest:
             return NO_DIFFERENCE
         return "better" if self.difference.mean > 0 else "worse"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Turn the test into plain values for JSON."""
         return {
             "difference": self.difference.to_dict(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -90,11 +90,19 @@ def query_slices(queries: Mapping[str, Query]) -> list[Slice]:
     return [part for part in parts if len(part.query_ids) < len(queries)]
 
 
-def slice_means(evaluations: Mapping[str, Evaluation], metric: str, slices: Sequence[Slice]) -> list[dict[str, Any]]:
+class SliceMeans(NamedTuple):
+    """Hold the mean of a metric over the counted queries of one part, by method."""
+
+    slice: str
+    queries: int
+    means: dict[str, float]
+
+
+def slice_means(evaluations: Mapping[str, Evaluation], metric: str, slices: Sequence[Slice]) -> list[SliceMeans]:
     """Average a metric over each part, for each method.
 
     Returns:
-        For each part with a counted query its name, number of counted queries, and mean by method.
+        One entry for each part with a counted query.
     """
     values = {name: evaluation.measured.by_query(metric) for name, evaluation in evaluations.items()}
     rows = []
@@ -102,7 +110,7 @@ def slice_means(evaluations: Mapping[str, Evaluation], metric: str, slices: Sequ
         counted = [key for key in next(iter(values.values()), {}) if key in part.query_ids]
         if counted:
             means = {name: float(np.mean([found[key] for key in counted])) for name, found in values.items()}
-            rows.append({"slice": part.name, "queries": len(counted), "means": means})
+            rows.append(SliceMeans(slice=part.name, queries=len(counted), means=means))
     return rows
 
 

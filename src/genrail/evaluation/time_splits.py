@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,7 @@ from genrail.rng import generator
 __all__ = ["EventSplit", "cold_items", "k_core", "split_at"]
 
 Rows = npt.NDArray[np.int64]
-Times = npt.NDArray[np.floating[Any] | np.integer[Any]]
+Times = npt.NDArray[np.floating | np.integer]
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.errors import ShapeError
+from genrail.types import Json
 
 __all__ = [
     "Traps",
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 Rows = npt.NDArray[np.int64]
-Times = npt.NDArray[Any]
+Times = Array
 
 # Below this a correlation of row number with first appearance is of no use to a guesser.
 LEAK_CORRELATION = 0.3
@@ -94,7 +95,7 @@ class Traps:
         ]
         return [sentence for present, sentence in found if present]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Turn the counts into plain values for JSON."""
         return {**self.__dict__, "warnings": self.sentences()}
 
@@ -206,7 +207,7 @@ def _both(known: Mapping[str, str], test: Mapping[str, str]) -> list[str]:
     return [query_id for query_id, _ in text_overlap(known, test)]
 
 
-def same_length(*columns: Sequence[Any] | npt.NDArray[Any]) -> None:
+def same_length(*columns: Sequence[object] | Array) -> None:
     """Insist on one value for each event."""
     if len({len(column) for column in columns}) > 1:
         raise ShapeError(

@@ -6,7 +6,7 @@ The names load on first use.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from genrail.finders.approximate import CellSettings as CellSettings
@@ -76,7 +76,7 @@ _HOME = {
 __all__ = [*_HOME]  # noqa: PLE0604  names of the table above
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"genrail.finders.{_HOME[name]}"), name)

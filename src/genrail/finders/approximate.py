@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -138,9 +138,9 @@ class Cells:
         import faiss
 
         probes = math.ceil(self.settings.probes * len(allowed) / int(allowed.sum()))
-        options: dict[str, Any] = {"nprobe": min(probes, len(self.centres))}
+        options: dict[str, object] = {"nprobe": min(probes, len(self.centres))}
         if not allowed.all():
-            bitmap: Any = faiss.IDSelectorBitmap  # its stub names the C++ arguments
+            bitmap: Callable[..., object] = faiss.IDSelectorBitmap  # its stub names the C++ arguments
             options["sel"] = bitmap(np.packbits(allowed, bitorder="little"))
         found = self._index.search(vector[None], wanted, params=faiss.SearchParametersIVF(**options))[1][0]
         rows: Rows = found[found >= 0]

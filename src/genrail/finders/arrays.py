@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.errors import DamagedError
 
 __all__ = ["load_array", "load_json", "save_arrays", "save_json"]
-
-Array = npt.NDArray[Any]
 
 
 def save_arrays(folder: Path, arrays: Mapping[str, Array]) -> None:
@@ -54,7 +53,7 @@ def load_array(
     return array
 
 
-def save_json(folder: Path, name: str, value: Any) -> None:
+def save_json(folder: Path, name: str, value: object) -> None:
     """Write plain values as ``<name>.json``."""
     (folder / f"{name}.json").write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from genrail.finders.scoring import DECAYS, ContentScoring, Integers, Values, We
 from genrail.finders.word_index import WordIndex
 from genrail.finders.words import English, Plain, pairs, words
 from genrail.finding.finder import Change, Finder, Json, Progress, Recipe
+from genrail.types import Page
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -235,17 +236,17 @@ class BM25(ContentScoring):
         return {"recipe": self.recipe.to_dict(), "seed": self.seed}
 
     @classmethod
-    def load(cls, folder: Path, details: Mapping[str, Json], catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote.
 
         Raises:
             DamagedError: A file is missing or cut, or of another catalogue.
         """
-        recipe = BM25Recipe.from_dict(details["recipe"])  # type: ignore[arg-type]
+        recipe = BM25Recipe.from_dict(details["recipe"])
         made = cls.__new__(cls)
         index = WordIndex.load(folder, ENGLISH, catalog.live)
         pair_index = WordIndex.load(folder / "pairs", PLAIN, catalog.live) if recipe.pairs > 0.0 else None
-        made._set(catalog, recipe, index, pair_index, int(str(details["seed"])))
+        made._set(catalog, recipe, index, pair_index, int(details["seed"]))
         return made
 
 

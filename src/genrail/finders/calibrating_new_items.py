@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
+from genrail.constraints.index import Subset
 from genrail.constraints.segments import LiveTrie
 from genrail.constraints.trie import Trie
 from genrail.decoding import BeamSettings, Decoded, beam_search
@@ -250,7 +252,7 @@ def _answer(lane: NativeSpelling, cases: list[Case], beam: BeamSettings) -> list
     assert memory is not None
     index = LiveTrie(Trie.from_matrix(lane.model.table.codes(), lane.model.vocab_size))
     new = index.subset(memory.new)
-    parts: tuple[Any, Any] = (~new, new)
+    parts: tuple[Subset, Subset] = (~new, new)
     answered = []
     for begin in range(0, len(cases), BATCH):
         batch = cases[begin : begin + BATCH]
@@ -296,5 +298,5 @@ def _gain(rows: Int, target: int) -> tuple[float, float]:
     return (1.0, float(1.0 / np.log2(place[0] + 2.0))) if len(place) else (0.0, 0.0)
 
 
-def _stacked(parts: list[tuple[Scores, Any]]) -> tuple[Scores, Any]:
+def _stacked(parts: list[tuple[Scores, Array]]) -> tuple[Scores, Array]:
     return np.concatenate([one for one, _ in parts]), np.concatenate([other for _, other in parts])

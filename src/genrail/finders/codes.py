@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from genrail.catalog import Catalog
 from genrail.decoding import BeamSettings
 from genrail.errors import CatalogError, DamagedError, FingerprintError, SettingsError, StorageError
+from genrail.finders.fine_tuning import fine_tuned, shown
 from genrail.finders.generative import Generative, Spelling, live_index
+from genrail.finders.lessons import Distillation
 from genrail.finders.readings import pack, unpack
 from genrail.finding import Change, Data, Finder, Json, Progress, Recipe, Request
 from genrail.identifiers import IdentifierTable, SemanticIds
@@ -24,20 +25,23 @@ from genrail.models.checkpoints import load_checkpoint
 from genrail.models.code_tokens import CodeModel, add_code_tokens
 from genrail.models.encoders import LazyEncoder
 from genrail.models.prompts import Prompts, PromptTemplate
-from genrail.rng import generator
-from genrail.training.code_tokens import CodeTrainingSettings, train_codes
-from genrail.training.loop import LoopSettings
-from genrail.training.pairs import pseudo_queries
+from genrail.training.fine_tuning_settings import FineTuning
+from genrail.training.loop_settings import LoopSettings
 
 if TYPE_CHECKING:
+    from genrail.constraints.compressed import CompressedTrie
     from genrail.models.text_encoder import Encoder
-    from genrail.training.loop import LoopReport
 
 __all__ = ["CodeWriter", "CodesRecipe", "CodesSpelling"]
 
+_EARLIER = ("training", "pseudo_queries", "histories")  # of folders before there was `tuning`
 MODEL = "model"  # folder of the trained weights inside a saved finder
-Lessons = tuple[list[list[int]], npt.NDArray[np.int64]]
-"""Prompts, and the row that is right after each."""
+
+
+def _tuning() -> FineTuning:
+    # Rate, epochs and warm-up of MiniOneRec (Kong et al. 2025), where an epoch is a pass over everything.
+    loop = LoopSettings(epochs=10, learning_rate=3e-4, warm_up=20, weight_decay=0.0, averaging=0.0)
+    return FineTuning(learns="all", batch=32, epoch=None, loop=loop)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +71,36 @@ class CodesSpelling(Spelling):
         prompts = Prompts(self.model.tokenizer, self.template, max_history=self.max_history)
         object.__setattr__(self, "prompts", prompts)
         self.model.inner.remember_prefix(prompts.shared_prefix())  # read once, not with every request
+
+    @property
+    def language_model(self) -> CausalModel:
+        """Give the model with its whole vocabulary."""
+        return CausalModel(self.model.full, self.model.tokenizer, self.name)
+
+    def with_language_model(self, model: CausalModel) -> CodesSpelling:
+        """Ask another model in the same words; it has the same code tokens."""
+        return replace(self, model=CodeModel(model.model, self.model.tokenizer, self.model.tokens, self.name))
+
+    def changed(self) -> None:
+        """Take over weights that have changed."""
+        self.model.changed()
+        self.model.inner.remember_prefix(self.prompts.shared_prefix())
+
+    def in_words(self, trie: CompressedTrie) -> CompressedTrie:
+        """Write codes as tokens of the language model's vocabulary."""
+        tokens = self.model.tokens
+        level = np.arange(len(trie.tokens)) - np.repeat(trie.offsets[:-1], np.diff(trie.offsets))
+        edge_level = trie.depth[trie.edge_parent]
+        return replace(
+            trie,
+            tokens=tokens.first + level * tokens.codes + trie.tokens,
+            edge_token=tokens.first + edge_level * tokens.codes + trie.edge_token,
+        )
+
+    @property
+    def longest_history(self) -> int:
+        """Give how many items of a history are read."""
+        return self.max_history
 
     def contexts(self, requests: Sequence[Request], catalog: Catalog) -> list[Any]:
         """Render one prompt per request; words and titles are encoded as data."""
@@ -169,16 +203,14 @@ class CodesRecipe(Recipe):
         levels: Codes of an identifier, without the one that tells duplicates apart; 3 as TIGER (Rajput et al. 2023).
         codes: Size of a codebook; None for 256, or a quarter of the items where there are fewer than 1,024.
         identifiers: How items become codes, as for the native finder.
-        pseudo_queries: Made-up queries for each item.
-        histories: At most so many next items to learn from, drawn by seed: each costs a prompt of up to `max_history`
-            titles. None for all.
-        training: How it learns; `epochs` and the learning rate are in its `loop`.
+        tuning: How it learns, and from what: `pseudo_queries`, `next_items`, `epochs` and others.
+        distillation: How it learns from a teacher, with ``recipe="distill"``.
         template: The words around a request; None for those of `PromptTemplate`.
         max_history: Titles of a longer history are left out from its old end.
         beam: How to search.
 
-    Cost: the model reads `pseudo_queries` short prompts for each item and `histories` longer ones, `epochs` times, and
-    learns from them: minutes for 1,000 items on a CPU with 100 M weights; beyond that it wants a GPU.
+    Cost: the model reads four short prompts for each item and `next_items` longer ones, `epochs` times, and learns from
+    them: minutes for 1,000 items on a CPU with 100 M weights; beyond that it wants a GPU.
     Source: LC-Rec (Zheng et al. 2024) and MiniOneRec (Kong et al. 2025).
     """
 
@@ -187,34 +219,38 @@ class CodesRecipe(Recipe):
     learns: ClassVar[bool] = True
     learns_queries: ClassVar[bool] = True
     takes_language_model: ClassVar[bool] = True
+    takes_teacher: ClassVar[bool] = True
 
     model: Any = None
     levels: int = 3
     codes: int | None = None
     identifiers: str = SCHEME
-    pseudo_queries: int = 4
-    histories: int | None = 20_000
-    training: CodeTrainingSettings = field(default_factory=CodeTrainingSettings)
+    tuning: FineTuning = field(default_factory=_tuning)
+    distillation: Distillation = field(default_factory=Distillation)
     template: PromptTemplate | None = None
     max_history: int = 20
     beam: BeamSettings = field(default_factory=BeamSettings)
 
     def __post_init__(self) -> None:
-        if isinstance(self.training, Mapping):  # from a manifest
-            values: dict[str, Any] = dict(self.training)
-            loop = LoopSettings(**values["loop"])
-            object.__setattr__(self, "training", CodeTrainingSettings(**{**values, "loop": loop}))
+        if isinstance(self.tuning, Mapping):  # from a manifest
+            object.__setattr__(self, "tuning", FineTuning.from_dict(self.tuning))
+        if isinstance(self.distillation, Mapping):
+            object.__setattr__(self, "distillation", Distillation(**self.distillation))
         if isinstance(self.template, Mapping):
             object.__setattr__(self, "template", PromptTemplate(**self.template))
         if isinstance(self.beam, Mapping):
             object.__setattr__(self, "beam", BeamSettings(**self.beam))
-        if self.histories is not None and self.histories < 0:
-            raise SettingsError(f"histories is {self.histories}; give 0 or more")
 
     def to_dict(self) -> dict[str, Json]:
         """Turn the settings into plain values; a model that has no name is saved by itself."""
-        plain = asdict(replace(self, model=None))
+        plain = asdict(replace(self, model=None, tuning=self.tuning.kept()))
         return {**plain, "model": str(self.model) if isinstance(self.model, str | Path) else None}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` gave, also of versions whose recipe said otherwise how it learns."""
+        earlier = isinstance(values.get("training"), Mapping)
+        return super().from_dict({name: value for name, value in values.items() if not earlier or name not in _EARLIER})
 
     def build(self, data: Data, progress: Progress) -> CodeWriter:
         """Turn items into codes, give the model their tokens, and teach it."""
@@ -229,20 +265,28 @@ class CodesRecipe(Recipe):
         full, tokenizer = loaded.model, loaded.tokenizer
         tokens = add_code_tokens(full, tokenizer, table.matrix(), catalog.titles, size, data.seed)
         model = CodeModel(full, tokenizer, tokens, loaded.name)
-        report = self._taught(model, table, data, progress)
         encoder = None if reads_items(ids) else data.encoder
         name = f"codes by {loaded.name}"
         spelling = CodesSpelling(model, ids, encoder, name, self.template, self.max_history, data.hold_out)
-        return CodeWriter(catalog, spelling, table, live_index(catalog, table, progress), self, self.beam, report)
+        index = live_index(catalog, table, progress)
+        return self._taught(CodeWriter(catalog, spelling, table, index, self, self.beam), data, progress, copied=False)
 
     def train(self, finder: Finder, data: Data, progress: Progress) -> CodeWriter:
         """Train a copy of the model further."""
         assert isinstance(finder, CodeWriter)
+        return self._taught(finder, data, progress)
+
+    def examples(self, finder: Finder, data: Data, count: int) -> list[dict[str, Any]]:
+        """Show what `train` would learn from."""
+        assert isinstance(finder, CodeWriter)
+        return shown(finder, data, self.tuning, count)
+
+    def _taught(self, finder: CodeWriter, data: Data, progress: Progress, copied: bool = True) -> CodeWriter:
         before = finder.spelling
-        model = CodeModel(copy.deepcopy(before.model.full), before.model.tokenizer, before.model.tokens, before.name)
-        report = self._taught(model, finder.table, data, progress)
-        spelling = replace(before, model=model, held_out=before.held_out and data.hold_out)
-        return finder.replaced(spelling=spelling, report=report)
+        taught = fine_tuned(finder, data, self.tuning, progress, copied, self.distillation)
+        spelling = replace(before.with_language_model(taught.model), held_out=before.held_out and data.hold_out)
+        recipe = replace(self, tuning=self.tuning.kept())
+        return finder.replaced(spelling=spelling, beam=taught.beam, recipe=recipe, report=taught.report)
 
     def _loaded(self) -> CausalModel:
         """Load the model, or copy the one given: it gets new tokens."""
@@ -257,53 +301,3 @@ class CodesRecipe(Recipe):
                 f"codes are written by a causal language model, and {what}; give model, a name or a folder"
             )
         return given
-
-    def _taught(self, model: CodeModel, table: IdentifierTable, data: Data, progress: Progress) -> LoopReport:
-        """Teach the model, in place."""
-        prompts = Prompts(model.tokenizer, self.template, max_history=self.max_history)
-        texts, rows = self._lessons(prompts, data)
-        room = getattr(model.full.config, "max_position_embeddings", None)
-        if room is not None:  # a prompt that the model cannot read
-            kept = [place for place, text in enumerate(texts) if len(text) + model.tokens.levels <= room]
-            texts, rows = [texts[place] for place in kept], rows[kept]
-        if not texts:
-            raise CatalogError("no item has a title or text, so there is nothing to learn its codes from")
-        return train_codes(
-            model,
-            texts,
-            table.matrix()[rows].astype(np.int64),
-            self.training,
-            seed=data.seed,
-            progress=lambda now: progress("training codes", now.epoch, now.epochs),
-        )
-
-    def _lessons(self, prompts: Prompts, data: Data) -> Lessons:
-        """Render what there is to learn from: made-up queries, judged ones, and histories."""
-        catalog = data.catalog
-        asked, rows = pseudo_queries(catalog.titles, catalog.texts(), self.pseudo_queries, data.seed)
-        right = rows.tolist()
-        for query_id, grades in data.judged.items():
-            found = catalog.rows([item_id for item_id, grade in grades.items() if grade > 0]).tolist()
-            asked += [(data.queries or {})[query_id]] * len(found)
-            right += found
-        texts = [prompts.render(words) for words in asked if words.strip()]
-        right = [row for row, words in zip(right, asked, strict=True) if words.strip()]
-        for past, row in self._histories(data):
-            texts.append(prompts.render(None, [catalog.titles[one] for one in past]))
-            right.append(row)
-        known = np.array(right, dtype=np.int64)
-        kept = np.flatnonzero(catalog.live[known]) if len(known) else known
-        return [texts[place] for place in kept.tolist()], known[kept]
-
-    def _histories(self, data: Data) -> list[tuple[list[int], int]]:
-        """List the ends of histories with the item that came next."""
-        if data.sequences is None:
-            return []
-        rows, offsets = np.asarray(data.sequences.rows), np.asarray(data.sequences.offsets)
-        begin = np.repeat(offsets[:-1], np.diff(offsets))
-        ends = np.flatnonzero(np.arange(len(rows)) > begin)
-        chosen = generator(data.seed, "histories of codes").permutation(ends)[: self.histories]
-        return [
-            (rows[max(int(begin[end]), int(end) - self.max_history) : end].tolist(), int(rows[end]))
-            for end in np.sort(chosen).tolist()
-        ]

@@ -8,7 +8,7 @@ from functools import cached_property
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, cast
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ from genrail.finders.scoring import (
 from genrail.finding.finder import Change, Finder, FindOptions, Found, Json, Progress, Recipe
 from genrail.models.encoders import LazyEncoder
 from genrail.models.scripts import unread_words
+from genrail.types import Page
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -45,7 +46,7 @@ Vectors = npt.NDArray[np.float32]
 class Encodes(Protocol):
     """Turn texts into vectors, shape (texts, dimensions): `TextEncoder`, a SentenceTransformer, or your own."""
 
-    def encode(self, texts: list[str]) -> Any:
+    def encode(self, texts: list[str]) -> npt.ArrayLike:
         """Encode texts."""
         ...
 
@@ -58,7 +59,7 @@ class Dense(ContentScoring):
 
     Args:
         catalog: The items; what is encoded is `catalog.texts()`.
-        encoder: Any object with ``encode(texts) -> (texts, dimensions)``.
+        encoder: An object with ``encode(texts) -> (texts, dimensions)``.
         vectors: The items' vectors where they are at hand, shape (rows, dimensions); then nothing is encoded.
         query_encoder: Another encoder for queries, as two towers have; by default `encoder`.
         name: For tables.
@@ -97,7 +98,7 @@ class Dense(ContentScoring):
         catalog: Catalog,
         encoder: Encodes,
         *,
-        vectors: npt.NDArray[np.floating[Any]] | None = None,
+        vectors: npt.NDArray[np.floating] | None = None,
         query_encoder: Encodes | None = None,
         name: str = "Dense",
         seed: int = 0,
@@ -226,7 +227,8 @@ class Dense(ContentScoring):
         """Score all rows by the weighted sum of cosines with some items, shape (rows,)."""
         taste = self._taste(rows, weights)
         if self.mean is None or not cast("DenseRecipe", self.recipe).centred:
-            return self.rows.products(taste)
+            products: Values = self.rows.products(taste)
+            return products
         # Rows less the mean, of length 1 again, times the taste, without making them.
         scores: Values = (self.rows.products(taste) - self.mean @ taste) / self._lengths
         return scores
@@ -309,7 +311,7 @@ class Dense(ContentScoring):
     def load(
         cls,
         folder: Path,
-        details: Mapping[str, Json],
+        details: Page,
         catalog: Catalog,
         encoder: Encoder | None = None,
         query_encoder: Encodes | None = None,
@@ -327,7 +329,7 @@ class Dense(ContentScoring):
             DamagedError: A file is missing or cut, or of another catalogue.
             FingerprintError: An encoder that is not the one it was made with, or none where one must be given.
         """
-        width = int(str(details["dimensions"]))
+        width = int(details["dimensions"])
         vectors = load_array(folder, "vectors", np.float32, (len(catalog), width), mapped=True)
         items = named_encoder(details["encoder"], encoder)
         asked = details.get("query_encoder")
@@ -335,19 +337,19 @@ class Dense(ContentScoring):
         made = cls.__new__(cls)
         made.name = str(details["name"])
         recipe = cls._recipe(details["recipe"])
-        made._set(catalog, recipe, items, queries, Rows.of(vectors), None, int(str(details["seed"])))
+        made._set(catalog, recipe, items, queries, Rows.of(vectors), None, int(details["seed"]))
         if details.get("mean"):
             made.mean = load_array(folder, "mean", np.float32, (width,))
         settings = details.get("cells")
         if settings is not None:
             if find_spec("faiss") is None:
                 raise MissingPackageError("faiss-cpu", "ann", "This saved index")
-            made.cells = Cells.load(folder, vectors, CellSettings(**cast("dict[str, Any]", settings)))
+            made.cells = Cells.load(folder, vectors, CellSettings(**cast("Page", settings)))
         return made
 
     @classmethod
     def _recipe(cls, values: Json) -> Recipe:
-        return DenseRecipe.from_dict(cast("Mapping[str, Json]", values))
+        return DenseRecipe.from_dict(cast("Mapping[str, object]", values))
 
 
 @dataclass(frozen=True)
@@ -403,7 +405,7 @@ class DenseRecipe(Recipe):
         return [replace(self, decay=decay, centred=centred) for decay, centred in dict.fromkeys(tried)]
 
 
-def unit_vectors(vectors: Any, rows: int, what: str) -> Vectors:
+def unit_vectors(vectors: npt.ArrayLike, rows: int, what: str) -> Vectors:
     """Check the shape and scale each vector to length 1; a zero vector stays zero.
 
     Raises:
@@ -441,7 +443,7 @@ def named_encoder(details: Json, given: Encodes | None) -> Encodes:
         if given is None or hasattr(given, "fingerprint"):
             raise FingerprintError("this index was made with an encoder without a fingerprint; give that encoder again")
         return given
-    named = cast("Mapping[str, Any]", details)
+    named = cast("Page", details)
     if given is not None and getattr(given, "fingerprint", None) != named["fingerprint"]:
         raise FingerprintError(
             f"this index was made with the encoder {named['name']!r} ({named['fingerprint']}), not with the one given; "

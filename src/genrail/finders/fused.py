@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import SettingsError
 from genrail.finders.arrays import load_array, save_arrays
+from genrail.finders.noise import something_fits
 from genrail.finders.scoring import grown_rows
 from genrail.finding import (
     Change,
@@ -31,6 +32,7 @@ from genrail.finding import (
 from genrail.finding.ranks import tie_order
 from genrail.ranking.mixing import Answers, Mixture, squashed
 from genrail.ranking.negation import mentions, read_negation
+from genrail.types import Page
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -61,7 +63,7 @@ class _Listed:
     """Hold what one lane said about one request."""
 
     found: Found
-    scores: npt.NDArray[np.floating[Any]] | None  # of all rows, where the lane scores all
+    scores: npt.NDArray[np.floating] | None  # of all rows, where the lane scores all
 
 
 class Fused(Searching, Finder):
@@ -107,7 +109,7 @@ class Fused(Searching, Finder):
         self.noise = noise
         self._report = report
 
-    def replaced(self, **parts: Any) -> Fused:
+    def replaced(self, **parts: object) -> Fused:
         """Make the same finder with other parts."""
         names = ("catalog", "lanes", "mixtures", "recipe", "seed", "words_share", "negations", "popularity", "noise")
         return Fused(**{**{name: getattr(self, name) for name in names}, "report": self._report, **parts})
@@ -192,23 +194,9 @@ class Fused(Searching, Finder):
             scores = squashed(mixture.slope * sums + mixture.offset)
             order = np.lexsort((self._precedence[answers.rows], -sums))[: max(k, options.pool)]
             found = self._found(names, mine, answers, scores, order, options)
-            fits = requests[number].text is None or self._fits(names, mine, answers)
+            believed = {name: one.found for name, one in zip(names, mine, strict=True) if one is not None}
+            fits = requests[number].text is None or something_fits(believed, self.lanes, self.noise)
             yield replace(found, warnings=(*found.warnings, *warnings), fits=fits)
-
-    def _fits(self, names: Sequence[str], listed: Sequence[_Listed | None], answers: Answers) -> bool:
-        """Tell whether some lane finds an item that has to do with the words.
-
-        A lane that can tell by itself is believed; by another one an item has to be nearer than any is to nonsense.
-        """
-        if self.noise is None:
-            return True
-        best = np.nan_to_num(answers.scores, nan=-np.inf).max(axis=1, initial=-np.inf)
-        for name, one, score in zip(names, listed, best.tolist(), strict=True):
-            if one is None or not len(one.found) or hasattr(self.lanes[name], "decoder"):
-                continue
-            if score > self.noise[name] if name in self.noise else one.found.fits:
-                return True
-        return False
 
     def _exact(self, names: Sequence[str], requests: list[Request], options: FindOptions) -> list[list[_Listed | None]]:
         """Ask for exact matches; what a lane lists only to fill up is left out."""
@@ -343,7 +331,7 @@ class Fused(Searching, Finder):
         }
 
     @classmethod
-    def load(cls, folder: Path, details: Mapping[str, Any], catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote."""
         lanes = {
             name: open_finder(folder / "lanes" / name, each, catalog, encoder)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import SettingsError
 from genrail.finders.fused import BATCH, HISTORY, HISTORY_SEEN, WORDS, WORDS_SHARE, Fused
+from genrail.finders.lessons import Distillation
 from genrail.finders.noise import noise_levels
 from genrail.finders.scoring import event_counts
 from genrail.finding import (
@@ -26,6 +27,7 @@ from genrail.finding import (
     resolve,
 )
 from genrail.ranking.mixing import Answers, Mixture, learn_mixture
+from genrail.training.rewards import ReinforcementSettings
 from genrail.types import Query
 
 if TYPE_CHECKING:
@@ -35,10 +37,14 @@ __all__ = ["FusedRecipe", "Lanes", "built_lanes", "mixtures", "taught_lanes"]
 
 CUTOFF = 10
 DEFAULT = ("native", "bm25", "dense", "two-tower", "lookup", "cooccurrence")
+OF_NATIVE = (
+    *("levels", "codes", "identifiers", "pseudo_queries", "train_items", "max_seconds", "epochs"),
+    *("recipe", "distillation", "reinforcement"),
+)
 ENOUGH = 100  # judged queries that a tower is taught by in a fusion; it shifts all questions, so a handful is too few
 # Beside vectors, which know what a text is about, a lexical lane does best that looks at titles and at words in a row;
 # on five sets the fusion gains .009 nDCG@10 by these, BM25 alone next to nothing (docs/results.md).
-BESIDE_VECTORS: dict[str, Any] = {"k1": 0.9, "b": 0.4, "title_weight": 3, "pairs": 0.2}
+BESIDE_VECTORS: dict[str, object] = {"k1": 0.9, "b": 0.4, "title_weight": 3, "pairs": 0.2}
 BESIDE_OTHERS = 1  # made-up queries of an item: other lanes read words better, and encoding four takes most of a build
 TUNED_ON = 500  # histories that settings of a lane are chosen on; the difference between two is a few percent
 
@@ -54,7 +60,8 @@ class FusedRecipe(Recipe):
         words_share: Of the score for words and a history together, what the words decide.
         negations: Read "without X" in a query as what is not wanted.
         ranker: Learn a small network on top of the weights, kept where it wins on questions it was not learnt on.
-        levels, codes, identifiers, pseudo_queries, train_items, max_seconds, epochs: See `NativeRecipe`.
+        levels, codes, identifiers, pseudo_queries, train_items, max_seconds, epochs, recipe, distillation,
+            reinforcement: See `NativeRecipe`; the other lanes are the teacher.
     """
 
     kind: ClassVar[str] = "fused"
@@ -62,7 +69,7 @@ class FusedRecipe(Recipe):
     learns: ClassVar[bool] = True
 
     lanes: tuple[str, ...] = DEFAULT
-    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     words_share: float = WORDS_SHARE
     negations: bool = True
     ranker: bool = True
@@ -73,8 +80,15 @@ class FusedRecipe(Recipe):
     train_items: int | None = None
     max_seconds: float | None = None
     epochs: int | None = None
+    recipe: Literal["sft", "distill", "grpo"] = "sft"
+    distillation: Distillation = field(default_factory=Distillation)
+    reinforcement: ReinforcementSettings = field(default_factory=ReinforcementSettings)
 
     def __post_init__(self) -> None:
+        if isinstance(self.distillation, Mapping):  # from a manifest
+            object.__setattr__(self, "distillation", Distillation(**self.distillation))
+        if isinstance(self.reinforcement, Mapping):
+            object.__setattr__(self, "reinforcement", ReinforcementSettings(**self.reinforcement))
         if not self.lanes or len(set(self.lanes)) != len(self.lanes):
             raise SettingsError(f"lanes are {self.lanes}; give one or more, each once")
         if not 0.0 <= self.words_share <= 1.0:
@@ -84,13 +98,12 @@ class FusedRecipe(Recipe):
         """Make the recipe of each lane."""
         return {name: recipe_named(name, self._settings(name)) for name in self.lanes}
 
-    def _settings(self, name: str) -> dict[str, Any]:
+    def _settings(self, name: str) -> dict[str, object]:
         own = dict(self.settings.get(name, {}))
         if name == "bm25" and len(self.lanes) > 1:
             own = BESIDE_VECTORS | own
         if name == "native":
-            shared = ("levels", "codes", "identifiers", "pseudo_queries", "train_items", "max_seconds", "epochs")
-            own = {key: value for key in shared if (value := getattr(self, key)) is not None} | own
+            own = {key: value for key in OF_NATIVE if (value := getattr(self, key)) is not None} | own
             if len(self.lanes) > 1:
                 own = {"pseudo_queries": BESIDE_OTHERS} | own
         return own
@@ -117,7 +130,7 @@ class FusedRecipe(Recipe):
     def train(self, finder: Finder, data: Data, progress: Progress) -> Fused:
         """Teach the lanes that learn, and learn the weights anew."""
         assert isinstance(finder, Fused)
-        lanes, report = taught_lanes(finder.lanes, data, progress)
+        lanes, report = taught_lanes(finder.lanes, data, progress, self.recipes())
         mixed = mixtures(lanes, data, progress, finder.mixtures, self.ranker)
         counts = finder.popularity if data.sequences is None else _popularity(data)
         noise = noise_levels(lanes.final, data.catalog, data.seed, progress)
@@ -144,7 +157,7 @@ def built_lanes(
 
     Lanes that learn do without the validation events, on which they stop and weights are learnt. The others are built
     twice, once without them: that costs seconds. What a lane's recipe lets choose is chosen on these events too. Lanes
-    that are `given` are taken as they are.
+    that are `given` are taken as they are. A lane that takes a teacher comes last and is taught by the others.
 
     Raises:
         SettingsError: No lane is left.
@@ -152,7 +165,7 @@ def built_lanes(
     final: dict[str, Finder] = {}
     blind: dict[str, Finder] = {}
     before = data.without_validation
-    for name, recipe in recipes.items():
+    for name, recipe in sorted(recipes.items(), key=lambda one: one[1].takes_teacher):
         if recipe.needs_interactions and data.sequences is None:
             continue
         if recipe.learns_queries and len(recipes) > 1 and len(data.judged) < ENOUGH:
@@ -160,13 +173,23 @@ def built_lanes(
         if given and name in given:
             final[name] = blind[name] = given[name]
         elif recipe.learns:
-            final[name] = blind[name] = recipe.build(before, progress)
+            final[name] = blind[name] = recipe.build(_taught_by(recipe, blind, before, progress), progress)
         else:
             chosen, blind[name] = _chosen(recipe, before, progress)
             final[name] = chosen.build(data, progress) if before is not data else blind[name]
     if not final:
         raise SettingsError(f"the lanes {', '.join(recipes)} need interactions; give some, or other lanes")
-    return Lanes(final, blind)
+    order = [name for name in recipes if name in final]
+    return Lanes({name: final[name] for name in order}, {name: blind[name] for name in order})
+
+
+def _taught_by(recipe: Recipe, lanes: Mapping[str, Finder], data: Data, progress: Progress) -> Data:
+    """Let other lanes, fused with the weights of the prior, be the teacher of one that takes one."""
+    if not recipe.takes_teacher or data.teacher is not None or not lanes:
+        return data
+    others = dict(lanes)
+    priors = mixtures(Lanes(others, others), Data(data.catalog, seed=data.seed), progress)
+    return data.taught_by(Fused(data.catalog, others, priors, FusedRecipe(), data.seed))
 
 
 def _chosen(recipe: Recipe, before: Data, progress: Progress) -> tuple[Recipe, Finder]:
@@ -197,8 +220,16 @@ def _ndcg(finder: Finder, data: Data, held_out: HeldOut) -> float:
     return float(np.mean(gains))
 
 
-def taught_lanes(lanes: Mapping[str, Finder], data: Data, progress: Progress) -> tuple[Lanes, Report | None]:
+def taught_lanes(
+    lanes: Mapping[str, Finder], data: Data, progress: Progress, recipes: Mapping[str, Recipe]
+) -> tuple[Lanes, Report | None]:
     """Teach the lanes that learn, and count anew what the others count.
+
+    Args:
+        lanes: To be taught.
+        data: To learn from.
+        progress: Called with (stage, done, total).
+        recipes: By which those learn that learn; None for those that they were built by.
 
     Raises:
         SettingsError: No lane learns from such data.
@@ -206,10 +237,11 @@ def taught_lanes(lanes: Mapping[str, Finder], data: Data, progress: Progress) ->
     final: dict[str, Finder] = {}
     blind: dict[str, Finder] = {}
     before, report = data.without_validation, None
-    for name, lane in lanes.items():
+    for name, lane in sorted(lanes.items(), key=lambda one: one[1].recipe.takes_teacher):
         recipe = lane.recipe
         if recipe.learns:
-            final[name] = blind[name] = recipe.train(lane, before, progress)
+            recipe = recipes.get(name, recipe)
+            final[name] = blind[name] = recipe.train(lane, _taught_by(recipe, blind, before, progress), progress)
             report = final[name].report or report
         elif recipe.learns_queries and data.judged:
             final[name] = blind[name] = recipe.build(before, progress)
@@ -219,7 +251,7 @@ def taught_lanes(lanes: Mapping[str, Finder], data: Data, progress: Progress) ->
             final[name] = blind[name] = lane
     if data.sequences is None and not data.judged:
         raise SettingsError("nothing to learn from: give interactions, or queries and qrels")
-    return Lanes(final, blind), report
+    return Lanes({name: final[name] for name in lanes}, {name: blind[name] for name in lanes}), report
 
 
 def mixtures(

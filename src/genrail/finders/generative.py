@@ -20,14 +20,17 @@ from genrail.decoding.decoders import Decoder, decode
 from genrail.decoding.empty_scores import EmptyScores
 from genrail.decoding.summing import Combine
 from genrail.decoding.trace import DecodeTrace, TracedStep
-from genrail.errors import FingerprintError
+from genrail.errors import FingerprintError, SettingsError
 from genrail.finding import Change, Finder, FindOptions, Found, Json, Progress, Recipe, Report, Request, Searching
 from genrail.finding.kept import Kept
 from genrail.identifiers.several import load_identifiers
 from genrail.identifiers.table import Identifiers
+from genrail.models.language_model import AnyModel
 from genrail.showing import html_table
+from genrail.types import Page
 
 if TYPE_CHECKING:
+    from genrail.models.causal import CausalModel
     from genrail.models.encoders import LazyEncoder
     from genrail.models.text_encoder import Encoder
 
@@ -45,7 +48,7 @@ class Spelling(Protocol):
     name: str
     """For tables and people."""
 
-    model: Any
+    model: AnyModel
     """A `LanguageModel`, which writes the identifiers; what it reads is the family's own affair."""
 
     encoder: LazyEncoder | None
@@ -54,7 +57,7 @@ class Spelling(Protocol):
     held_out: bool
     """See `Finder.held_out`."""
 
-    def contexts(self, requests: Sequence[Request], catalog: Catalog) -> list[Any]:
+    def contexts(self, requests: Sequence[Request], catalog: Catalog) -> Sequence[object]:
         """Make what the model reads, one per request."""
         ...
 
@@ -71,7 +74,7 @@ class Spelling(Protocol):
         ...
 
     @classmethod
-    def load(cls, folder: Path, details: Mapping[str, Any], catalog: Catalog, encoder: Encoder | None) -> Self:
+    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None) -> Self:
         """Read what `save` wrote."""
         ...
 
@@ -85,7 +88,7 @@ class Spelling(Protocol):
         """Say what of a request the model does not read."""
         return ()
 
-    def empty_context(self) -> Any:
+    def empty_context(self) -> object:
         """Give the context of a request that says nothing, for `Calibrated`; None where there is no such thing."""
         return None
 
@@ -97,6 +100,32 @@ class Spelling(Protocol):
     def combine(self) -> Combine:
         """Say how several identifiers of an item make one score."""
         return "best"
+
+    @property
+    def longest_history(self) -> int:
+        """Give how many items of a history are read."""
+        return 20
+
+    @property
+    def language_model(self) -> CausalModel:
+        """Give the causal language model that writes, with its whole vocabulary; for fine-tuning.
+
+        Raises:
+            SettingsError: This family has none.
+        """
+        raise SettingsError(f"{self.name} is not fine-tuned as a language model; kinds that are: titles, codes")
+
+    def with_language_model(self, model: CausalModel) -> Self:
+        """Ask another language model, of the same vocabulary, in the same words."""
+        return self
+
+    def in_words(self, trie: CompressedTrie) -> CompressedTrie:
+        """Write identifiers as tokens of the language model's whole vocabulary."""
+        return trie
+
+    def changed(self) -> None:
+        """Forget what was read of the model before its weights changed."""
+        return
 
     @property
     def reads_words(self) -> bool:
@@ -147,7 +176,7 @@ class Generative(Searching, Finder):
         self.beam = beam or BeamSettings()
         self.name = spelling.name
         self._report = report
-        self._subsets: Kept[Any] = Kept(lambda subset: int(subset.nbytes))
+        self._subsets: Kept[Subset] = Kept(lambda subset: int(subset.nbytes))
 
     def replaced(self, **parts: Any) -> Self:
         """Make the same finder with other parts."""
@@ -174,13 +203,13 @@ class Generative(Searching, Finder):
         ]
 
     def _answers(
-        self, requests: Sequence[Request], contexts: Sequence[Any], k: int, options: FindOptions
+        self, requests: Sequence[Request], contexts: Sequence[object], k: int, options: FindOptions
     ) -> list[tuple[Decoded, RailTrace | None]]:
         decoded = self.decode(contexts, [self.subset_of(request) for request in requests], k, options)
         return [(one, self._traced([one.trace])) for one in decoded]
 
     def decode(
-        self, contexts: Sequence[Any], subsets: Sequence[Subset | None], k: int, options: FindOptions
+        self, contexts: Sequence[object], subsets: Sequence[Subset | None], k: int, options: FindOptions
     ) -> list[Decoded]:
         """Find the k best identifiers of each context within a subset."""
         decoder = self.decoder(options)
@@ -254,7 +283,7 @@ class Generative(Searching, Finder):
         return {**details, "identifiers": self.table.fingerprint, "beam": asdict(self.beam)}
 
     @classmethod
-    def load(cls, folder: Path, details: Mapping[str, Any], catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote.
 
         Raises:
@@ -283,7 +312,7 @@ class Generative(Searching, Finder):
         renumber = len(table) < index.row_count == len(table.owners)  # the trie numbered identifiers once, not items
         if isinstance(index, LiveTrie) and renumber:
             index = index.renamed(table.owners)
-        made = spelling.load(folder, details, catalog, encoder)
+        made = spelling.load(folder, dict(details), catalog, encoder)
         beam = BeamSettings(**details["beam"])
         return cls.of(catalog=catalog, spelling=made, table=table, index=index, recipe=recipe, beam=beam)
 

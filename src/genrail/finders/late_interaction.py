@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.errors import DamagedError, FingerprintError, SettingsError, ShapeError
 from genrail.finders.arrays import load_array, save_arrays
 from genrail.finders.parts import appended
@@ -19,6 +20,7 @@ from genrail.finders.scoring import ContentScoring, check_content
 from genrail.finding.finder import Added, Change, Finder, Json, Progress, Recipe
 from genrail.models.encoders import LazyEncoder
 from genrail.rng import generator
+from genrail.types import Page
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -266,7 +268,7 @@ class LateInteraction(ContentScoring):
     def load(
         cls,
         folder: Path,
-        details: Mapping[str, Json],
+        details: Page,
         catalog: Catalog,
         encoder: Encoder | EncodesTokens | None = None,
     ) -> Self:
@@ -276,18 +278,18 @@ class LateInteraction(ContentScoring):
             DamagedError: A file is missing or cut, or of another catalogue.
             FingerprintError: Another encoder than the one it was made with, or none where one must be given.
         """
-        wide, width = cast("Sequence[int]", details["shape"])
+        wide, width = details["shape"]
         codes = load_array(folder, "codes", np.int8, (None, width), mapped=True)
         scales = load_array(folder, "scales", np.float32, (len(codes),))
         offsets = load_array(folder, "offsets", np.int64, (len(catalog) + 1,))
         projection = load_array(folder, "projection", np.float32, (wide, width))
         if offsets[0] != 0 or offsets[-1] != len(codes) or (np.diff(offsets) < 0).any():
             raise DamagedError(f"the arrays in {folder} do not fit each other; restore the folder or build it again")
-        recipe = LateInteractionRecipe.from_dict(cast("Mapping[str, Json]", details["recipe"]))
+        recipe = LateInteractionRecipe.from_dict(details["recipe"])
         tokens = _encoder_of(details, encoder)
         made = cls.__new__(cls)
         parts = (_Tokens(codes, scales, offsets),)
-        made._set(catalog, tokens, recipe, str(details["name"]), parts, projection, int(str(details["seed"])))
+        made._set(catalog, tokens, recipe, str(details["name"]), parts, projection, int(details["seed"]))
         return made
 
 
@@ -322,13 +324,13 @@ class LateInteractionRecipe(Recipe):
         return LateInteraction(data.catalog, data.encoder, settings=self, progress=told, seed=data.seed)
 
 
-def _encoder_of(details: Mapping[str, Json], given: Any) -> EncodesTokens:
+def _encoder_of(details: Page, given: Encoder | EncodesTokens | None) -> EncodesTokens:
     """Find the encoder that was saved.
 
     Raises:
         FingerprintError: It is not the one given, or has to be given and was not.
     """
-    named = cast("Mapping[str, Any] | None", details["encoder"])
+    named = details["encoder"]
     if named is None:
         if given is None or _fingerprint(given) != details["fingerprint"]:
             raise FingerprintError(
@@ -340,15 +342,15 @@ def _encoder_of(details: Mapping[str, Json], given: Any) -> EncodesTokens:
             f"these token vectors were made with the encoder {named['name']!r} ({named['fingerprint']}), not with the "
             "one given; give that one"
         )
-    return LazyEncoder.named(named, given)
+    return LazyEncoder.named(named, cast("Encoder | None", given))
 
 
-def _fingerprint(encoder: Any) -> str | None:
+def _fingerprint(encoder: object) -> str | None:
     value = getattr(encoder, "fingerprint", None)
     return None if value is None else str(value)
 
 
-def _packed(array: npt.NDArray[Any]) -> str:
+def _packed(array: Array) -> str:
     return base64.b64encode(array.tobytes()).decode("ascii")
 
 
@@ -359,7 +361,7 @@ def _logged(added: Added, width: int) -> _Tokens:
         DamagedError: It does not hold tokens for each item.
     """
     try:
-        reading = cast("Mapping[str, Any]", added.reading)
+        reading = cast("Page", added.reading)
         codes = np.frombuffer(base64.b64decode(reading["codes"]), dtype=np.int8).reshape(-1, width)
         scales = np.frombuffer(base64.b64decode(reading["scales"]), dtype="<f4").astype(np.float32)
         offsets = np.concatenate([[0], np.cumsum(np.array(reading["tokens"], dtype=np.int64))]).astype(np.int64)
@@ -379,7 +381,7 @@ def _projected(vectors: Float, projection: Float) -> Float:
     return projected
 
 
-def _unit(vectors: npt.NDArray[np.floating[Any]]) -> Float:
+def _unit(vectors: npt.NDArray[np.floating]) -> Float:
     """Scale each vector to length 1; a zero vector stays zero."""
     array = np.asarray(vectors, dtype=np.float32)
     if array.ndim != 2 or not np.isfinite(array).all():

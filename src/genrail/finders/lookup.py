@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self, cast
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import polars as pl
@@ -17,6 +17,7 @@ from genrail.finders.arrays import load_json, save_json
 from genrail.finders.parts import appended
 from genrail.finders.scoring import Integers, Scoring, Values
 from genrail.finding.finder import Change, Finder, Json, Progress, Recipe
+from genrail.types import Page
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -131,7 +132,7 @@ class Lookup(Scoring):
         return {"recipe": self.recipe.to_dict(), "seed": self.seed}
 
     @classmethod
-    def load(cls, folder: Path, details: Mapping[str, Json], catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote.
 
         Raises:
@@ -140,10 +141,10 @@ class Lookup(Scoring):
         columns = load_json(folder, "columns")
         if not isinstance(columns, list) or not set(columns) <= set(catalog.frame.columns):
             raise DamagedError(f"{folder / 'columns.json'} does not fit the catalogue; restore it or build again")
-        recipe = LookupRecipe.from_dict(cast("Mapping[str, Json]", details["recipe"]))
+        recipe = LookupRecipe.from_dict(details["recipe"])
         made = cls.__new__(cls)
         parts = (_Part.of(catalog, tuple(columns), 0, len(catalog)),)
-        made._set(catalog, recipe, tuple(columns), parts, int(str(details["seed"])))
+        made._set(catalog, recipe, tuple(columns), parts, int(details["seed"]))
         return made
 
 

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from genrail.catalog import Catalog
 from genrail.decoding import BeamSettings, Decoded
 from genrail.errors import CatalogError, FingerprintError, SettingsError
 from genrail.finders.generative import Generative, RailTrace, Spelling, live_index
+from genrail.finders.lessons import Distillation, later_events, on_histories, on_words
 from genrail.finders.new_items import Memory, Mixing, Newcomers, mixed_answers, newcomers
 from genrail.finders.readings import pack, unpack
 from genrail.finding import Change, Data, Finder, FindOptions, Json, Progress, Recipe, Request
@@ -23,13 +24,16 @@ from genrail.identifiers.schemes import SCHEME, codebook_size, described, identi
 from genrail.models.encoders import LazyEncoder, require_torch
 from genrail.models.scripts import unread_words
 from genrail.rng import generator
+from genrail.training.rewards import ReinforcementSettings
 
 if TYPE_CHECKING:
     from genrail.identifiers.semantic_ids import SemanticIds
     from genrail.models.native import NativeModel
     from genrail.models.text_encoder import Encoder
+    from genrail.training.distillation import Lessons
     from genrail.training.native import TrainingReport
     from genrail.training.pairs import QueryPairs
+    from genrail.training.reinforcement import ReinforcementReport
 
 __all__ = ["Native", "NativeRecipe", "NativeSpelling"]
 
@@ -205,6 +209,10 @@ class NativeRecipe(Recipe):
         max_seconds: Stop training after this long and keep the best so far; None trains to the end.
         epochs: Passes over the training data at most; None chooses by the size of the catalogue and the events.
         beam: How to search.
+        recipe: What is learnt from: what was right (`sft`), also what a teacher ranks (`distill`; in a fused engine the
+            other lanes teach), or, by `train`, the rewards of what the model itself writes (`grpo`).
+        distillation: How to learn from a teacher.
+        reinforcement: How to learn from rewards.
 
     Cost: about a minute per 10,000 items on two cores without interactions; see docs/results.md.
     """
@@ -212,6 +220,7 @@ class NativeRecipe(Recipe):
     kind: ClassVar[str] = "native"
     finder: ClassVar[type[Finder]] = Native
     learns: ClassVar[bool] = True
+    takes_teacher: ClassVar[bool] = True
 
     levels: int = 3
     codes: int | None = None
@@ -221,8 +230,17 @@ class NativeRecipe(Recipe):
     max_seconds: float | None = None
     epochs: int | None = None
     beam: BeamSettings = field(default_factory=BeamSettings)
+    recipe: Literal["sft", "distill", "grpo"] = "sft"
+    distillation: Distillation = field(default_factory=Distillation)
+    reinforcement: ReinforcementSettings = field(default_factory=ReinforcementSettings)
 
     def __post_init__(self) -> None:
+        if self.recipe not in ("sft", "distill", "grpo"):
+            raise SettingsError(f"recipe is {self.recipe!r}; a native model knows sft, distill and grpo")
+        if isinstance(self.distillation, Mapping):
+            object.__setattr__(self, "distillation", Distillation(**self.distillation))
+        if isinstance(self.reinforcement, Mapping):
+            object.__setattr__(self, "reinforcement", ReinforcementSettings(**self.reinforcement))
         if isinstance(self.beam, Mapping):  # from a manifest
             object.__setattr__(self, "beam", BeamSettings(**self.beam))
         if self.train_items is not None and self.train_items < 1:
@@ -282,28 +300,54 @@ class NativeRecipe(Recipe):
         memory = before.memory if data.interactions is None else _memory(before.memory, data)
         held_out = before.held_out and data.hold_out
         after = replace(before, model=copy.deepcopy(before.model), held_out=held_out, memory=memory)
-        report = self._taught(after, data, _judged_pairs(before.encoder, data), progress)
-        return finder.replaced(spelling=after, report=report)
+        judged = _judged_pairs(before.encoder, data)
+        if self.recipe == "grpo":
+            return finder.replaced(spelling=after, report=self._rewarded(after, data, judged, progress))
+        return finder.replaced(spelling=after, report=self._taught(after, data, judged, progress))
+
+    def _rewarded(
+        self, spelling: NativeSpelling, data: Data, given: QueryPairs | None, progress: Progress
+    ) -> ReinforcementReport:
+        """Teach the model, in place, by the reward of what it writes for histories and judged queries."""
+        from genrail.training.reinforcement import reinforce
+
+        model, settings, data = spelling.model, self.reinforcement, data.without_validation
+        if data.sequences is None and given is None:
+            given, _ = self._made_up(spelling.encoder, data, self.pseudo_queries, data.seed, progress)
+        random = generator(data.seed, "rewarded requests")
+        most = settings.requests * settings.epochs
+        cases = (
+            []
+            if given is None
+            else [(model.context(vector), int(row)) for vector, row in zip(given.vectors, given.rows, strict=True)]
+        )
+        cases = [cases[place] for place in random.permutation(len(cases))[:most].tolist()]
+        held_out = cases[: len(cases) // 5] if data.held_back is None else []
+        cases = cases[len(held_out) :]
+        if data.sequences is not None:
+            pasts, targets, _ = later_events(data.sequences, most, random, model.settings.history)
+            cases += [(model.context(history=past), int(row)) for past, row in zip(pasts, targets, strict=True)]
+        if data.held_back is not None:
+            held_out = [(model.context(history=past), row) for past, row in data.held_back.cases()]
+        return reinforce(
+            model,
+            cases,
+            settings if self.epochs is None else replace(settings, epochs=self.epochs),
+            validation=held_out,
+            max_seconds=self.max_seconds,
+            seed=data.seed,
+            progress=lambda now: progress("training", round(now.seconds), round(now.seconds + now.seconds_left)),
+        )
 
     def _taught(
         self, spelling: NativeSpelling, data: Data, given: QueryPairs | None, progress: Progress
     ) -> TrainingReport:
-        """Teach the model, in place, from its catalogue's text, interactions and judged queries."""
+        """Teach the model, in place, from its catalogue's text, interactions, judged queries and a teacher."""
         from genrail.training.native import train_native
         from genrail.training.native_settings import TrainingSettings
-        from genrail.training.pairs import QueryPairs, encode_pseudo_queries
+        from genrail.training.pairs import QueryPairs
 
-        catalog = data.catalog
-        titles, texts = self._texts(catalog, data.seed)
-        encode = spelling.encoder.encode
-        pairs = encode_pseudo_queries(
-            lambda texts: encode(texts, lambda done, total: progress("pseudo-query vectors", done, total)),
-            titles,
-            texts,
-            self.pseudo_queries,
-            data.seed,
-        )
-        pairs = pairs.take(catalog.live[pairs.rows])
+        pairs, _ = self._made_up(spelling.encoder, data, self.pseudo_queries, data.seed, progress)
         if given is not None:
             pairs = QueryPairs(np.concatenate([pairs.vectors, given.vectors]), np.concatenate([pairs.rows, given.rows]))
         sequences = None if data.sequences is None else (data.sequences.rows, data.sequences.offsets)
@@ -313,11 +357,41 @@ class NativeRecipe(Recipe):
             spelling.model,
             sequences,
             pairs,
-            TrainingSettings.for_size(len(catalog), targets, self.max_seconds, self.epochs),
+            TrainingSettings.for_size(len(data.catalog), targets, self.max_seconds, self.epochs),
+            lessons=self._lessons(spelling, data, progress),
             validation=None if held_back is None else list(held_back.cases()),
             seed=data.seed,
             progress=lambda now: progress("training", round(now.seconds), round(now.seconds + now.seconds_left)),
         )
+
+    def _lessons(self, spelling: NativeSpelling, data: Data, progress: Progress) -> list[Lessons]:
+        """Ask the teacher, if there is one."""
+        settings = self.distillation
+        if self.recipe != "distill":
+            return []
+        if data.teacher is None:
+            raise SettingsError("there is nobody to learn from: distill needs an engine with further lanes")
+        found = [on_histories(data.teacher, data, spelling.model.settings.history, settings, progress)]
+        if settings.queries:
+            other = int(generator(data.seed, "lessons", "queries").integers(2**31))  # not those that are learnt anyway
+            pairs, texts = self._made_up(spelling.encoder, data, settings.queries, other, progress)
+            found.append(on_words(data.teacher, data, texts, pairs.vectors, pairs.rows, settings, progress))
+        return [one for one in found if one is not None]
+
+    def _made_up(
+        self, encoder: LazyEncoder, data: Data, variants: int, seed: int, progress: Progress
+    ) -> tuple[QueryPairs, list[str]]:
+        """Make up queries for the live items, and encode them."""
+        from genrail.training.pairs import QueryPairs, pseudo_queries
+
+        titles, texts = self._texts(data.catalog, data.seed)
+        queries, rows = pseudo_queries(titles, texts, variants, seed)
+        live = np.flatnonzero(data.catalog.live[rows])
+        if not len(live):
+            raise CatalogError("no item has a title or text; nothing to make queries from")
+        queries = [queries[place] for place in live.tolist()]
+        vectors = encoder.encode(queries, lambda done, total: progress("pseudo-query vectors", done, total))
+        return QueryPairs(np.asarray(vectors, dtype=np.float32), rows[live]), queries
 
     def _texts(self, catalog: Catalog, seed: int) -> tuple[list[str], list[str]]:
         """Give titles and texts by row, empty where no queries are to be made up."""

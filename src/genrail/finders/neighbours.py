@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from genrail.finders.scoring import (
 )
 from genrail.finding.finder import Change, Json, Recipe
 from genrail.finding.ranks import tie_order
+from genrail.types import Page
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -47,7 +48,7 @@ class Neighbours(HistoryScoring):
     Their settings have `decay` and `history`.
     """
 
-    settings_class: ClassVar[type[Any]]
+    settings_class: ClassVar[type[Recipe]]
 
     def _set(
         self, catalog: Catalog, settings: Any, counts: Integers, postings: Postings, places: Integers, seed: int
@@ -97,22 +98,22 @@ class Neighbours(HistoryScoring):
         return {"recipe": asdict(self.settings), "seed": self.seed, "table": len(self._postings)}
 
     @classmethod
-    def load(cls, folder: Path, details: Mapping[str, Json], catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote.
 
         Raises:
             DamagedError: A file is missing or cut, or of another catalogue.
         """
-        size = int(str(details["table"]))
+        size = int(details["table"])
         counts = load_array(folder, "counts", np.int64, (len(catalog),))
         places = load_array(folder, "places", np.int64, (len(catalog),))
         if places.min(initial=-1) < -1 or places.max(initial=-1) >= size:
             raise DamagedError(
                 f"{folder / 'places.npy'} names items beyond {size}; restore the folder or build it again"
             )
-        settings = cls.settings_class.from_dict(cast("Mapping[str, Json]", details["recipe"]))
+        settings = cls.settings_class.from_dict(details["recipe"])
         made = cls.__new__(cls)
-        made._set(catalog, settings, counts, Postings.load(folder, size, size), places, int(str(details["seed"])))
+        made._set(catalog, settings, counts, Postings.load(folder, size, size), places, int(details["seed"]))
         return made
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import FormatError, SettingsError
+from genrail.types import Json, Page
 
 __all__ = ["Calibration", "Judged", "Observations", "observe"]
 
@@ -121,12 +122,12 @@ class Calibration:
         known = seen.known @ np.array(self.known) + self.known_bias
         return Judged(known, new, (new - self.slope_bias) / self.slope, self.most)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Turn it into plain values for JSON."""
         return {"version": VERSION, **asdict(self), "new": list(self.new), "known": list(self.known)}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
+    def from_dict(cls, values: Page) -> Self:
         """Read what `to_dict` gave.
 
         Raises:

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints.index import Subset
 from genrail.decoding import BeamSettings, Decoded, DecodeTrace, ExactSettings
 from genrail.decoding.decoders import Decoder
@@ -182,7 +183,7 @@ def newcomers(finder: Generative, memory: Memory | None) -> Newcomers | None:
     rows = finder.catalog.live & memory.new
     if not rows.any() or not memory.seen.any():
         return None
-    new: Any = finder.index.subset(rows)
+    new = finder.index.subset(rows)
     return Newcomers(rows, new, ~new)
 
 
@@ -190,7 +191,7 @@ def mixed_answers(
     finder: Generative,
     asked: Mixing,
     requests: Sequence[Request],
-    contexts: Sequence[Any],
+    contexts: Sequence[object],
     k: int,
     options: FindOptions,
 ) -> list[tuple[Decoded, list[DecodeTrace | None]]]:
@@ -222,7 +223,7 @@ def mixed_answers(
     plain = [place for place in range(len(requests)) if divided[place] is None]
     found: dict[int, tuple[Decoded, list[DecodeTrace | None]]] = {}
 
-    def find(places: list[int], allowed: list[Any], count: int) -> list[Decoded]:
+    def find(places: list[int], allowed: Sequence[Subset | None], count: int) -> list[Decoded]:
         return finder.decode([contexts[place] for place in places], allowed, count, options)
 
     if plain:
@@ -265,7 +266,7 @@ def _divided(asked: Mixing, requests: Sequence[Request], decoder: Decoder) -> li
     return [asked.newcomers if one else None for one in mixes]
 
 
-def _within(part: Any, subset: Any) -> Any:
+def _within(part: Subset, subset: Subset | None) -> Subset:
     return part if subset is None else part & subset
 
 
@@ -294,7 +295,7 @@ def centred(model: NativeModel, rows: Int) -> Float:
     return unit(item_vectors(model, rows) - model.network.text_mean.numpy())
 
 
-def unit(vectors: npt.NDArray[Any]) -> Float:
+def unit(vectors: Array) -> Float:
     """Scale rows to length 1; zero stays zero."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     scaled: Float = (vectors / np.maximum(lengths, 1e-6)).astype(np.float32)
@@ -331,8 +332,8 @@ def mix(known: Decoded, new: Decoded, judged: Judged, policy: str | float, k: in
     scores = np.concatenate([known.scores[kept], judged.scores[added]])
     order = np.argsort(-scores, kind="stable")
 
-    def merged(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        joined: npt.NDArray[Any] = np.concatenate([one[kept], other[added]])[order]
+    def merged(one: Array, other: Array) -> Array:
+        joined: Array = np.concatenate([one[kept], other[added]])[order]
         return joined
 
     tokens = [known.tokens[place] for place in kept] + [new.tokens[place] for place in added]

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from genrail.catalog import Catalog
-from genrail.finding import Edition, Finder, FindOptions, resolve
+from genrail.finding import Edition, Finder, FindOptions, Found, resolve
 from genrail.rng import generator
 from genrail.types import Progress, Query
 
-__all__ = ["noise_levels", "nonsense"]
+__all__ = ["noise_levels", "nonsense", "something_fits"]
 
 TEXTS = 32  # of which a text like them exceeds the best with a chance of 1 in 33, for each lane
 LETTERS = (8, 17)  # of a text: two words of four to eight letters
@@ -59,3 +59,19 @@ def noise_levels(lanes: Mapping[str, Finder], catalog: Catalog, seed: int, progr
     if telling and texts:
         progress("what means nothing", len(telling), len(telling))
     return levels
+
+
+def something_fits(found: Mapping[str, Found], lanes: Mapping[str, Finder], levels: Mapping[str, float] | None) -> bool:
+    """Tell whether some lane finds an item that has to do with the words.
+
+    A lane without a level is believed; by another one an item has to be nearer than any is to nonsense.
+
+    Args:
+        found: What each lane listed, best first.
+        lanes: By name.
+        levels: Of noise; None where they are not known.
+    """
+    if levels is None:
+        return True
+    telling = {name: one for name, one in found.items() if len(one) and not hasattr(lanes[name], "decoder")}
+    return any(float(one.scores[0]) > levels[name] if name in levels else one.fits for name, one in telling.items())

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+from genrail.arrays import Array
 
 __all__ = ["Rows", "appended"]
 
@@ -45,10 +47,10 @@ class Rows:
     (5, [[1.0, 1.0, 1.0, 1.0], [1.0, 0.0, 0.0, 0.0]])
     """
 
-    parts: tuple[npt.NDArray[Any], ...]
+    parts: tuple[Array, ...]
 
     @classmethod
-    def of(cls, array: npt.NDArray[Any]) -> Rows:
+    def of(cls, array: Array) -> Rows:
         """Start with one part."""
         return cls((array,))
 
@@ -60,14 +62,14 @@ class Rows:
         """Count the bytes of all parts."""
         return sum(part.nbytes for part in self.parts)
 
-    def grown(self, new: npt.NDArray[Any]) -> Rows:
+    def grown(self, new: Array) -> Rows:
         """Append rows; those that are there are not copied, or seldom."""
         if not len(new):
             return self
         kept = self.parts if len(self) else ()
         return Rows(appended(kept, new, lambda first, second: np.concatenate([first, second])))
 
-    def whole(self) -> npt.NDArray[Any]:
+    def whole(self) -> Array:
         """Give one array: the only part, or a copy of all."""
         return self.parts[0] if len(self.parts) == 1 else np.concatenate(self.parts)
 
@@ -75,14 +77,14 @@ class Rows:
         """Give the same rows as one part."""
         return self if len(self.parts) == 1 else Rows((self.whole(),))
 
-    def products(self, vector: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def products(self, vector: Array) -> Array:
         """Give the inner product of each row with a vector, shape (rows,)."""
         if len(self.parts) == 1:
-            found: npt.NDArray[Any] = self.parts[0] @ vector
+            found: Array = self.parts[0] @ vector
             return found
         return np.concatenate([part @ vector for part in self.parts])
 
-    def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    def take(self, rows: npt.NDArray[np.int64]) -> Array:
         """Give some rows, in that order."""
         if len(self.parts) == 1:
             return self.parts[0][rows]

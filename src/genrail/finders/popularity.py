@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -12,6 +12,7 @@ import numpy as np
 from genrail.finders.arrays import load_array, save_arrays
 from genrail.finders.scoring import NO_WORDS, Integers, Scoring, Values, event_counts, grown_rows
 from genrail.finding.finder import Change, Finder, Json, Progress, Recipe
+from genrail.types import Page
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -88,14 +89,14 @@ class Popularity(Scoring):
         return {"seed": self.seed}
 
     @classmethod
-    def load(cls, folder: Path, details: Mapping[str, Json], catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote.
 
         Raises:
             DamagedError: The counts are missing, cut, or of another catalogue.
         """
         made = cls.__new__(cls)
-        made._set(catalog, load_array(folder, "counts", np.int64, (len(catalog),)), int(str(details["seed"])))
+        made._set(catalog, load_array(folder, "counts", np.int64, (len(catalog),)), int(details["seed"]))
         return made
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +34,7 @@ class Postings:
 
     @classmethod
     def from_pairs(
-        cls, terms: Integers, rows: Integers, values: npt.NDArray[np.floating[Any]], shape: tuple[int, int]
+        cls, terms: Integers, rows: Integers, values: npt.NDArray[np.floating], shape: tuple[int, int]
     ) -> Postings:
         """Add up the values of equal (term, row) pairs.
 
@@ -56,7 +55,7 @@ class Postings:
     def __len__(self) -> int:
         return len(self.indptr) - 1
 
-    def scores(self, terms: Integers, weights: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+    def scores(self, terms: Integers, weights: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         """Add up each row's values over weighted terms.
 
         Args:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from genrail.errors import SettingsError
 from genrail.finding import (
     Change,
     Data,
+    Edition,
     Finder,
     FindOptions,
     Found,
@@ -27,15 +28,22 @@ from genrail.finding import (
     Searching,
     open_finder,
     recipe_named,
+    resolve,
     save_finder,
 )
 from genrail.finding.registry import open_scorer, scorer_named
+from genrail.ranking.second_look import Look, learnt_weight, mixed, scaled
+from genrail.rng import generator
+from genrail.types import Page, Query
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
     from genrail.models.text_encoder import Encoder
 
 __all__ = ["Reranked", "RerankedRecipe"]
+
+USUAL = 0.5  # what a scorer counts of which nothing is known: as much as the first stage
+MOST_QUERIES = 200  # that a weight is learnt on: each costs as much as an answer
 
 _log = logging.getLogger(__name__)
 
@@ -51,10 +59,14 @@ class Reranked(Searching, Finder):
         catalog: The items.
         inner: Finds items.
         scorer: Looks again.
-        recipe: How many, and how much the scorer counts.
+        recipe: How many items it looks at.
+        weight: How much it counts; default: as the recipe says.
     """
 
-    def __init__(self, catalog: Catalog, inner: Finder, scorer: Scorer, recipe: RerankedRecipe) -> None:
+    def __init__(
+        self, catalog: Catalog, inner: Finder, scorer: Scorer, recipe: RerankedRecipe, weight: float | None = None
+    ) -> None:
+        self.weight = (USUAL if recipe.weight is None else recipe.weight) if weight is None else weight
         self.catalog = catalog
         self.inner = inner
         self.scorer = scorer
@@ -78,11 +90,10 @@ class Reranked(Searching, Finder):
             _log.warning("ranking by %s failed", self.scorer.name, exc_info=True)
             said = f"{self.scorer.name} could not rank ({type(error).__name__}: {error}); this is the order without it"
             return _first(found, k, said)
-        weight = self.recipe.weight
-        mixed = (1.0 - weight) * _scaled(found.scores[: len(rows)]) + weight * _scaled(second)
-        order = np.concatenate([np.argsort(-mixed, kind="stable"), np.arange(len(rows), len(found))])[:k]
+        both = mixed(found.scores[: len(rows)], second, self.weight)
+        order = np.concatenate([np.argsort(-both, kind="stable"), np.arange(len(rows), len(found))])[:k]
         # Behind those that were looked at come the others; their scores are kept below.
-        scores = np.concatenate([1.0 + mixed, _scaled(found.scores[len(rows) :])]) / 2.0
+        scores = np.concatenate([1.0 + both, scaled(found.scores[len(rows) :])]) / 2.0
         return found.take(order, scores[order], _told(found, second) if options.explain else None)
 
     # --- the rest is the inner finder's business --------------------------------------------------------------------
@@ -97,7 +108,7 @@ class Reranked(Searching, Finder):
 
     def around(self, inner: Finder, catalog: Catalog | None = None) -> Reranked:
         """Make the same finder around another one."""
-        return Reranked(self.catalog if catalog is None else catalog, inner, self.scorer, self.recipe)
+        return Reranked(self.catalog if catalog is None else catalog, inner, self.scorer, self.recipe, self.weight)
 
     def compact(self) -> Reranked:
         """Compact the inner finder."""
@@ -108,14 +119,15 @@ class Reranked(Searching, Finder):
         (folder / "inner").mkdir()
         (folder / "scorer").mkdir()
         inner = save_finder(self.inner, folder / "inner")
-        return {"inner": inner, "scorer": {"kind": self.scorer.kind, **self.scorer.save(folder / "scorer")}}
+        scorer = {"kind": self.scorer.kind, **self.scorer.save(folder / "scorer")}
+        return {"inner": inner, "scorer": scorer, "weight": self.weight}
 
     @classmethod
-    def load(cls, folder: Path, details: Mapping[str, Any], catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote."""
         inner = open_finder(folder / "inner", details["inner"], catalog, encoder)
         scorer = open_scorer(folder / "scorer", details["scorer"])
-        return cls(catalog, inner, scorer, RerankedRecipe.from_dict(details["recipe"]))
+        return cls(catalog, inner, scorer, RerankedRecipe.from_dict(details["recipe"]), details.get("weight"))
 
     @property
     def parts(self) -> Mapping[str, Finder]:
@@ -162,20 +174,10 @@ class Reranked(Searching, Finder):
 
     def describe(self) -> dict[str, Json]:
         """Tell the scorer and the inner finder."""
-        recipe = self.recipe
         return {
-            "ranked by": f"{self.scorer.name}, {recipe.depth} items, weight {recipe.weight}",
+            "ranked by": f"{self.scorer.name}, {self.recipe.depth} items, weight {self.weight}",
             **self.inner.describe(),
         }
-
-
-def _scaled(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Bring scores to 0 to 1; equal ones to 0."""
-    if not len(scores):
-        return scores
-    spread = float(np.ptp(scores))
-    scaled: npt.NDArray[np.float64] = (scores - scores.min()) / spread if spread > 0.0 else np.zeros(len(scores))
-    return scaled
 
 
 def _first(found: Found, k: int, warning: str) -> Found:
@@ -203,7 +205,8 @@ class RerankedRecipe(Recipe):
         scorer: Kind of the scorer, or one that is made.
         scorer_settings: Of that kind.
         depth: How many items the scorer looks at.
-        weight: How much the scorer counts against the finder, 0 to 1.
+        weight: How much the scorer counts against the finder, 0 to 1; default: learnt from judged queries, from some of
+            them where there are many, and half where there are none.
     """
 
     kind: ClassVar[str] = "reranked"
@@ -211,14 +214,14 @@ class RerankedRecipe(Recipe):
     learns: ClassVar[bool] = True
 
     inner: str | Recipe = "fused"
-    inner_settings: Mapping[str, Any] | None = None
+    inner_settings: Mapping[str, object] | None = None
     scorer: str | Scorer = "cross-encoder"
-    scorer_settings: Mapping[str, Any] | None = None
+    scorer_settings: Mapping[str, object] | None = None
     depth: int = 50  # what a small model ranks in a second; RRF holds 90 % of ESCI's right products there
-    weight: float = 0.5  # neither is trusted more without evidence; `genrail train` learns it
+    weight: float | None = None
 
     def __post_init__(self) -> None:
-        if self.depth < 1 or not 0.0 <= self.weight <= 1.0:
+        if self.depth < 1 or not 0.0 <= (self.weight or 0.0) <= 1.0:
             raise SettingsError(f"depth is {self.depth} and weight {self.weight}; give 1 or more, and 0 to 1")
 
     def build(self, data: Data, progress: Progress) -> Reranked:
@@ -226,12 +229,32 @@ class RerankedRecipe(Recipe):
         inner = recipe_named(self.inner, self.inner_settings) if isinstance(self.inner, str) else self.inner
         given = self.scorer
         scorer = scorer_named(given, self.scorer_settings) if isinstance(given, str) else given
-        return Reranked(data.catalog, inner.build(data, progress), scorer, self)
+        return self._weighed(Reranked(data.catalog, inner.build(data, progress), scorer, self), data, progress)
 
     def train(self, finder: Finder, data: Data, progress: Progress) -> Reranked:
-        """Teach the inner finder."""
+        """Teach the inner finder, if it learns, and learn the weight anew."""
         assert isinstance(finder, Reranked)
-        return finder.around(finder.inner.recipe.train(finder.inner, data, progress))
+        inner = finder.inner.recipe
+        taught = finder.around(inner.train(finder.inner, data, progress)) if inner.learns else finder
+        return self._weighed(taught, data, progress)
+
+    def _weighed(self, made: Reranked, data: Data, progress: Progress) -> Reranked:
+        """Learn how much the scorer counts, where that is left to it and there are judged queries."""
+        if self.weight is not None or not data.judged:
+            return made
+        drawn = generator(data.seed, "ranked queries").permutation(len(data.judged))[:MOST_QUERIES]
+        asked = [list(data.judged)[place] for place in sorted(drawn.tolist())]
+        edition, looks = Edition(data.catalog, made), []
+        for done, query_id in enumerate(asked):
+            progress("weight of the ranker", done, len(asked))
+            request = resolve(Query((data.queries or {})[query_id]), data.catalog, edition.filters)
+            [found] = made.inner.find([request], self.depth, FindOptions())
+            second = np.asarray(made.scorer.score(request, found.rows, data.catalog), dtype=np.float64)
+            grades = data.judged[query_id]
+            gains = np.array([max(0.0, grades.get(data.catalog.item_ids[row], 0.0)) for row in found.rows.tolist()])
+            looks.append(Look.of(found.scores, second, gains, list(grades.values())))
+        progress("weight of the ranker", len(asked), len(asked))
+        return Reranked(made.catalog, made.inner, made.scorer, self, learnt_weight(looks))
 
     def to_dict(self) -> dict[str, Json]:
         """Turn the settings into plain values; finder and scorer are saved by themselves."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self, cast
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,7 @@ from genrail.rng import generator
 from genrail.training.figures import next_item_figures
 from genrail.training.loop import LoopReport, LoopSettings, Progress, run
 from genrail.training.pairs import ContextBatch, windows
+from genrail.types import Page
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -180,14 +181,14 @@ class SASRec(HistoryScoring):
         return {"recipe": self.recipe.to_dict(), "seed": self.seed, "trained": self.trained, "items": items}
 
     @classmethod
-    def load(cls, folder: Path, details: Mapping[str, Json], catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote.
 
         Raises:
             DamagedError: A file is missing or cut, or of another catalogue.
         """
-        settings = SASRecRecipe.from_dict(cast("Mapping[str, Json]", details["recipe"]))
-        seed, items = int(str(details["seed"])), int(str(details["items"]))
+        settings = SASRecRecipe.from_dict(details["recipe"])
+        seed, items = int(details["seed"]), int(details["items"])
         counts = load_array(folder, "counts", np.int64, (len(catalog),))
         places = load_array(folder, "places", np.int64, (len(catalog),))
         if places.min(initial=-1) < -1 or places.max(initial=-1) >= items:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, Self, cast
+from typing import TYPE_CHECKING, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +39,7 @@ __all__ = [
     "together",
 ]
 
-Values = npt.NDArray[np.floating[Any]]
+Values = npt.NDArray[np.floating]
 Integers = npt.NDArray[np.int64]
 Weights = npt.NDArray[np.float64]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from genrail.finders.scoring import DECAYS, ContentScoring, Integers, Values, We
 from genrail.finders.word_index import WordIndex
 from genrail.finders.words import words
 from genrail.finding.finder import Change, Finder, Json, Progress, Recipe
+from genrail.types import Page
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -178,15 +179,15 @@ class TFIDF(ContentScoring):
         return {"recipe": self.recipe.to_dict(), "seed": self.seed}
 
     @classmethod
-    def load(cls, folder: Path, details: Mapping[str, Json], catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote.
 
         Raises:
             DamagedError: A file is missing or cut, or of another catalogue.
         """
-        recipe = TFIDFRecipe.from_dict(cast("Mapping[str, Any]", details["recipe"]))
+        recipe = TFIDFRecipe.from_dict(details["recipe"])
         made = cls.__new__(cls)
-        made._set(catalog, recipe, WordIndex.load(folder, _Unstemmed(), catalog.live), int(str(details["seed"])))
+        made._set(catalog, recipe, WordIndex.load(folder, _Unstemmed(), catalog.live), int(details["seed"]))
         return made
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +36,7 @@ from genrail.models.encoders import LazyEncoder, require_torch
 from genrail.models.tiger import TigerModel, TigerSettings
 from genrail.training.loop import LoopSettings, Progress
 from genrail.training.tiger import TigerTraining, train_tiger
+from genrail.types import Page
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -72,7 +73,7 @@ class TigerSpelling(Spelling):
 
     name = "TIGER"
 
-    def contexts(self, requests: Sequence[Request], catalog: Catalog) -> list[Any]:
+    def contexts(self, requests: Sequence[Request], catalog: Catalog) -> Sequence[object]:
         """Lay out the last items of each history as tokens; a request without one has an empty context."""
         most = self.model.settings.history
         return [self.model.tokens_of(self.codes[one.history[-most:]]).reshape(-1).tolist() for one in requests]
@@ -95,7 +96,7 @@ class TigerSpelling(Spelling):
         texts = catalog.texts()[rows.start : rows.stop]
         return pack(self.encoder.encode(texts, lambda done, total: progress("text vectors", done, total)))
 
-    def extend(self, catalog: Catalog, table: Any, change: Change) -> tuple[TigerSpelling, IdentifierTable]:
+    def extend(self, catalog: Catalog, table: IdentifierTable, change: Change) -> tuple[TigerSpelling, IdentifierTable]:
         """Give the new rows codes from the frozen codebooks.
 
         Raises:
@@ -140,7 +141,7 @@ class TigerSpelling(Spelling):
         }
 
     @classmethod
-    def load(cls, folder: Path, details: Mapping[str, Any], catalog: Catalog, encoder: Encoder | None) -> Self:
+    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None) -> Self:
         """Read what `save` wrote.
 
         Raises:
@@ -266,7 +267,7 @@ class TIGER(Generative):
         return {**super().save(folder), "recipe": self.recipe.to_dict()}
 
     @classmethod
-    def load(cls, folder: Path, details: Mapping[str, Any], catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote.
 
         Raises:
@@ -312,7 +313,7 @@ class TigerRecipe(Recipe):
         if isinstance(self.model, dict):  # from a manifest
             object.__setattr__(self, "model", TigerSettings(**self.model))
         if isinstance(self.training, dict):
-            values: dict[str, Any] = dict(self.training)
+            values: Page = dict(self.training)
             object.__setattr__(self, "training", TigerTraining(**{**values, "loop": LoopSettings(**values["loop"])}))
 
     def build(self, data: Data, progress: seam.Progress) -> TIGER:

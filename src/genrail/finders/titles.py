@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from genrail.catalog import Catalog
@@ -21,27 +19,34 @@ from genrail.decoding.empty_scores import EmptyScores
 from genrail.decoding.rails import reads_runs
 from genrail.decoding.summing import Combine
 from genrail.errors import CatalogError, FingerprintError, SettingsError
+from genrail.finders.catalog_facts import catalog_facts, check_column
+from genrail.finders.empty_kept import EmptyKept
 from genrail.finders.generative import Generative, Spelling, live_index
+from genrail.finders.lessons import Distillation
+from genrail.finders.written_settings import typed_setting
 from genrail.finding import Change, Data, Finder, FindOptions, Json, Progress, Recipe, Request
 from genrail.finding.finder import unknown
 from genrail.identifiers import IdentifierTable
 from genrail.identifiers.several import SeveralIdentifiers
 from genrail.identifiers.table import Identifiers
+from genrail.identifiers.wording import TITLE, Wording
 from genrail.models.at_hand import Precision, present_device
 from genrail.models.encoders import require_torch
 from genrail.models.identifier_writer import WriterSettings, write_identifiers
 from genrail.models.prompts import Example, Prompts, PromptTemplate
+from genrail.training.fine_tuning_settings import FineTuning
 
 if TYPE_CHECKING:
+    from genrail.models.adapters import Adapter
     from genrail.models.causal import CausalModel
     from genrail.models.seq2seq import Seq2SeqModel
     from genrail.models.text_encoder import Encoder
 
-__all__ = ["LanguageModelSettings", "TitleSpelling", "TitleWriter", "TitlesRecipe", "catalog_facts"]
+__all__ = ["LanguageModelSettings", "TitleSpelling", "TitleWriter", "TitlesRecipe"]
 
-EMPTY = "empty_scores.npz"  # what titles have anyway, inside a saved engine
 COPY = "checkpoint"  # folder of the copied weights inside a saved engine
-MOST_VALUES = 12  # values named of each column of catalogue facts
+ADAPTER = "adapter"  # folder of what was learnt over a model that is loaded by name
+MOST_CALIBRATED = 50_000  # items of which what they have anyway is read unasked: four minutes of a core
 
 
 @dataclass(frozen=True)
@@ -55,13 +60,17 @@ class LanguageModelSettings:
         chat: Use the tokenizer's chat template; default: when it has one.
         catalog_facts: Columns whose most frequent values are named in every prompt: what the shop has.
         item_facts: Columns whose values stand behind each title of a history.
+        spelling: What an item is called by, and what its identifier therefore begins with: ``title``, ``kind-first``,
+            ``brand-last``, or a template such as ``{category}: {title}``; see `Wording`. Several make several
+            identifiers of each item. Users see titles all the same.
         aliases: A column of further identifiers of each item, separated by ``|``, besides its title.
         writer: Let the model itself write further identifiers of each item, see `WriterSettings`; None for titles.
         combine: How an item with several identifiers is scored: by its `best` one, or by their `sum`.
         calibration: Rank by how much the request raises a title's probability over what it has anyway, with this
             weight, 0 to 1; the search then runs on the rails (`renormalised`), a fraction of the cost. 0 leaves
-            log p(title | request) over the whole vocabulary. Untrained models need it: see docs/language-models.md.
-            What titles have anyway is computed once, when the finder is built, and kept.
+            log p(title | request) over the whole vocabulary. What titles have anyway is computed once, when the finder
+            is built, and kept. Default: 1 for a model that was not taught here, which needs it
+            (docs/language-models.md), and a catalogue that is read in minutes; else 0.
         dtype: Precision of the weights, of a model given by name or folder.
         device: Where it computes, such as `cpu` or `cuda`.
         attention: See `CausalModel`.
@@ -73,10 +82,11 @@ class LanguageModelSettings:
     chat: bool | None = None
     catalog_facts: tuple[str, ...] = ()
     item_facts: tuple[str, ...] = ()
+    spelling: str | tuple[str, ...] = TITLE
     aliases: str | None = None
     writer: WriterSettings | None = None
     combine: Combine = "best"
-    calibration: float = 0.0
+    calibration: float | None = None
     dtype: Precision = "float32"
     device: str = "cpu"
     attention: Literal["auto", "shared", "rows"] = "auto"
@@ -84,7 +94,7 @@ class LanguageModelSettings:
     def __post_init__(self) -> None:
         if self.combine not in ("best", "sum"):
             raise SettingsError(f"combine is {self.combine!r}; give 'best' or 'sum'")
-        if not 0 <= self.calibration <= 1:
+        if self.calibration is not None and not 0 <= self.calibration <= 1:
             raise SettingsError(f"calibration is {self.calibration}; give 0 to 1")
         if self.calibration and self.combine == "sum":
             raise SettingsError("calibration compares one identifier of each item; give combine='best'")
@@ -92,7 +102,12 @@ class LanguageModelSettings:
     @property
     def several(self) -> bool:
         """Tell whether items may have more than one identifier."""
-        return self.aliases is not None or self.writer is not None
+        return self.aliases is not None or self.writer is not None or len(self.spellings) > 1
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """List what items are called by."""
+        return (self.spelling,) if isinstance(self.spelling, str) else tuple(self.spelling)
 
     def to_dict(self) -> dict[str, Any]:
         """Turn the settings into plain values."""
@@ -103,38 +118,8 @@ class LanguageModelSettings:
     def from_dict(cls, values: dict[str, Any]) -> LanguageModelSettings:
         """Read what `to_dict` gave, perhaps by way of JSON."""
         known = {one.name for one in fields(cls)}
-        plain: dict[str, Any] = {name: value for name, value in values.items() if name in known}
-        plain["template"] = None if plain["template"] is None else PromptTemplate(**plain["template"])
-        plain["examples"] = tuple(Example(**one) for one in plain["examples"])
-        plain["writer"] = None if plain["writer"] is None else WriterSettings(**plain["writer"])
-        for name, value in plain.items():
-            plain[name] = tuple(value) if isinstance(value, list) else value
+        plain = {name: typed_setting(name, value) for name, value in values.items() if name in known}
         return cls(**plain)
-
-
-def catalog_facts(catalog: Catalog, columns: Sequence[str]) -> str:
-    """Write what a catalogue has: the most frequent values of some columns, one line each.
-
-    Raises:
-        CatalogError: No such column.
-
-    >>> shop = Catalog.from_items([{"id": str(n), "title": "boot", "brand": "Nike" if n else "Ecco"} for n in range(3)])
-    >>> catalog_facts(shop, ["brand"])
-    'brand: Nike, Ecco'
-    """
-    lines = []
-    for name in columns:
-        _check_column(catalog, name)
-        values = [value for value in catalog.frame.get_column(name).to_list() if value is not None]
-        parts = [part.strip() for value in values for part in written(value).split("|")]
-        best = [value for value, _ in Counter(part for part in parts if part).most_common(MOST_VALUES)]
-        lines.append(f"{name}: {', '.join(best)}")
-    return "\n".join(lines)
-
-
-def _check_column(catalog: Catalog, name: str) -> None:
-    if name not in catalog.frame.columns:
-        raise CatalogError(f'no column is named "{name}"; the catalogue has {", ".join(catalog.frame.columns)}')
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,14 +132,20 @@ class TitleSpelling(Spelling):
             the saved folder.
         settings: How it is asked.
         facts: Of the catalogue, as they stand in every prompt.
+        wording: How items are called, fitted to the catalogue that the finder was built with.
+        adapter: What was learnt over the model called `source`, merged into `model` already: it is saved instead of the
+            weights.
+        held_out: Was each user's last event kept out of what was learnt.
     """
 
     model: CausalModel | Seq2SeqModel
     source: str | None = None
     settings: LanguageModelSettings = field(default_factory=LanguageModelSettings)
     facts: str = ""
+    wording: Wording = field(default_factory=Wording)
+    adapter: Adapter | None = None
+    held_out: bool = True
     encoder: None = field(default=None, init=False)
-    held_out: bool = field(default=True, init=False)  # it is not trained here
     name: str = field(default="", init=False)
     prompts: Any = field(init=False, repr=False)
     titles: Any = field(init=False, repr=False)
@@ -162,7 +153,6 @@ class TitleSpelling(Spelling):
 
     def __post_init__(self) -> None:
         from genrail.identifiers.titles import Titles
-        from genrail.models.causal import CausalModel
 
         tokenizer, settings = self.model.tokenizer, self.settings
         prompts = Prompts(
@@ -177,9 +167,34 @@ class TitleSpelling(Spelling):
         object.__setattr__(self, "prompts", prompts)
         object.__setattr__(self, "name", self.source or self.model.name)
         object.__setattr__(self, "titles", Titles(tokenizer))
+        self.changed()
+
+    @property
+    def language_model(self) -> CausalModel:
+        """Give the model, if it is a causal one."""
+        from genrail.models.causal import CausalModel
+
+        if isinstance(self.model, CausalModel):
+            return self.model
+        raise SettingsError(f"{self.name} is an encoder-decoder; fine-tuning takes a causal language model only")
+
+    def with_language_model(self, model: CausalModel) -> TitleSpelling:
+        """Ask another model in the same words."""
+        return replace(self, model=model)
+
+    def changed(self) -> None:
+        """Forget what was read with earlier weights; what every prompt begins with is read once, and now."""
+        from genrail.models.causal import CausalModel
+
         object.__setattr__(self, "empty", EmptyKept())
-        if isinstance(self.model, CausalModel):  # what every prompt begins with is read once, not with every request
+        if isinstance(self.model, CausalModel):
+            self.model.remember_prefix([])
             self.model.remember_prefix(self.prompts.shared_prefix())
+
+    @property
+    def longest_history(self) -> int:
+        """Give how many items of a history are read."""
+        return self.settings.max_history
 
     @property
     def _seq2seq(self) -> bool:
@@ -224,7 +239,7 @@ class TitleSpelling(Spelling):
     def identify(self, catalog: Catalog, progress: Progress) -> Identifiers:
         """Give every row its title as identifier, and the others that the settings ask for."""
         for name in (*self.settings.item_facts, *([self.settings.aliases] if self.settings.aliases else [])):
-            _check_column(catalog, name)
+            check_column(catalog, name)
         rows = range(len(catalog))
         return self._spell(catalog, rows, self.read(catalog, rows, progress))
 
@@ -250,13 +265,16 @@ class TitleSpelling(Spelling):
         return self, table
 
     def _spell(self, catalog: Catalog, rows: range, reading: Mapping[str, Any]) -> Identifiers:
-        titles, item_ids = catalog.titles[rows.start : rows.stop], catalog.item_ids[rows.start : rows.stop]
+        item_ids = catalog.item_ids[rows.start : rows.stop]
+        lists = [self.wording.words(catalog, row) for row in rows]
         if not self.settings.several:
-            table: IdentifierTable = self.titles.assign(titles, item_ids)
+            table: IdentifierTable = self.titles.assign([first for first, *_ in lists], item_ids)
             return table
         written = reading.get("identifiers", [[]] * len(rows))
-        lists = [[title, *self._aliases(catalog, row)] for title, row in zip(titles, rows, strict=True)]
-        lists = [[*known, *others] for known, others in zip(lists, written, strict=True)]
+        lists = [
+            [*known, *self._aliases(catalog, row), *others]
+            for known, row, others in zip(lists, rows, written, strict=True)
+        ]
         owners = [item_id for item_id, texts in zip(item_ids, lists, strict=True) for _ in texts]
         flat = self.titles.assign([text for texts in lists for text in texts], owners)
         places = iter(range(len(flat)))
@@ -279,12 +297,18 @@ class TitleSpelling(Spelling):
         if self.source is None:
             self.model.model.save_pretrained(folder / COPY)
             self.model.tokenizer.save_pretrained(folder / COPY)
+        if self.adapter is not None:
+            self.adapter.save(folder / ADAPTER)
         return {
             "checkpoint": self.source,
-            "model": self.model.fingerprint,
+            "name": self.name,
+            "model": self.model.fingerprint if self.adapter is None else self.adapter.base,
+            "adapter": None if self.adapter is None else self.adapter.fingerprint,
+            "held_out": self.held_out,
             "tokenizer_class": type(self.model.tokenizer).__name__,
             "settings": self.settings.to_dict(),
             "facts": self.facts,
+            "wording": self.wording.to_dict(),
             "loaded": self._loaded(),
             "empty": self.empty.save(folder, self.empty_context()),
         }
@@ -307,14 +331,23 @@ class TitleSpelling(Spelling):
         how = dict(details.get("loaded", {}))  # saved by earlier versions: none, and float32 on a CPU
         if "device" in how:
             how["device"] = present_device(how["device"])
-        model = load_checkpoint(source or folder / COPY, tokenizer_class=details["tokenizer_class"], **how)
+        model = load_checkpoint(source or folder / COPY, tokenizer_class=details["tokenizer_class"], packed=True, **how)
         if model.fingerprint != details["model"]:
             raise FingerprintError(
                 f"the language model found as {source or folder / COPY} is not the one the engine was built with "
                 "(weights, configuration or tokenizer differ); build the engine again with this one"
             )
         settings = LanguageModelSettings.from_dict(details["settings"]) if "settings" in details else None
-        made = cls(model, source, settings or LanguageModelSettings(), details.get("facts", ""))
+        adapter = None
+        if details.get("adapter") is not None:
+            from genrail.models.adapters import adapted
+
+            adapter, model = adapted(model, folder / ADAPTER, details["adapter"])
+        model.name = str(details.get("name") or model.name)
+        held_out = bool(details.get("held_out", True))
+        wording = Wording.from_dict(details["wording"]) if "wording" in details else Wording()
+        facts, settings = str(details.get("facts", "")), settings or LanguageModelSettings()
+        made = cls(model, source, settings, facts, wording, adapter, held_out)
         if details.get("empty") is not None:
             made.empty.load(folder, details["empty"], made.empty_context())
         return made
@@ -325,44 +358,18 @@ class TitleSpelling(Spelling):
         return {"identifiers": kind, **{f"model {key}": value for key, value in self.model.describe().items()}}
 
 
-class EmptyKept:
-    """Keep the empty scores of a model; finders that were grown from one another share them."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._scores = EmptyScores()
-
-    def extended(
-        self, model: Any, context: list[int], trie: CompressedTrie, progress: Callable[[int, int], None] | None
-    ) -> EmptyScores:
-        """Read what is missing, and give all."""
-        with self._lock:
-            self._scores = self._scores.extended(model, context, trie, progress)
-            return self._scores
-
-    def save(self, folder: Path, context: list[int]) -> Json:
-        """Write them, if there are any; give the prompt that they belong to."""
-        if not len(self._scores):
-            return None
-        self._scores.save(folder / EMPTY)
-        return list(context)
-
-    def load(self, folder: Path, saved: Sequence[int], context: Sequence[int]) -> None:
-        """Read them, if they belong to this prompt: another version may ask in other words."""
-        if list(saved) == list(context):
-            self._scores = EmptyScores.load(folder / EMPTY)
-
-
 class TitleWriter(Generative):
     """Let a language model write titles, or other identifiers in words."""
 
     spelling: TitleSpelling
 
     def decoder(self, options: FindOptions) -> Decoder:
-        """Give the decoder of a request: calibrated where the settings say so, but for one that shows its steps."""
+        """Give the decoder of a request: calibrated, where the request names no way of its own."""
         chosen = super().decoder(options)
         weight = self.spelling.settings.calibration
-        if not weight or options.decoder is not None or options.explain or not isinstance(chosen, BeamSettings):
+        if weight is None:
+            weight = 1.0 if self.spelling.empty.known else 0.0
+        if not weight or options.decoder is not None or options.meaning or not isinstance(chosen, BeamSettings):
             return chosen
         along = reads_runs(self.spelling.model) and isinstance(self.index, LiveTrie)
         return Calibrated(replace(chosen, meaning="renormalised") if along else chosen, weight)
@@ -372,7 +379,9 @@ class TitleWriter(Generative):
         """Read what `save` wrote."""
         recipe = TitlesRecipe(details["checkpoint"])
         made = cls.opened(folder, details, catalog, encoder, TitleSpelling, recipe)
-        return made.replaced(recipe=TitlesRecipe(details["checkpoint"], made.spelling.settings, made.beam))
+        saved = {name: one for name, one in details.get("recipe", {}).items() if name in ("tuning", "distillation")}
+        own = {"model": details["checkpoint"], "settings": made.spelling.settings, "beam": made.beam}
+        return made.replaced(recipe=TitlesRecipe.from_dict({**own, **saved}))
 
 
 @dataclass(frozen=True)
@@ -383,15 +392,20 @@ class TitlesRecipe(Recipe):
         model: Name or folder of a causal or seq2seq checkpoint, or a loaded one.
         settings: Prompt, examples, catalogue facts, and how many identifiers an item has.
         beam: How to search.
+        tuning: How `train` teaches it.
+        distillation: How it learns from a teacher.
     """
 
     kind: ClassVar[str] = "titles"
     finder: ClassVar[type[Finder]] = TitleWriter
     takes_language_model: ClassVar[bool] = True
+    takes_teacher: ClassVar[bool] = True
 
     model: Any = None
     settings: LanguageModelSettings = field(default_factory=LanguageModelSettings)
     beam: BeamSettings = field(default_factory=BeamSettings)
+    tuning: FineTuning = field(default_factory=FineTuning)
+    distillation: Distillation = field(default_factory=Distillation)
 
     def build(self, data: Data, progress: Progress) -> TitleWriter:
         """Load the model and spell every title with its tokenizer."""
@@ -404,40 +418,83 @@ class TitlesRecipe(Recipe):
         table = spelling.identify(catalog, progress)
         progress("titles", len(catalog), len(catalog))
         index = live_index(catalog, table, progress)
-        if self.settings.calibration and isinstance(index, LiveTrie):
+        if self._calibrates(catalog) and isinstance(index, LiveTrie):
             spelling.empty_scores(compressed(index), progress)
         return TitleWriter(catalog, spelling, table, index, self, self.beam)
+
+    def train(self, finder: Finder, data: Data, progress: Progress) -> TitleWriter:
+        """Teach a copy of the model which titles follow which requests; what it then writes, it writes on the rails.
+
+        Where LoRA learnt over a model that has a name, the finder keeps the adapter apart, and is saved without the
+        weights of the model.
+        """
+        from genrail.finders.fine_tuning import fine_tuned
+
+        assert isinstance(finder, TitleWriter)
+        before = finder.spelling
+        taught = fine_tuned(finder, data, self.tuning, progress, distillation=self.distillation)
+        apart = taught.adapter is not None and before.source is not None and before.adapter is None
+        taught.model.name = before.name
+        spelling = replace(
+            before,
+            model=taught.model,
+            source=before.source if apart else None,
+            adapter=taught.adapter if apart else None,
+            held_out=before.held_out and data.hold_out,
+        )
+        recipe = replace(self, beam=taught.beam, tuning=self.tuning.kept())
+        return finder.replaced(spelling=spelling, beam=taught.beam, recipe=recipe, report=taught.report)
+
+    def examples(self, finder: Finder, data: Data, count: int) -> list[dict[str, Any]]:
+        """Show what `train` would learn from."""
+        from genrail.finders.fine_tuning import shown
+
+        assert isinstance(finder, TitleWriter)
+        return shown(finder, data, self.tuning, count)
+
+    def _calibrates(self, catalog: Catalog) -> bool:
+        """Tell whether what titles have anyway is read at once: where asked for, and by default where that is quick."""
+        settings = self.settings
+        if settings.calibration is not None:
+            return settings.calibration > 0
+        return settings.combine == "best" and self.beam.meaning == "full_softmax" and len(catalog) <= MOST_CALIBRATED
 
     def _spelling(self, catalog: Catalog, progress: Progress) -> TitleSpelling:
         from genrail.models.checkpoints import load_checkpoint
 
         model, facts = self.model, catalog_facts(catalog, self.settings.catalog_facts)
+        wording = Wording.fit(catalog, self.settings.spellings)
         if not isinstance(model, str | Path):
             if not hasattr(model, "prefill") or not hasattr(model, "tokenizer"):
                 raise SettingsError(
                     f"{model!r} is no language model; give a name, a folder, or what load_checkpoint returns"
                 )
-            return TitleSpelling(model, None, self.settings, facts)
+            return TitleSpelling(model, None, self.settings, facts, wording)
         settings = self.settings
         loaded = load_checkpoint(
-            model, settings.device, settings.dtype, progress=progress, attention=settings.attention
+            model, settings.device, settings.dtype, progress=progress, packed=True, attention=settings.attention
         )
-        return TitleSpelling(loaded, None if Path(model).exists() else str(model), settings, facts)
+        return TitleSpelling(loaded, None if Path(model).exists() else str(model), settings, facts, wording)
 
     def to_dict(self) -> dict[str, Json]:
         """Turn the settings into plain values; a model that has no name is saved by itself."""
         named = self.model if isinstance(self.model, str) else None
-        return {"model": named, "settings": self.settings.to_dict(), "beam": asdict(self.beam)}
+        plain = {"settings": self.settings.to_dict(), "beam": asdict(self.beam), "tuning": self.tuning.to_dict()}
+        return {"model": named, **plain, "distillation": asdict(self.distillation)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Read what `to_dict` gave; fields of `LanguageModelSettings` can be given by themselves too."""
         own = {one.name for one in fields(LanguageModelSettings)}
-        unknown(values, {"model", "settings", "beam", *own}, cls.kind)
+        unknown(values, {"model", "settings", "beam", "tuning", "distillation", *own}, cls.kind)
         settings = values.get("settings", LanguageModelSettings())
         if not isinstance(settings, LanguageModelSettings):
             settings = LanguageModelSettings.from_dict(settings)
-        typed = {name: value for name, value in values.items() if name in own}
+        typed = {name: typed_setting(name, value) for name, value in values.items() if name in own}
         beam = values.get("beam", BeamSettings())
         beam = BeamSettings(**beam) if isinstance(beam, Mapping) else beam
-        return cls(values.get("model"), replace(settings, **typed), beam)
+        tuning = values.get("tuning", FineTuning())
+        tuning = FineTuning.from_dict(tuning) if isinstance(tuning, Mapping) else tuning
+        taught = values.get("distillation", Distillation())
+        taught = Distillation(**taught) if isinstance(taught, Mapping) else taught
+        return cls(values.get("model"), replace(settings, **typed), beam, tuning, taught)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,12 @@ from genrail.finders.parts import Rows
 from genrail.finders.scoring import check_content
 from genrail.finding.finder import Finder, Json, Progress, Recipe
 from genrail.rng import generator
+from genrail.types import Page
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
     from genrail.finding.data import Data
-    from genrail.models.text_encoder import Encoder
+    from genrail.models.text_encoder import Encoder, TextEncoder
     from genrail.training.loop import Progress as LoopProgress
     from genrail.training.two_tower import TwoTowerReport, TwoTowerSettings
 
@@ -94,7 +95,7 @@ class TwoTower(Dense):
             save_arrays(folder, {"head": self.query_encoder.head})
             tower = "head"
         else:
-            cast("Any", self.query_encoder).model.save(str(folder / CHECKPOINT), create_model_card=False)
+            cast("TextEncoder", self.query_encoder).model.save(str(folder / CHECKPOINT), create_model_card=False)
             tower = "both" if shared else "query"
         limit = getattr(self.query_encoder, "max_tokens", None)
         named = None if shared else encoder_details(self.item_encoder)
@@ -104,7 +105,7 @@ class TwoTower(Dense):
     def load(
         cls,
         folder: Path,
-        details: Mapping[str, Json],
+        details: Page,
         catalog: Catalog,
         encoder: Encoder | None = None,
         query_encoder: Encodes | None = None,
@@ -115,7 +116,7 @@ class TwoTower(Dense):
             DamagedError: A file is missing or cut, or of another catalogue.
             FingerprintError: An encoder that is not the one it was made with.
         """
-        width = int(str(details["dimensions"]))
+        width = int(details["dimensions"])
         vectors = load_array(folder, "vectors", np.float32, (len(catalog), width), mapped=True)
         tower = details["tower"]
         items: Encodes
@@ -124,11 +125,11 @@ class TwoTower(Dense):
             items = named_encoder(details["encoder"], encoder)
             queries = Headed(items, load_array(folder, "head", np.float32, (width, width)))
         else:
-            queries = _checkpoint(folder / CHECKPOINT, cast("int | None", details["max_tokens"]))
+            queries = _checkpoint(folder / CHECKPOINT, details["max_tokens"])
             items = queries if tower == "both" else named_encoder(details["encoder"], encoder)
-        recipe = TwoTowerRecipe.from_dict(cast("Mapping[str, Json]", details["recipe"]))
+        recipe = TwoTowerRecipe.from_dict(details["recipe"])
         made = cls.__new__(cls)
-        made._set(catalog, recipe, items, queries, Rows.of(vectors), None, int(str(details["seed"])))
+        made._set(catalog, recipe, items, queries, Rows.of(vectors), None, int(details["seed"]))
         return made
 
 
@@ -159,18 +160,18 @@ class TwoTowerRecipe(Recipe):
             from genrail.training.loop import LoopSettings
             from genrail.training.two_tower import TwoTowerSettings
 
-            values: dict[str, Any] = dict(self.towers)
+            values: Page = dict(self.towers)
             values["loop"], values["kept"] = LoopSettings(**values["loop"]), tuple(values["kept"])
             object.__setattr__(self, "towers", TwoTowerSettings(**values))
         check_content(self.decay, self.history)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Json]) -> Self:
+    def from_dict(cls, values: Mapping[str, object]) -> Self:
         """Read what `to_dict` gave; settings of `TwoTowerSettings` can be given by themselves, such as ``epochs``."""
         if set(values) - {one.name for one in fields(cls)} and values.get("towers") is None:
             from genrail.training.two_tower import TwoTowerSettings
 
-            settings: Any = TwoTowerSettings()
+            settings = TwoTowerSettings()
             values = {**values, "towers": settings}
         return super().from_dict(values)
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.constraints.compiled import compiled
 from genrail.errors import DamagedError
 from genrail.finders.arrays import load_array, load_json, save_arrays, save_json
@@ -256,7 +256,7 @@ def _joined(segments: Sequence[Segment], live: Mask) -> Segment:
 
 
 @compiled
-def _add(total: Any, rows: Any, counts: Any, norms: Any, weight: Any) -> None:
+def _add(total: Array, rows: Array, counts: Array, norms: Array, weight: float) -> None:
     """Add one term's scores."""
     for place in range(len(rows)):
         row = rows[place]
@@ -264,7 +264,7 @@ def _add(total: Any, rows: Any, counts: Any, norms: Any, weight: Any) -> None:
 
 
 @compiled
-def _count(rows: Any, live: Any) -> int:
+def _count(rows: Array, live: Array) -> int:
     """Count the rows that are live."""
     found = 0
     for row in rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Unpack
 
 from genrail.catalog import Catalog
 from genrail.catalog.facets import facets
@@ -13,7 +13,7 @@ from genrail.finding.arranging import Page, find_pages
 from genrail.finding.finder import Finder, FindOptions
 from genrail.finding.gate import Gate
 from genrail.finding.requests import MAX_K, FilterCache, Request, resolve
-from genrail.types import Hit, Query, Ranking
+from genrail.types import Hit, Query, QueryOptions, Ranking
 
 __all__ = ["Edition", "Searching", "answer_each", "as_queries", "checked", "raised"]
 
@@ -124,7 +124,7 @@ def _finite(chance: float | None) -> float | None:
     return None if chance is None or chance != chance else chance
 
 
-class Attributes(Mapping[str, Any]):
+class Attributes(Mapping[str, object]):
     """Read an item's attributes when they are asked for: an evaluation makes millions of hits and prints none."""
 
     __slots__ = ("_catalog", "_names", "_row")
@@ -134,11 +134,11 @@ class Attributes(Mapping[str, Any]):
         self._row = row
         self._names = names
 
-    def _values(self) -> dict[str, Any]:
+    def _values(self) -> dict[str, object]:
         values = self._catalog.attributes(self._row)
         return values if self._names is None else {name: values[name] for name in self._names if name in values}
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> object:
         return self._values()[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -159,7 +159,7 @@ class Searching:
 
     catalog: Catalog
 
-    def search(self, text: str | None = None, k: int = 10, **query: Any) -> Ranking:
+    def search(self, text: str | None = None, k: int = 10, **query: Unpack[QueryOptions]) -> Ranking:
         """Rank the k best items for some words; further arguments are those of `Query`."""
         return self.search_batch([Query(text, **query)], k)[0]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,8 @@ class Data:
         hold_out: Keep each user's last event out, so that `evaluate` stays honest.
         seed: Same seed and data, same finder.
         held_back: Events to validate on, which are not in `sequences`; made by `without_validation`.
+        teacher: A `Finder` of this catalogue, whose rankings those may learn that learn from a teacher. To the types it
+            is an object, since finders are made from data.
     """
 
     catalog: Catalog
@@ -52,6 +54,7 @@ class Data:
     hold_out: bool = True
     seed: int = 0
     held_back: HeldOut | None = None
+    teacher: object | None = None
 
     @cached_property
     def encoder(self) -> LazyEncoder:
@@ -97,11 +100,27 @@ class Data:
         if self.sequences is None or self.held_back is not None:
             return self
         held_out = last_events(self.sequences, VALIDATION_USERS, VALIDATION_SHARE, self.seed)
-        made = replace(self, held_back=held_out)
-        made.__dict__["sequences"] = without_events_of(self.sequences, held_out.users)
-        made.__dict__["encoder"] = self.encoder if "encoder" in self.__dict__ else None
-        if made.__dict__["encoder"] is None:
-            del made.__dict__["encoder"]
+        return self._with(without_events_of(self.sequences, held_out.users), held_back=held_out)
+
+    def taught_by(self, teacher: object) -> Data:
+        """Give the same data with a teacher."""
+        return self._with(self.sequences, teacher=teacher)
+
+    def of_users(self, kept: npt.NDArray[np.bool_]) -> Data:
+        """Give the same data with the `sequences` of some users alone, (users,)."""
+        if self.sequences is None:
+            return self
+        lengths = np.diff(self.sequences.offsets)
+        names = [name for name, keep in zip(self.sequences.user_ids, kept.tolist(), strict=True) if keep]
+        rows = np.asarray(self.sequences.rows)[np.repeat(kept, lengths)]
+        return self._with(Training(names, np.concatenate([[0], np.cumsum(lengths[kept])]), rows))
+
+    def _with(self, sequences: FlatSequences | None, **fields: Any) -> Data:
+        """Give the same data with other sequences; encoder and vectors are shared."""
+        made = replace(self, **fields)
+        made.__dict__["sequences"] = sequences
+        if "encoder" in self.__dict__:
+            made.__dict__["encoder"] = self.encoder
         made.__dict__["_shared"] = self.__dict__.setdefault("_shared", {})
         return made
 

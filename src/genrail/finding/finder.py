@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import SettingsError
-from genrail.types import Progress
+from genrail.types import Json, Page, Progress
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from genrail.catalog import Catalog
     from genrail.constraints.index import ScoreMeaning
     from genrail.decoding.decoders import Decoder
@@ -36,8 +38,6 @@ __all__ = [
     "Trace",
 ]
 
-Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
-"""A value that JSON can hold."""
 
 Rows = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float64]
@@ -239,7 +239,7 @@ class Finder(Protocol):
         ...
 
     @classmethod
-    def load(cls, folder: Path, details: Mapping[str, Json], catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote.
 
         Args:
@@ -360,6 +360,9 @@ class Recipe(Protocol):
     needs_interactions: ClassVar[bool] = False
     """Whether it is of no use without interactions."""
 
+    takes_teacher: ClassVar[bool] = False
+    """Whether it learns from the rankings of `Data.teacher`; in a fused engine the other lanes are the teacher."""
+
     def choices(self) -> Sequence[Recipe]:
         """List recipes with other settings worth trying on validation events, this one first."""
         return [self]
@@ -380,12 +383,20 @@ class Recipe(Protocol):
         """
         raise SettingsError(f"{finder.name} does not learn; train an engine that has a part which does")
 
+    def examples(self, finder: Finder, data: Data, count: int) -> list[dict[str, Any]]:
+        """Show what `train` would learn from, so many examples of each source: source, prompt, right items.
+
+        Raises:
+            SettingsError: This kind is not taught by prompts, or nothing of the data fits the catalogue.
+        """
+        raise SettingsError(f"{finder.name} is not taught by prompts, so there are no examples to show")
+
     def to_dict(self) -> dict[str, Json]:
         """Turn the settings into plain values."""
         return asdict(self) if is_dataclass(self) and not isinstance(self, type) else {}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Json]) -> Self:
+    def from_dict(cls, values: Mapping[str, object]) -> Self:
         """Read what `to_dict` gave, perhaps by way of JSON.
 
         A setting within a setting can be given by its path, such as ``loop.epochs``, or by the end of it that only one
@@ -427,12 +438,12 @@ class Scorer(Protocol):
         ...
 
     @classmethod
-    def load(cls, folder: Path, details: Mapping[str, Json]) -> Self:
+    def load(cls, folder: Path, details: Page) -> Self:
         """Read what `save` wrote."""
         ...
 
 
-def within(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+def within(cls: type, values: Mapping[str, object]) -> dict[str, Any]:
     """Put settings that are given by a path, or by the end of one, into the settings that hold them.
 
     Args:
@@ -454,19 +465,20 @@ def within(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
             raise SettingsError(f"the setting {given!r} may be {' or '.join(fits)}; write the whole of one")
         if fits:
             first, _, rest = fits[0].partition(".")
-            found[first] = _with(found.get(first, inner[first]), rest, found.pop(given))
+            start = cast("DataclassInstance", found.get(first, inner[first]))
+            found[first] = _with(start, rest, found.pop(given))
     return found
 
 
-def _start(one: Field[Any], given: Any) -> Any:
+def _start(one: Field[Any], given: object) -> DataclassInstance | None:
     """Give a setting that is a dataclass, as given or by default; None for others."""
-    made = given
+    made: object = given
     if given is None:
         made = one.default_factory() if one.default_factory is not MISSING else one.default
     return made if is_dataclass(made) and not isinstance(made, type) else None
 
 
-def _paths(name: str, start: Any) -> list[str]:
+def _paths(name: str, start: DataclassInstance) -> list[str]:
     """List the paths of all settings below one."""
     below: list[str] = []
     for one in fields(start):
@@ -475,7 +487,7 @@ def _paths(name: str, start: Any) -> list[str]:
     return below
 
 
-def _with(settings: Any, path: str, value: Any) -> Any:
+def _with(settings: DataclassInstance, path: str, value: object) -> DataclassInstance:
     """Replace one setting within others."""
     first, _, rest = path.partition(".")
     return replace(settings, **{first: _with(getattr(settings, first), rest, value) if rest else value})

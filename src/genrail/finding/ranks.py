@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -13,7 +11,7 @@ __all__ = ["tie_order", "top_rows"]
 
 
 def top_rows(
-    scores: npt.NDArray[np.floating[Any]],
+    scores: npt.NDArray[np.floating],
     allowed: npt.NDArray[np.bool_],
     k: int,
     precedence: npt.NDArray[np.int64],
@@ -49,7 +47,7 @@ def top_rows(
 
 def _best(
     rows: npt.NDArray[np.int64],
-    values: npt.NDArray[np.floating[Any]],
+    values: npt.NDArray[np.floating],
     k: int,
     precedence: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.int64]:

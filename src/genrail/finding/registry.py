@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from genrail.errors import FormatError, SettingsError
 from genrail.kinds import Kinds
+from genrail.types import Page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,7 +92,7 @@ def recipe_type(kind: str) -> type[Recipe]:
     raise FormatError(f"no finder is of the kind {kind!r}; this installation has {', '.join(kinds())}")
 
 
-def recipe_named(kind: str, settings: Mapping[str, Any] | None = None) -> Recipe:
+def recipe_named(kind: str, settings: Mapping[str, object] | None = None) -> Recipe:
     """Make the recipe of a kind with some settings.
 
     Raises:
@@ -127,7 +128,7 @@ def _scorer_type(kind: str) -> type[Scorer]:
     raise FormatError(f"no scorer is of the kind {kind!r}; this installation has {', '.join(scorers()) or 'none'}")
 
 
-def scorer_named(kind: str, settings: Mapping[str, Any] | None = None) -> Scorer:
+def scorer_named(kind: str, settings: Mapping[str, object] | None = None) -> Scorer:
     """Make a scorer of a kind with some settings.
 
     Raises:
@@ -143,7 +144,7 @@ def scorer_named(kind: str, settings: Mapping[str, Any] | None = None) -> Scorer
         raise SettingsError(f"the scorer {kind} cannot be made so: {error}") from None
 
 
-def open_scorer(folder: Path, details: Mapping[str, Any]) -> Scorer:
+def open_scorer(folder: Path, details: Page) -> Scorer:
     """Read a scorer that was saved.
 
     Raises:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from genrail.errors import DamagedError, IdentifierError, SettingsError
-from genrail.identifiers import saved
+from genrail.arrays import Array
+from genrail.errors import SettingsError
+from genrail.identifiers.codebooks import Codebooks, vectors_to_fit
 from genrail.identifiers.kmeans import kmeans, nearest
-from genrail.identifiers.quantizer import NAME, Codes, Float, check_codes, check_settings, checked_vectors
+from genrail.identifiers.quantizer import Codes, Float, check_codes, check_settings, checked_vectors
 from genrail.rng import generator
 
 __all__ = ["ProductQuantization"]
 
-KIND = "genrail.product_quantization"
 
-
-class ProductQuantization:
+class ProductQuantization(Codebooks):
     """Rotate vectors, cut them into parts, and quantize each part by k-means.
 
     The codes do not refine each other, so that a prefix says less than with residual codes; in exchange they can be
@@ -48,6 +46,11 @@ class ProductQuantization:
     (500, 4)
     """
 
+    on_disk = "genrail.product_quantization"
+    described = "product quantization"
+    settings = ("levels", "codes", "seed", "rotate", "rounds", "iterations", "sample_per_code")
+    identity = ("levels",)
+
     def __init__(
         self,
         levels: int = 4,
@@ -59,22 +62,12 @@ class ProductQuantization:
         iterations: int = 5,
         sample_per_code: int = 256,
     ) -> None:
+        super().__init__()
         check_settings(levels=(levels, 1), codes=(codes, 1), seed=(seed, 0), rounds=(rounds, 1))
         check_settings(iterations=(iterations, 1), sample_per_code=(sample_per_code, 1))
         self.levels, self.codes, self.seed = levels, codes, seed
         self.rotate, self.rounds, self.iterations = bool(rotate), rounds, iterations
         self.sample_per_code = sample_per_code
-        self._arrays: dict[str, Float] = {}
-
-    @property
-    def dimensions(self) -> int:
-        """Give the width of the vectors it was fitted on."""
-        return len(self._fitted()["mean"])
-
-    @property
-    def fingerprint(self) -> str:
-        """Identify rotation and codebooks."""
-        return saved.fingerprint({"kind": KIND, "levels": self.levels}, self._fitted())
 
     def fit(self, vectors: npt.ArrayLike) -> Self:
         """Learn rotation and codebooks from vectors of shape (n, dimensions) and return the quantizer itself.
@@ -84,15 +77,13 @@ class ProductQuantization:
             SettingsError: More levels than dimensions.
             ShapeError: Not two-dimensional.
         """
-        checked = checked_vectors(vectors)
-        if len(checked) == 0:
-            raise IdentifierError("there are no vectors to fit codebooks on; give at least one item")
-        dimensions = checked.shape[1]
+        most = self.sample_per_code * self.codes
+        sample = vectors_to_fit(vectors, most, self.seed, "product quantization sample")
+        dimensions = sample.shape[1]
         if self.levels > dimensions:
             raise SettingsError(
                 f"levels is {self.levels}, but vectors have {dimensions} dimensions; give at most as many"
             )
-        sample = self._sample(checked)
         mean = sample.mean(axis=0)
         centred = sample - mean
         rotation = _principal_axes(centred, self.levels) if self.rotate else np.eye(dimensions, dtype=np.float32)
@@ -139,51 +130,11 @@ class ProductQuantization:
         decoded: Float = rotated @ arrays["rotation"].T + arrays["mean"]
         return decoded
 
-    def save(self, folder: str | Path) -> None:
-        """Write rotation, codebooks and settings into an existing folder.
+    def _expected(self) -> dict[str, tuple[int, ...]]:
+        width = self.dimensions
+        return {"rotation": (width, width), "codebooks": (self.codes, width)}
 
-        Raises:
-            IdentifierError: Not fitted yet.
-        """
-        details = {
-            "levels": self.levels,
-            "codes": self.codes,
-            "seed": self.seed,
-            "rotate": self.rotate,
-            "rounds": self.rounds,
-            "iterations": self.iterations,
-            "sample_per_code": self.sample_per_code,
-        }
-        saved.write(Path(folder), NAME, KIND, details, self._fitted())
-
-    @classmethod
-    def load(cls, folder: str | Path) -> Self:
-        """Read what `save` wrote.
-
-        Raises:
-            DamagedError: A file is missing, truncated or altered.
-            FormatError: Another kind of quantizer lies there, or a newer format.
-        """
-        found = saved.read(Path(folder), NAME, KIND)
-        try:
-            quantizer = cls(**found.details)
-            width = len(found.arrays["mean"])
-            shapes = (found.arrays["rotation"].shape, found.arrays["codebooks"].shape)
-        except (TypeError, KeyError, SettingsError) as error:
-            raise DamagedError(f"{Path(folder) / NAME}.json does not describe product quantization: {error}") from error
-        if shapes != ((width, width), (quantizer.codes, width)):
-            raise DamagedError(f"{folder}: rotation and codebooks of shapes {shapes} do not fit {width} dimensions")
-        quantizer._set(found.arrays)
-        return quantizer
-
-    def _sample(self, vectors: Float) -> Float:
-        most = self.sample_per_code * self.codes
-        if len(vectors) <= most:
-            return vectors
-        rows = generator(self.seed, "product quantization sample").choice(len(vectors), most, replace=False)
-        return vectors[np.sort(rows)]
-
-    def _parts(self, vectors: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    def _parts(self, vectors: Array) -> list[Array]:
         """Cut the columns into `levels` parts; sizes differ by at most one."""
         return [np.ascontiguousarray(part) for part in np.array_split(vectors, self.levels, axis=1)]
 
@@ -198,16 +149,6 @@ class ProductQuantization:
             )
             for level, part in enumerate(self._parts(rotated))
         ]
-
-    def _fitted(self) -> dict[str, Float]:
-        if not self._arrays:
-            raise IdentifierError("this quantizer is not fitted; call fit(vectors) first, or load a saved folder")
-        return self._arrays
-
-    def _set(self, arrays: dict[str, Float]) -> None:
-        self._arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()}
-        for array in self._arrays.values():
-            array.setflags(write=False)
 
 
 def _principal_axes(centred: Float, parts: int) -> Float:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,7 @@ from genrail.errors import ShapeError
 from genrail.identifiers.quantizer import check_settings, checked_vectors
 from genrail.identifiers.table import IdentifierTable
 from genrail.rng import generator
+from genrail.types import Json
 
 __all__ = ["DepthQuality", "IdentifierReport", "LevelQuality", "adjacent_pairs", "leading_codes", "measure"]
 
@@ -104,7 +104,7 @@ class IdentifierReport:
     depths: tuple[DepthQuality, ...]
     purity_by_chance: Mapping[str, float | None]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Turn the report into plain values for JSON."""
         return asdict(self)
 
@@ -120,7 +120,7 @@ def measure(
     codes: int | None = None,
     live: npt.ArrayLike | None = None,
     vectors: npt.ArrayLike | None = None,
-    attributes: Mapping[str, Sequence[Any]] | None = None,
+    attributes: Mapping[str, Sequence[object]] | None = None,
     copurchased: npt.ArrayLike | None = None,
     neighbours: int = 10,
     sample: int = 2000,
@@ -237,7 +237,7 @@ def _prefixes(codes: Int) -> list[Int]:
     return found
 
 
-def _labels(values: Sequence[Any], name: str, count: int) -> Int:
+def _labels(values: Sequence[object], name: str, count: int) -> Int:
     """Give each value of an attribute a number, -1 for unknown."""
     if len(values) != count:
         raise ShapeError(f"attribute {name!r} has {len(values)} values for {count} rows; give one per row")

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from genrail.identifiers.table import IdentifierTable
 from genrail.rng import generator
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["draw_identifiers", "save_identifier_page"]
@@ -93,7 +94,7 @@ def save_identifier_page(
         figure.savefig(path, dpi=110)
 
 
-def _code_use(panel: Any, codes: Int, size: int) -> None:
+def _code_use(panel: Axes, codes: Int, size: int) -> None:
     """Draw items per code: one line per level, codes from the most used to the least."""
     if size > MOST_COLUMNS:  # the vocabulary of a language model, nearly all of it unused
         size = max(len(np.unique(column)) for column in codes.T)
@@ -106,7 +107,7 @@ def _code_use(panel: Any, codes: Int, size: int) -> None:
     panel.set_title("Use of codes")
 
 
-def _prefix_tiles(panel: Any, codes: Int, titles: Sequence[str]) -> None:
+def _prefix_tiles(panel: Axes, codes: Int, titles: Sequence[str]) -> None:
     """Draw a treemap: areas are items under the first code, cut up by the second, with a title as example."""
     from matplotlib import colormaps
     from matplotlib.patches import Rectangle
@@ -135,7 +136,7 @@ def _prefix_tiles(panel: Any, codes: Int, titles: Sequence[str]) -> None:
     )
 
 
-def _label(panel: Any, title: str, place: tuple[float, float, float, float]) -> None:
+def _label(panel: Axes, title: str, place: tuple[float, float, float, float]) -> None:
     """Write a title into a tile where there is room for it."""
     left, bottom, width, height = place
     letters = int(width * LETTERS)
@@ -145,7 +146,7 @@ def _label(panel: Any, title: str, place: tuple[float, float, float, float]) -> 
         )
 
 
-def _item_map(panel: Any, first: Int, vectors: npt.NDArray[np.float32], seed: int) -> None:
+def _item_map(panel: Axes, first: Int, vectors: npt.NDArray[np.float32], seed: int) -> None:
     """Draw items on the first two principal axes of their vectors, coloured by first code."""
     rows = np.arange(len(first))
     if len(rows) > MOST_POINTS:

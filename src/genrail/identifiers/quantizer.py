@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -198,7 +198,7 @@ def load_quantizer(folder: str | Path) -> Quantizer:
         ) from None
 
 
-def check_settings(**limits: tuple[Any, int]) -> None:
+def check_settings(**limits: tuple[object, int]) -> None:
     """Refuse integer settings below their least value; ``check_settings(codes=(codes, 1))``.
 
     Raises:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from genrail.errors import DamagedError, IdentifierError, SettingsError
-from genrail.identifiers import saved
-from genrail.identifiers.quantizer import NAME, Codes, Float, check_codes, check_settings, checked_vectors
+from genrail.errors import SettingsError
+from genrail.identifiers.codebooks import Codebooks, vectors_to_fit
+from genrail.identifiers.quantizer import Codes, Float, check_codes, check_settings, checked_vectors
 from genrail.rng import generator
 
 __all__ = ["RandomHyperplanes"]
 
-KIND = "genrail.random_hyperplanes"
 
-
-class RandomHyperplanes:
+class RandomHyperplanes(Codebooks):
     """Write down on which side of random hyperplanes a vector lies, some bits to a code.
 
     Vectors at an angle a fall on different sides of a hyperplane with probability a / pi, so similar vectors share
@@ -43,12 +40,17 @@ class RandomHyperplanes:
     (500, 3)
     """
 
+    on_disk = "genrail.random_hyperplanes"
+    described = "random hyperplanes"
+    settings = ("levels", "codes", "seed")
+    identity = ("levels",)
+
     def __init__(self, levels: int = 3, codes: int = 256, seed: int = 0) -> None:
+        super().__init__()
         check_settings(levels=(levels, 1), codes=(codes, 2), seed=(seed, 0))
         if codes & (codes - 1):
             raise SettingsError(f"codes is {codes}; random hyperplanes give whole bits, so give a power of two")
         self.levels, self.codes, self.seed = levels, codes, seed
-        self._arrays: dict[str, Float] = {}
 
     @classmethod
     def codebook(cls, items: int) -> int:
@@ -61,16 +63,6 @@ class RandomHyperplanes:
         """Count the hyperplanes of one code."""
         return self.codes.bit_length() - 1
 
-    @property
-    def dimensions(self) -> int:
-        """Give the width of the vectors it was fitted on."""
-        return len(self._fitted()["mean"])
-
-    @property
-    def fingerprint(self) -> str:
-        """Identify hyperplanes and codebooks."""
-        return saved.fingerprint({"kind": KIND, "levels": self.levels}, self._fitted())
-
     def fit(self, vectors: npt.ArrayLike) -> Self:
         """Draw the hyperplanes, and learn what codes stand for from vectors of shape (n, dimensions).
 
@@ -78,9 +70,7 @@ class RandomHyperplanes:
             IdentifierError: No vectors at all, or a vector with NaN or infinity.
             ShapeError: Not two-dimensional.
         """
-        checked = checked_vectors(vectors)
-        if len(checked) == 0:
-            raise IdentifierError("there are no vectors to fit codebooks on; give at least one item")
+        checked = vectors_to_fit(vectors)
         random = generator(self.seed, "random hyperplanes")
         planes = random.normal(size=(self.levels * self.bits, checked.shape[1]))
         books = np.zeros((self.levels, self.codes, checked.shape[1]), dtype=np.float32)
@@ -124,42 +114,6 @@ class RandomHyperplanes:
             vectors += book[column]
         return vectors
 
-    def save(self, folder: str | Path) -> None:
-        """Write hyperplanes, codebooks and settings into an existing folder.
-
-        Raises:
-            IdentifierError: Not fitted yet.
-        """
-        details = {"levels": self.levels, "codes": self.codes, "seed": self.seed}
-        saved.write(Path(folder), NAME, KIND, details, self._fitted())
-
-    @classmethod
-    def load(cls, folder: str | Path) -> Self:
-        """Read what `save` wrote.
-
-        Raises:
-            DamagedError: A file is missing, truncated or altered.
-            FormatError: Another kind of quantizer lies there, or a newer format.
-        """
-        found = saved.read(Path(folder), NAME, KIND)
-        try:
-            quantizer = cls(**found.details)
-            shapes = tuple(found.arrays[name].shape for name in ("planes", "codebooks"))
-            width = len(found.arrays["mean"])
-        except (TypeError, KeyError, SettingsError) as error:
-            raise DamagedError(f"{Path(folder) / NAME}.json does not describe random hyperplanes: {error}") from error
-        expected = ((quantizer.levels * quantizer.bits, width), (quantizer.levels, quantizer.codes, width))
-        if shapes != expected:
-            raise DamagedError(f"{folder}: hyperplanes and codebooks of shapes {shapes} do not fit {expected}")
-        quantizer._set(found.arrays)
-        return quantizer
-
-    def _fitted(self) -> dict[str, Float]:
-        if not self._arrays:
-            raise IdentifierError("this quantizer is not fitted; call fit(vectors) first, or load a saved folder")
-        return self._arrays
-
-    def _set(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
-        self._arrays = {name: np.array(array, dtype=np.float32) for name, array in arrays.items()}
-        for array in self._arrays.values():
-            array.setflags(write=False)
+    def _expected(self) -> dict[str, tuple[int, ...]]:
+        width = self.dimensions
+        return {"planes": (self.levels * self.bits, width), "codebooks": (self.levels, self.codes, width)}

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from genrail.errors import DamagedError, IdentifierError
-from genrail.identifiers import saved
+from genrail.identifiers.codebooks import Codebooks, vectors_to_fit
 from genrail.identifiers.kmeans import kmeans, nearest
-from genrail.identifiers.quantizer import NAME, Codes, Float, check_codes, check_settings, checked_vectors
+from genrail.identifiers.quantizer import Codes, Float, check_codes, check_settings, checked_vectors
 from genrail.rng import generator
 
 __all__ = ["ResidualKMeans"]
 
-KIND = "genrail.residual_kmeans"
 SMALLEST = 1e-6  # shorter residuals are rounding noise of unit vectors and are not blown up
 SAMPLE_PER_CODE = 256  # as faiss: more vectors per centroid move it by less than the data's own noise
 
 
-class ResidualKMeans:
+class ResidualKMeans(Codebooks):
     """Quantize vectors level by level: k-means, subtract the centroid, k-means on what is left.
 
     Deterministic: the same vectors and seed give the same codebooks on one machine and BLAS, and an assignment never
@@ -55,6 +52,11 @@ class ResidualKMeans:
     True
     """
 
+    on_disk = "genrail.residual_kmeans"
+    described = "residual k-means"
+    settings = ("levels", "codes", "seed", "normalise", "iterations", "sample_per_code")
+    identity = ("normalise",)
+
     def __init__(
         self,
         levels: int = 3,
@@ -65,6 +67,7 @@ class ResidualKMeans:
         iterations: int = 25,
         sample_per_code: int = SAMPLE_PER_CODE,
     ) -> None:
+        super().__init__()
         check_settings(
             levels=(levels, 1),
             codes=(codes, 1),
@@ -78,25 +81,16 @@ class ResidualKMeans:
         self.normalise = bool(normalise)
         self.iterations = iterations
         self.sample_per_code = sample_per_code
-        self._codebooks: Float | None = None  # (levels, codes, dimensions)
-        self._scales: Float | None = None  # (levels,): length by which decode multiplies a level
 
     @property
     def codebooks(self) -> Float:
         """Give the centroids, float32, shape (levels, codes, dimensions); read-only."""
-        if self._codebooks is None:
-            raise IdentifierError("these codebooks are not fitted; call fit(vectors) first, or load a saved folder")
-        return self._codebooks
+        return self._fitted()["codebooks"]
 
     @property
     def dimensions(self) -> int:
         """Give the width of the vectors it was fitted on."""
         return int(self.codebooks.shape[2])
-
-    @property
-    def fingerprint(self) -> str:
-        """Identify the fitted codebooks."""
-        return saved.fingerprint({"kind": KIND, "normalise": self.normalise}, self._arrays())
 
     def fit(self, vectors: npt.ArrayLike) -> Self:
         """Learn the codebooks from vectors of shape (n, dimensions) and return the quantizer itself.
@@ -105,12 +99,9 @@ class ResidualKMeans:
             IdentifierError: No vectors at all, or a vector with NaN or infinity.
             ShapeError: Not two-dimensional.
         """
-        residual = checked_vectors(vectors)
-        if len(residual) == 0:
-            raise IdentifierError("there are no vectors to fit codebooks on; give at least one item")
-        residual = self._sample(residual)
+        residual = vectors_to_fit(vectors, self.sample_per_code * self.codes, self.seed, "k-means sample")
         codebooks = np.empty((self.levels, self.codes, residual.shape[1]), dtype=np.float32)
-        scales = np.ones(self.levels, dtype=np.float32)
+        scales = np.ones(self.levels, dtype=np.float32)  # length by which `decode` multiplies a level
         for level in range(self.levels):
             if level and self.normalise:
                 residual, lengths = _unit(residual)
@@ -118,7 +109,7 @@ class ResidualKMeans:
             centroids = kmeans(residual, self.codes, generator(self.seed, "k-means", level), self.iterations)
             codebooks[level] = centroids
             residual = residual - centroids[nearest(residual, centroids)]
-        self._set(codebooks, scales)
+        self._set({"codebooks": codebooks, "scales": scales})
         return self
 
     def assign(self, vectors: npt.ArrayLike) -> Codes:
@@ -144,66 +135,15 @@ class ResidualKMeans:
             IdentifierError: Not fitted yet, or a code outside the codebook.
             ShapeError: Not two-dimensional, or more columns than levels.
         """
-        codebooks, scales = self.codebooks, self._arrays()["scales"]
+        codebooks, scales = self.codebooks, self._fitted()["scales"]
         checked = check_codes(codes, self.levels, self.codes)
         vectors = np.zeros((len(checked), self.dimensions), dtype=np.float32)
         for level, column in enumerate(checked.T):
             vectors += scales[level] * codebooks[level][column]
         return vectors
 
-    def save(self, folder: str | Path) -> None:
-        """Write codebooks and settings into an existing folder.
-
-        Raises:
-            IdentifierError: Not fitted yet.
-        """
-        details = {
-            "levels": self.levels,
-            "codes": self.codes,
-            "seed": self.seed,
-            "normalise": self.normalise,
-            "iterations": self.iterations,
-            "sample_per_code": self.sample_per_code,
-        }
-        saved.write(Path(folder), NAME, KIND, details, self._arrays())
-
-    @classmethod
-    def load(cls, folder: str | Path) -> Self:
-        """Read codebooks that `save` wrote.
-
-        Raises:
-            DamagedError: A file is missing, truncated or altered.
-            FormatError: Another kind of quantizer lies there, or a newer format.
-        """
-        found = saved.read(Path(folder), NAME, KIND)
-        try:
-            quantizer = cls(**found.details)
-            codebooks, scales = found.arrays["codebooks"], found.arrays["scales"]
-        except (TypeError, KeyError) as error:
-            raise DamagedError(f"{Path(folder) / NAME}.json does not describe residual k-means: {error}") from error
-        expected = (quantizer.levels, quantizer.codes)
-        if codebooks.shape[:2] != expected or codebooks.ndim != 3 or scales.shape != (quantizer.levels,):
-            raise DamagedError(f"{folder}: codebooks of shape {codebooks.shape} do not fit the settings {expected}")
-        quantizer._set(codebooks, scales)
-        return quantizer
-
-    def _sample(self, vectors: Float) -> Float:
-        most = self.sample_per_code * self.codes
-        if len(vectors) <= most:
-            return vectors
-        rows = generator(self.seed, "k-means sample").choice(len(vectors), most, replace=False)
-        return vectors[np.sort(rows)]
-
-    def _set(self, codebooks: Float, scales: Float) -> None:
-        self._codebooks = codebooks.astype(np.float32)
-        self._scales = scales.astype(np.float32)
-        self._codebooks.setflags(write=False)
-        self._scales.setflags(write=False)
-
-    def _arrays(self) -> dict[str, Float]:
-        codebooks = self.codebooks
-        assert self._scales is not None
-        return {"codebooks": codebooks, "scales": self._scales}
+    def _expected(self) -> dict[str, tuple[int, ...]]:
+        return {"codebooks": (self.levels, self.codes, self.dimensions), "scales": (self.levels,)}
 
 
 def _unit(vectors: Float) -> tuple[Float, Float]:

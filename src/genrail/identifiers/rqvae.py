@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from genrail.errors import DamagedError, IdentifierError, MissingPackageError, SettingsError
-from genrail.identifiers import saved
+from genrail.errors import MissingPackageError, SettingsError
+from genrail.identifiers.codebooks import Codebooks, vectors_to_fit
 from genrail.identifiers.kmeans import nearest
-from genrail.identifiers.quantizer import NAME, Codes, Float, check_codes, check_settings, checked_vectors
+from genrail.identifiers.quantizer import Codes, Float, check_codes, check_settings, checked_vectors
 
 __all__ = ["RQVAE"]
 
-KIND = "genrail.rqvae"
 
-
-class RQVAE:
+class RQVAE(Codebooks):
     """Learn codes by an autoencoder: vectors → latent vectors → residual codes → vectors.
 
     The codebooks start from k-means on the latent vectors of the untrained encoder, level by level; after every epoch,
@@ -51,6 +48,13 @@ class RQVAE:
         (RQ-VAE); standardised input and AdamW as in Yang et al. 2024 (LIGER).
     """
 
+    on_disk = "genrail.rqvae"
+    described = "an RQ-VAE"
+    settings = (
+        *("levels", "codes", "seed", "latent", "hidden", "epochs", "batch"),
+        *("learning_rate", "weight_decay", "commitment", "device"),
+    )
+
     def __init__(
         self,
         levels: int = 3,
@@ -66,6 +70,7 @@ class RQVAE:
         commitment: float = 0.25,
         device: str = "cpu",
     ) -> None:
+        super().__init__()
         check_settings(levels=(levels, 1), codes=(codes, 1), seed=(seed, 0), latent=(latent, 1))
         check_settings(epochs=(epochs, 1), batch=(batch, 1), **{f"hidden[{n}]": (h, 1) for n, h in enumerate(hidden)})
         for name, value in {
@@ -80,22 +85,11 @@ class RQVAE:
         self.epochs, self.batch = epochs, batch
         self.learning_rate, self.weight_decay, self.commitment = learning_rate, weight_decay, commitment
         self.device = device
-        self._arrays: dict[str, Float] = {}
 
     @property
     def codebooks(self) -> Float:
         """Give the codes in latent space, float32, shape (levels, codes, latent); read-only."""
         return self._fitted()["codebooks"]
-
-    @property
-    def dimensions(self) -> int:
-        """Give the width of the vectors it was fitted on."""
-        return len(self._fitted()["mean"])
-
-    @property
-    def fingerprint(self) -> str:
-        """Identify weights and codebooks."""
-        return saved.fingerprint({"kind": KIND}, self._fitted())
 
     def fit(self, vectors: npt.ArrayLike, progress: Callable[[int, int], None] | None = None) -> Self:
         """Learn encoder, codebooks and decoder from vectors of shape (n, dimensions) and return the quantizer itself.
@@ -109,9 +103,7 @@ class RQVAE:
             MissingPackageError: torch is not installed.
             ShapeError: Not two-dimensional.
         """
-        checked = checked_vectors(vectors)
-        if len(checked) == 0:
-            raise IdentifierError("there are no vectors to fit codebooks on; give at least one item")
+        checked = vectors_to_fit(vectors)
         if find_spec("torch") is None:
             raise MissingPackageError("torch", "torch", "fitting an RQ-VAE")
         mean, spread = checked.mean(axis=0), checked.std(axis=0)
@@ -153,31 +145,6 @@ class RQVAE:
         decoded = self._through("decoder", latent)
         return (decoded * arrays["spread"] + arrays["mean"]).astype(np.float32)
 
-    def save(self, folder: str | Path) -> None:
-        """Write weights, codebooks and settings into an existing folder.
-
-        Raises:
-            IdentifierError: Not fitted yet.
-        """
-        saved.write(Path(folder), NAME, KIND, self._settings(), self._fitted())
-
-    @classmethod
-    def load(cls, folder: str | Path) -> Self:
-        """Read what `save` wrote; needs no torch.
-
-        Raises:
-            DamagedError: A file is missing, truncated or altered.
-            FormatError: Another kind of quantizer lies there, or a newer format.
-        """
-        found = saved.read(Path(folder), NAME, KIND)
-        try:
-            quantizer = cls(**found.details)
-            quantizer._set(found.arrays)
-            quantizer._check_shapes()
-        except (TypeError, KeyError, SettingsError) as error:
-            raise DamagedError(f"{Path(folder) / NAME}.json does not describe an RQ-VAE: {error}") from error
-        return quantizer
-
     def widths(self, dimensions: int) -> list[int]:
         """List the widths of the encoder's layers, input and latent included."""
         return [dimensions, *self.hidden, self.latent]
@@ -191,39 +158,11 @@ class RQVAE:
                 vectors = np.maximum(vectors, 0)
         return vectors
 
-    def _settings(self) -> dict[str, Any]:
-        return {
-            "levels": self.levels,
-            "codes": self.codes,
-            "seed": self.seed,
-            "latent": self.latent,
-            "hidden": list(self.hidden),
-            "epochs": self.epochs,
-            "batch": self.batch,
-            "learning_rate": self.learning_rate,
-            "weight_decay": self.weight_decay,
-            "commitment": self.commitment,
-            "device": self.device,
-        }
-
-    def _check_shapes(self) -> None:
-        arrays = self._fitted()
+    def _expected(self) -> dict[str, tuple[int, ...]]:
         widths = self.widths(self.dimensions)
         expected: dict[str, tuple[int, ...]] = {"codebooks": (self.levels, self.codes, self.latent)}
         for part, order in (("encoder", widths), ("decoder", widths[::-1])):
             for layer, (narrow, wide) in enumerate(zip(order[:-1], order[1:], strict=True)):
                 expected[f"{part}.{layer}.weight"] = (wide, narrow)
                 expected[f"{part}.{layer}.bias"] = (wide,)
-        for name, shape in expected.items():
-            if arrays[name].shape != shape:
-                raise TypeError(f"{name} has shape {arrays[name].shape} instead of {shape}")
-
-    def _fitted(self) -> dict[str, Float]:
-        if not self._arrays:
-            raise IdentifierError("this RQ-VAE is not fitted; call fit(vectors) first, or load a saved folder")
-        return self._arrays
-
-    def _set(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
-        self._arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()}
-        for array in self._arrays.values():
-            array.setflags(write=False)
+        return expected

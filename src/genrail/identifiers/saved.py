@@ -11,12 +11,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from genrail.arrays import Array
 from genrail.errors import DamagedError, FormatError
+from genrail.types import Page
 
 __all__ = ["Saved", "fingerprint", "kind_of", "read", "write"]
 
@@ -28,11 +28,11 @@ class Saved:
     """Hold what was read: the kind of the object, its plain values and its arrays by name."""
 
     kind: str
-    details: dict[str, Any]
-    arrays: dict[str, npt.NDArray[Any]]
+    details: Page
+    arrays: dict[str, Array]
 
 
-def fingerprint(details: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+def fingerprint(details: Mapping[str, object], arrays: Mapping[str, Array]) -> str:
     """Digest plain values and arrays (shape, type and content) into 32 hexadecimal characters.
 
     >>> one = fingerprint({"levels": 3}, {"codebooks": np.zeros(2)})
@@ -48,9 +48,7 @@ def fingerprint(details: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any
     return digest.hexdigest()[:32]
 
 
-def write(
-    folder: Path, name: str, kind: str, details: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
-) -> None:
+def write(folder: Path, name: str, kind: str, details: Mapping[str, object], arrays: Mapping[str, Array]) -> None:
     """Write ``name.json`` and one ``name.<array>.npy`` per array into an existing folder."""
     listed = {}
     for key, array in arrays.items():
@@ -80,7 +78,7 @@ def kind_of(folder: Path, name: str) -> str:
     return str(_page(folder / f"{name}.json")["kind"])
 
 
-def _page(path: Path) -> dict[str, Any]:
+def _page(path: Path) -> Page:
     try:
         page = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -98,7 +96,7 @@ def _page(path: Path) -> dict[str, Any]:
     return page
 
 
-def _array(folder: Path, entry: Any) -> npt.NDArray[Any]:
+def _array(folder: Path, entry: object) -> Array:
     if not isinstance(entry, dict) or Path(str(entry.get("file"))).name != entry.get("file"):
         raise FormatError(f"a page in {folder} lists a file that is not plainly inside the folder: {entry!r}")
     path = folder / entry["file"]
@@ -106,7 +104,7 @@ def _array(folder: Path, entry: Any) -> npt.NDArray[Any]:
         raise DamagedError(f"{path} is missing; the folder is not whole, build or copy it again")
     if _sha256(path) != entry.get("sha256"):
         raise DamagedError(f"{path} is truncated or altered (checksum differs); build or copy the folder again")
-    array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+    array: Array = np.load(path, allow_pickle=False)
     return array
 
 

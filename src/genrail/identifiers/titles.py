@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,10 @@ from genrail.identifiers import saved
 from genrail.identifiers.table import IdentifierTable
 from genrail.models.plain_text import plain_tokens
 from genrail.models.tokenizer_fingerprint import tokenizer_fingerprint
+from genrail.types import Json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["TitleReport", "Titles"]
 
@@ -41,7 +45,7 @@ class TitleReport:
     untitled: tuple[int, ...]
     shared: tuple[int, ...]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Turn the report into plain values for JSON."""
         rows = {"changed": self.changed, "cut": self.cut, "untitled": self.untitled, "shared": self.shared}
         return {"titles": self.titles, **{name: list(found) for name, found in rows.items()}}
@@ -66,7 +70,12 @@ class Titles:
     """
 
     def __init__(
-        self, tokenizer: Any, *, max_tokens: int = 64, leading_space: bool = False, end_token: int | None = None
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        max_tokens: int = 64,
+        leading_space: bool = False,
+        end_token: int | None = None,
     ) -> None:
         if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
             raise SettingsError(f"max_tokens is {max_tokens!r}; give an integer of 1 or more")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from genrail.errors import SettingsError
 from genrail.types import Hit, Query, Ranking, Retriever
@@ -41,7 +40,7 @@ def content(hit: Hit, attribute: str | None) -> str:
     return hit.title if value is None else str(value)
 
 
-def metadata(hit: Hit) -> dict[str, Any]:
+def metadata(hit: Hit) -> dict[str, object]:
     """Lay attributes, title, score, rank and log-probability side by side.
 
     An attribute that bears one of `OWN_NAMES` goes under ``attribute_`` and its name, so that nothing is lost.

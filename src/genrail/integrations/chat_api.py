@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from genrail.errors import ApiError, QueryError, SettingsError
-from genrail.types import Hit, Query, Ranking, Retriever
+from genrail.types import Hit, Query, QueryOptions, Ranking, Retriever
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -23,7 +23,7 @@ WARNING = "not constrained at token level: a language model behind an API named 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Follow nobody elsewhere: the key would go along."""
 
-    def redirect_request(self, *_: Any) -> None:
+    def redirect_request(self, *_: object) -> None:
         """Refuse."""
 
 
@@ -82,7 +82,7 @@ class ChatApi:
         self._key = key
         self._timeout = timeout_seconds
 
-    def ask(self, messages: list[dict[str, str]], schema: dict[str, Any], temperature: float = 0.0) -> Any:
+    def ask(self, messages: list[dict[str, str]], schema: Mapping[str, object], temperature: float = 0.0) -> Any:
         """Send messages; give the answer, parsed.
 
         Raises:
@@ -143,7 +143,7 @@ class ApiRetriever:
         """Name the model."""
         return f"{self.api.model} (API)"
 
-    def search(self, text: str | None = None, k: int = 10, **query: Any) -> Ranking:
+    def search(self, text: str | None = None, k: int = 10, **query: Unpack[QueryOptions]) -> Ranking:
         """Rank the k best items; further arguments are those of `Query`."""
         return self.search_batch([Query(text, **query)], k)[0]
 
@@ -201,7 +201,7 @@ class ApiRetriever:
     def _hidden(query: Query) -> tuple[str, ...]:
         return (*query.exclude, *(query.history if query.exclude_seen else ()))
 
-    def _list(self, wish: str, name: str, item: dict[str, Any]) -> list[Any]:
+    def _list(self, wish: str, name: str, item: Mapping[str, object]) -> list[Any]:
         schema = {
             "type": "object",
             "properties": {name: {"type": "array", "items": item}},

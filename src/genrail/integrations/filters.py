@@ -6,11 +6,11 @@ that "not equal" becomes ``NOT (field = value)``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from genrail.catalog.conditions import field_name, literal
 from genrail.errors import FilterError
+from genrail.types import Page
 
 __all__ = ["comparison", "from_haystack", "joined"]
 
@@ -18,7 +18,7 @@ _SIGNS = {"==": "=", ">": ">", ">=": ">=", "<": "<", "<=": "<="}
 _OPPOSITES = {"!=": "==", "not in": "in", "nin": "in"}
 
 
-def comparison(field: str, operator: str, value: Any) -> str:
+def comparison(field: str, operator: str, value: object) -> str:
     """Write one comparison: ``== != > >= < <= in``, ``not in`` (``nin``), ``is_empty``, or a ``text_match``.
 
     Raises:
@@ -55,7 +55,7 @@ def joined(parts: Sequence[str], word: str) -> str:
     return f"NOT ({together})" if word.upper() == "NOT" else together
 
 
-def from_haystack(filters: Mapping[str, Any]) -> str:
+def from_haystack(filters: Page) -> str:
     """Write a filter of Haystack; ``meta.`` before a field is left out.
 
     Raises:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from genrail.engine.engine import Engine
 from genrail.errors import MissingPackageError, SettingsError
 from genrail.integrations.asking import ask, content, metadata
 from genrail.integrations.filters import from_haystack
-from genrail.types import Retriever
+from genrail.types import Json, Page, Retriever
 
 try:
     from haystack import Document, component, default_from_dict, default_to_dict
@@ -40,10 +40,10 @@ class GenrailRetriever:
 
     def __init__(
         self,
-        engine: str | Path | Any,
+        engine: str | Path | Retriever,
         top_k: int = 10,
         where: str | None = None,
-        filters: dict[str, Any] | None = None,
+        filters: Page | None = None,
         content: str | None = None,
     ) -> None:
         self.engine, self.top_k, self.where, self.filters, self.content = engine, top_k, where, filters, content
@@ -52,9 +52,9 @@ class GenrailRetriever:
     def warm_up(self) -> None:
         """Open the engine's folder, once."""
         if self._opened is None:
-            self._opened = Engine.load(self.engine)
+            self._opened = Engine.load(cast("str | Path", self.engine))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Write the settings; the engine by its folder.
 
         Raises:
@@ -66,14 +66,12 @@ class GenrailRetriever:
         return default_to_dict(self, engine=str(self.engine), **settings)  # type: ignore[no-any-return]
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> GenrailRetriever:
+    def from_dict(cls, data: Page) -> GenrailRetriever:
         """Make the component from what `to_dict` wrote."""
         return default_from_dict(cls, data)  # type: ignore[no-any-return]
 
     @component.output_types(documents=list[Document])
-    def run(
-        self, query: str, filters: dict[str, Any] | None = None, top_k: int | None = None
-    ) -> dict[str, list[Document]]:
+    def run(self, query: str, filters: Page | None = None, top_k: int | None = None) -> dict[str, list[Document]]:
         """Search; the arguments of a run go before those of the component, filters beside them."""
         self.warm_up()
         assert self._opened is not None
@@ -87,7 +85,7 @@ class GenrailRetriever:
 
     @component.output_types(documents=list[Document])
     async def run_async(
-        self, query: str, filters: dict[str, Any] | None = None, top_k: int | None = None
+        self, query: str, filters: Page | None = None, top_k: int | None = None
     ) -> dict[str, list[Document]]:
         """Search in a thread, as `run`."""
         return await asyncio.to_thread(self.run, query, filters, top_k)

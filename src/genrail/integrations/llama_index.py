@@ -7,7 +7,6 @@ Lies in `retrieval` because it calls an engine in this process and needs no serv
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from genrail.errors import MissingPackageError
 from genrail.integrations.asking import OWN_NAMES, ask, content, metadata
@@ -78,7 +77,7 @@ class GenrailRetriever(BaseRetriever):
         return await asyncio.to_thread(self._retrieve, query_bundle)
 
 
-def _where(filters: Any) -> str:
+def _where(filters: MetadataFilters) -> str:
     """Write a tree of metadata filters as one of ours."""
     parts = [
         _where(one) if isinstance(one, MetadataFilters) else comparison(one.key, one.operator.value, one.value)

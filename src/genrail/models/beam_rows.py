@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +13,16 @@ import torch
 
 from genrail.models.checkpoint_model import tail_log_probabilities, to_numpy
 
+if TYPE_CHECKING:
+    from transformers.cache_utils import Cache
+
 __all__ = ["RowsState", "select_rows", "step_rows"]
 
 Int = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
-Forward = Callable[[Any, torch.Tensor, Any], tuple[torch.Tensor, Any]]
+Forward: TypeAlias = "Callable[[Any, torch.Tensor, Cache], tuple[torch.Tensor, Cache]]"
 """(what the prompt needs, ids (rows, n), cache) -> (logits (rows, n, V), cache): one call of the model."""
 
 
@@ -34,13 +37,13 @@ class RowsState:
         place: Row within its prompt's cache, shape (rows,).
     """
 
-    prompts: tuple[Any, ...]
-    caches: tuple[Any, ...]
+    prompts: tuple[torch.Tensor | None, ...]
+    caches: tuple[Cache | None, ...]
     prompt: Int
     place: Int
 
 
-def select_rows(cache: Any, rows: torch.Tensor) -> Any:
+def select_rows(cache: Cache, rows: torch.Tensor) -> Cache:
     """Copy the chosen rows of a cache into a new one; the old one stays as it is.
 
     Args:
@@ -61,7 +64,7 @@ def select_rows(cache: Any, rows: torch.Tensor) -> Any:
     return chosen
 
 
-def _shallow(cache: Any) -> Any:
+def _shallow(cache: Cache) -> Cache:
     chosen = copy.copy(cache)
     chosen.layers = [copy.copy(layer) for layer in cache.layers]
     for layer in chosen.layers:
@@ -71,7 +74,7 @@ def _shallow(cache: Any) -> Any:
     return chosen
 
 
-def _repeat_view(cache: Any, rows: int) -> Any:
+def _repeat_view(cache: Cache, rows: int) -> Cache:
     chosen = _shallow(cache)
     for layer in chosen.layers:
         layer.keys = layer.keys[:1].expand(rows, -1, -1, -1)
@@ -98,7 +101,7 @@ def step_rows(
     lengths = np.array([len(tail) for tail in tails], dtype=np.int64)
     is_open = lengths == 0
     prompt, place = state.prompt[parents], state.place[parents]
-    caches: list[Any] = [None] * len(state.prompts)
+    caches: list[Cache | None] = [None] * len(state.prompts)
     logits: list[Float32] = []
     order: list[Int] = []
     scores: list[Float64] = [np.zeros(0) for _ in tails]
@@ -135,7 +138,9 @@ def _in_portions(rows: Int, lengths: Int, most_tokens: int) -> list[Int]:
     return [np.array(portion) for portion in portions]
 
 
-def _score_tails(forward: Forward, extra: Any, cache: Any, tokens: Int, tails: Sequence[Int]) -> list[Float64]:
+def _score_tails(
+    forward: Forward, extra: torch.Tensor | None, cache: Cache, tokens: Int, tails: Sequence[Int]
+) -> list[Float64]:
     """Read known ends in one call, padded on the right: what stands behind a token cannot change its logits."""
     longest = max(map(len, tails))
     ids = np.zeros((len(tails), longest), dtype=np.int64)

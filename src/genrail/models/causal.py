@@ -135,6 +135,11 @@ class CausalModel(CheckpointModel):
         """Tell whether `join` can put rows of different length into one state: with shared attention."""
         return self.attention == "shared"
 
+    @property
+    def sees(self) -> Attention:
+        """Say what its layers see."""
+        return self._sees
+
     @torch.inference_mode()
     def step_tails(
         self, state: TreeState | RowsState, parents: Int, tokens: Int, tails: Sequence[Int]

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,10 @@ import torch
 
 from genrail.errors import LogitsError, QueryError
 from genrail.models.tokenizer_fingerprint import tokenizer_fingerprint
+from genrail.types import Json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["CheckpointModel", "tail_log_probabilities", "to_numpy"]
 
@@ -40,12 +44,13 @@ class CheckpointModel:
         """Tell whether `join` can put rows of different length into one state, as exact search likes."""
         return False
 
-    def __init__(self, model: Any, tokenizer: Any, name: str = "") -> None:
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str = "") -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.name = name or type(model).__name__
         self.device = model.device
         self._vocab_size = int(model.get_output_embeddings().weight.shape[0])
+        self._parameters = sum(weights.numel() for weights in model.parameters())
 
     @property
     def vocab_size(self) -> int:
@@ -84,12 +89,12 @@ class CheckpointModel:
             digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Json]:
         """Give name, parameters and settings."""
         return {
             "model": self.name,
             "class": type(self.model).__name__,
-            "parameters": sum(weights.numel() for weights in self.model.parameters()),
+            "parameters": self._parameters,
             "vocab_size": self.vocab_size,
             "context_size": self.context_size,
             "device": str(self.device),

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,13 @@ import torch
 from torch import nn
 
 from genrail.errors import DamagedError, SettingsError, ShapeError, StateError
-from genrail.models.causal import CausalModel
+from genrail.models.beam_rows import RowsState
+from genrail.models.causal import CausalModel, TreeState
 from genrail.models.plain_text import plain_tokens
+from genrail.types import Json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["CodeModel", "CodeState", "CodeTokens", "add_code_tokens"]
 
@@ -54,7 +59,12 @@ class CodeTokens:
 
 @torch.no_grad()
 def add_code_tokens(
-    model: Any, tokenizer: Any, codes: npt.ArrayLike, texts: Sequence[str], vocab_size: int | None = None, seed: int = 0
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    codes: npt.ArrayLike,
+    texts: Sequence[str],
+    vocab_size: int | None = None,
+    seed: int = 0,
 ) -> CodeTokens:
     """Give a causal model a token for every code of every level, in place.
 
@@ -125,7 +135,7 @@ def _fill(
 class CodeState:
     """Remember what the language model does, and how many codes each row has written."""
 
-    inner: Any
+    inner: TreeState | RowsState
     level: Int
 
 
@@ -149,7 +159,14 @@ class CodeModel:
     keeps_states = True
     family = "causal"
 
-    def __init__(self, model: Any, tokenizer: Any, tokens: CodeTokens, name: str = "", **settings: Any) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        tokens: CodeTokens,
+        name: str = "",
+        **settings: Any,
+    ) -> None:
         last = tokens.first + tokens.levels * tokens.codes
         if model.get_input_embeddings().weight.shape[0] < last or len(tokenizer) < last:
             raise SettingsError(f"the model has no tokens up to {last - 1}; call add_code_tokens first")
@@ -203,10 +220,10 @@ class CodeModel:
 
     def join(self, states: Sequence[CodeState]) -> tuple[CodeState, list[int]]:
         """Put the rows of several states of one prefill into one; see `CausalModel.join`."""
-        inner, first = self.inner.join([state.inner for state in states])
+        inner, first = self.inner.join([cast("TreeState", state.inner) for state in states])
         return CodeState(inner, np.concatenate([state.level for state in states])), first
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Json]:
         """Give name, parameters and settings."""
         return {**self.inner.describe(), "levels": self.tokens.levels, "codes": self.tokens.codes}
 
@@ -235,7 +252,7 @@ class CodeModel:
             tokens = CodeTokens(int(page["first"]), int(page["levels"]), int(page["codes"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DamagedError(f"{path} cannot be read ({error}); save the model again") from error
-        loaded: Any = load_checkpoint(folder, tokenizer_class=page["tokenizer_class"])
+        loaded = load_checkpoint(folder, tokenizer_class=page["tokenizer_class"])
         return cls(loaded.model, loaded.tokenizer, tokens, loaded.name, **settings)
 
     def _of_level(self, logits: Float32, level: Int) -> Float32:
@@ -244,7 +261,7 @@ class CodeModel:
         return np.ascontiguousarray(table[np.arange(len(level)), level])
 
 
-def _with_codes_only(model: Any, tokens: CodeTokens) -> Any:
+def _with_codes_only(model: PreTrainedModel, tokens: CodeTokens) -> PreTrainedModel:
     """Make a view of the model whose output layer has the rows of the codes alone; the model itself stays whole."""
     view = copy.copy(model)
     view._modules = dict(model._modules)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import FingerprintError, MissingPackageError, SettingsError
+from genrail.types import Json, Page
 
 if TYPE_CHECKING:
     from genrail.models.text_encoder import Encoder
@@ -33,7 +34,7 @@ Vectors = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
 
 
-def load_encoder(encoder: Any, max_tokens: int | None = None) -> Encoder:
+def load_encoder(encoder: Encoder | str | Path | None, max_tokens: int | None = None) -> Encoder:
     """Find a text encoder: None for all-MiniLM-L6-v2, "hashing", a name or folder, or an object that encodes.
 
     Args:
@@ -76,7 +77,7 @@ class LazyEncoder:
         FingerprintError: The encoder found is not the one the engine was built with.
     """
 
-    def __init__(self, details: Mapping[str, Any], given: Encoder | str | None = None) -> None:
+    def __init__(self, details: Page, given: Encoder | str | None = None) -> None:
         self.name: str = details["name"]
         self.fingerprint: str = details["fingerprint"]
         self.dimensions: int = details["dimensions"]
@@ -97,7 +98,7 @@ class LazyEncoder:
         return made
 
     @classmethod
-    def named(cls, details: Mapping[str, Any], given: Encoder | str | None = None) -> LazyEncoder:
+    def named(cls, details: Page, given: Encoder | str | None = None) -> LazyEncoder:
         """Stand for the encoder that was saved as `details`; finders that name the same one share the wrapper."""
         if given is not None:
             return given if isinstance(given, LazyEncoder) else cls(details, given)
@@ -108,7 +109,7 @@ class LazyEncoder:
         return found
 
     @property
-    def details(self) -> dict[str, Any]:
+    def details(self) -> dict[str, Json]:
         """Give what `named` needs, in plain values: the encoder is named in a saved engine, not copied."""
         return {
             "name": self.name,

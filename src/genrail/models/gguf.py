@@ -10,11 +10,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from genrail.errors import DamagedError, MissingPackageError, SettingsError
 from genrail.models.at_hand import NamedModel, join_parts
 from genrail.storage.files import naming
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["cache_folder", "converted", "converted_named", "quiet_transformers"]
 
@@ -166,7 +169,7 @@ def _adds_bos(source: Path) -> bool:
     return wanted
 
 
-def _add_bos(tokenizer: Any) -> None:
+def _add_bos(tokenizer: PreTrainedTokenizerBase) -> None:
     """Let the tokenizer begin each text with the beginning token, if it does not yet."""
     bos = tokenizer.bos_token_id
     if list(tokenizer("a")["input_ids"])[:1] == [bos]:
@@ -179,7 +182,7 @@ def _add_bos(tokenizer: Any) -> None:
     )
 
 
-def _save(loaded: Any, tokenizer: Any, target: Path) -> None:
+def _save(loaded: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
     """Save as an ordinary checkpoint: transformers refuses to write one that bears the mark of quantisation."""
     config = loaded.config
     if getattr(config, "quantization_config", None) is not None:

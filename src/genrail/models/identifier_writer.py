@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import SettingsError
-from genrail.models.language_model import LanguageModel
+from genrail.models.language_model import AnyModel
 from genrail.models.log_softmax import log_softmax
 from genrail.models.plain_text import control_tokens
 from genrail.models.prompts import Example, Prompts, PromptTemplate
 from genrail.rng import generator
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["WRITING", "WriterSettings", "write_identifiers"]
 
@@ -60,8 +63,8 @@ class WriterSettings:
 
 
 def write_identifiers(
-    model: LanguageModel[Any, Any],
-    tokenizer: Any,
+    model: AnyModel,
+    tokenizer: PreTrainedTokenizerBase,
     text: str,
     settings: WriterSettings | None = None,
     examples: Sequence[Example] = EXAMPLES,
@@ -122,6 +125,6 @@ def _draw(
     return drawn
 
 
-def _first_line(tokenizer: Any, tokens: list[int]) -> str:
+def _first_line(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> str:
     lines = str(tokenizer.decode(tokens, skip_special_tokens=True)).strip().splitlines()
     return lines[0].strip() if lines else ""

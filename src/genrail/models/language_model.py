@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LanguageModel"]
+from genrail.types import Json
+
+__all__ = ["AnyModel", "Context", "LanguageModel", "State"]
 
 State = TypeVar("State")
-Context = TypeVar("Context", contravariant=True)
+Context = TypeVar("Context")
+ContextIn = TypeVar("ContextIn", contravariant=True)
 
 
 @runtime_checkable
-class LanguageModel(Protocol[Context, State]):
+class LanguageModel(Protocol[ContextIn, State]):
     """Write identifiers token by token.
 
     `State` is whatever the model must remember (a key-value cache, an encoder output); it is a value: `step` returns a
@@ -33,7 +36,7 @@ class LanguageModel(Protocol[Context, State]):
         """Identify weights and vocabulary, so that parts which do not belong together are refused."""
         ...
 
-    def prefill(self, contexts: Sequence[Context]) -> tuple[State, npt.NDArray[np.float32]]:
+    def prefill(self, contexts: Sequence[ContextIn]) -> tuple[State, npt.NDArray[np.float32]]:
         """Read each context once.
 
         Returns:
@@ -58,6 +61,10 @@ class LanguageModel(Protocol[Context, State]):
         """
         ...
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Json]:
         """Give name, parameters and settings, for `inspect` and reports."""
         ...
+
+
+AnyModel: TypeAlias = LanguageModel[Any, Any]
+"""A model where those who hold it cannot know what it reads: the contexts come from whoever made the model."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.models.plain_text import plain_texts
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 __all__ = ["LibraryNetwork", "open_library_model", "positions_of", "quiet"]
 
@@ -26,7 +29,7 @@ class LibraryNetwork:
 
     precision = "float32"
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: SentenceTransformer) -> None:
         self.model = model
         self.tokenizer = model.tokenizer
         self.max_tokens = int(model.max_seq_length)
@@ -61,7 +64,7 @@ class LibraryNetwork:
         return [row[:length].astype(np.float32) for row, length in zip(out, lengths, strict=True)]
 
 
-def open_library_model(folder: Path, device: str) -> Any:
+def open_library_model(folder: Path, device: str) -> SentenceTransformer:
     """Open a checked folder as a SentenceTransformer that reads control tokens as text."""
     with quiet():
         from sentence_transformers import SentenceTransformer
@@ -78,7 +81,7 @@ def open_library_model(folder: Path, device: str) -> Any:
     return model
 
 
-def positions_of(model: Any) -> int:
+def positions_of(model: SentenceTransformer) -> int:
     """Give the most tokens that the network has positions for."""
     config = getattr(getattr(model[0], "auto_model", None), "config", None)
     positions = getattr(config, "max_position_embeddings", None)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from genrail.errors import DamagedError
+from genrail.types import Page
 
 __all__ = ["light_pooling", "token_limit"]
 
@@ -77,7 +78,7 @@ def _tokenizer_agrees(folder: Path) -> bool:
     return all(settings.get(key, normalizer.get(name)) == normalizer.get(name) for key, name in _NORMALIZER.items())
 
 
-def _pooling(settings: dict[str, Any]) -> str | None:
+def _pooling(settings: Page) -> str | None:
     if settings.get("include_prompt", True) is not True:
         return None
     mode = settings.get("pooling_mode")
@@ -86,7 +87,7 @@ def _pooling(settings: dict[str, Any]) -> str | None:
         mode = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}.get("".join(chosen))
     if isinstance(mode, list) and len(mode) == 1:
         [mode] = mode
-    return mode if mode in ("mean", "cls") else None
+    return str(mode) if mode in ("mean", "cls") else None
 
 
 def _page(path: Path) -> Any:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from genrail.errors import DamagedError
+from genrail.models.plain_text import AddedToken
 
 __all__ = ["LightTokenizer"]
 
@@ -36,7 +36,7 @@ class LightTokenizer:
         self.backend_tokenizer.no_padding()
         self.backend_tokenizer.no_truncation()
         self.backend_tokenizer.encode_special_tokens = True  # a control token in a text is read as its characters
-        self.added_tokens_decoder: dict[int, Any] = self.backend_tokenizer.get_added_tokens_decoder()
+        self.added_tokens_decoder: Mapping[int, AddedToken] = self.backend_tokenizer.get_added_tokens_decoder()
         named = _special_tokens(folder)
         self.unk_token_id: int | None = self._id(named.get("unk_token"))
         names = dict.fromkeys([*named.values(), *(t.content for t in self.added_tokens_decoder.values() if t.special)])
@@ -63,7 +63,7 @@ class LightTokenizer:
         """Cut the tokens of a text where the model stops reading, and put the control tokens around them."""
         return [*self.before, *tokens[: max_tokens - self.num_special_tokens_to_add()], *self.after]
 
-    def __call__(self, texts: Sequence[str], **_: Any) -> dict[str, list[list[int]]]:
+    def __call__(self, texts: Sequence[str], **_: bool) -> dict[str, list[list[int]]]:
         """Tokenize texts without control tokens; the only way in which `plain_text` asks."""
         found = self.backend_tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return {"input_ids": [one.ids for one in found]}

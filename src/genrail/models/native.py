@@ -7,7 +7,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,7 @@ from genrail.models.native_network import QUERY, ChildLogits, NativeNetwork, Nod
 from genrail.models.native_nodes import NodeTable
 from genrail.models.native_settings import NativeSettings
 from genrail.rng import generator
+from genrail.types import Json, Page
 
 __all__ = ["NativeContext", "NativeModel", "NativeState"]
 
@@ -177,7 +177,7 @@ class NativeModel:
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Json]:
         """Give name, parameters and settings, for `inspect` and reports."""
         return {
             "name": "native",
@@ -237,7 +237,7 @@ class NativeModel:
             empty = torch.zeros(0, dtype=torch.int64)
             nothing = NativeState(empty.numpy(), empty, empty.numpy(), [], 0, None)
             return nothing, np.zeros((0, self.vocab_size), np.float32)
-        tokens, ends, queries = self._batch(contexts)
+        tokens, ends, queries = self.batch(contexts)
         hidden = network.encode(self.nodes, self._node_representations(), tokens, queries)
         every = torch.arange(count)
         query_direct = None if queries is None else network.query_direct(queries)
@@ -281,7 +281,7 @@ class NativeModel:
         new = NativeState(nodes, context, place, past, level, state.query_direct)
         return new, self._logits(new, states, torch.from_numpy(open_rows))
 
-    def _batch(self, contexts: Sequence[NativeContext]) -> tuple[Tensor, Tensor, Tensor | None]:
+    def batch(self, contexts: Sequence[NativeContext]) -> tuple[Tensor, Tensor, Tensor | None]:
         """Lay contexts side by side: tokens (contexts, positions), last positions (contexts,), query vectors."""
         lists = [context.tokens for context in contexts]
         tokens = torch.zeros(len(lists), max(map(len, lists)), dtype=torch.int64)
@@ -431,7 +431,7 @@ def _checked_vectors(vectors: npt.ArrayLike, count: int, dimensions: int | None 
     return array
 
 
-def _read_header(path: Path) -> dict[str, Any]:
+def _read_header(path: Path) -> Page:
     try:
         header = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

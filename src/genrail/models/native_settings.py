@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any
 
 from genrail.errors import SettingsError
+from genrail.types import Json, Page
 
 __all__ = ["NativeSettings"]
 
@@ -62,12 +62,12 @@ class NativeSettings:
         if self.query_similarity < 0.0:
             raise SettingsError(f"query_similarity is {self.query_similarity}; give 0 or more")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Turn the settings into plain values for JSON."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> NativeSettings:
+    def from_dict(cls, values: Page) -> NativeSettings:
         """Make settings from plain values.
 
         Raises:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from genrail.models.checkpoint_model import tail_log_probabilities, to_numpy
 
@@ -29,7 +30,7 @@ class OutputLayer:
     `hidden` is (n, width) everywhere, on the layer's device.
     """
 
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: nn.Module) -> None:
         self._layer = layer
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -37,13 +38,24 @@ class OutputLayer:
         found: torch.Tensor = self._layer(hidden)
         return found
 
+    def columns(self, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Compute the logits of some tokens behind all hidden states, (n, tokens), float32; gradients pass.
+
+        Cost: one row of the weights for each token, read once for all hidden states.
+        """
+        weight = cast("torch.Tensor", self._layer.weight)
+        bias = cast("torch.Tensor | None", getattr(self._layer, "bias", None))
+        found = torch.nn.functional.linear(hidden, weight[tokens], None if bias is None else bias[tokens])
+        return found.float()
+
     @torch.inference_mode()
     def chosen(self, hidden: torch.Tensor, rows: Int, tokens: Int) -> Float32:
         """Compute the logit of each token behind the hidden state of its row; both (pairs,).
 
         Cost: one row of the weights for each pair, instead of all V for each hidden state.
         """
-        weight, bias = self._layer.weight, getattr(self._layer, "bias", None)
+        weight = cast("torch.Tensor", self._layer.weight)
+        bias = cast("torch.Tensor | None", getattr(self._layer, "bias", None))
         parts = []
         for first in range(0, len(tokens), PAIRS_TOGETHER):
             chosen = slice(first, first + PAIRS_TOGETHER)
@@ -74,11 +86,15 @@ class WholeLogits(OutputLayer):
     """
 
     def __init__(self) -> None:
-        super().__init__(None)
+        super().__init__(nn.Identity())
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Give them back, (n, V)."""
         return hidden
+
+    def columns(self, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Pick the logits of some tokens, (n, tokens)."""
+        return hidden[:, tokens].float()
 
     def chosen(self, hidden: torch.Tensor, rows: Int, tokens: Int) -> Float32:
         """Pick the logit of each token."""

@@ -2,15 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
-__all__ = ["control_tokens", "plain_texts", "plain_tokens"]
+__all__ = ["AddedToken", "Tokenizer", "control_tokens", "plain_texts", "plain_tokens"]
 
 
-def control_tokens(tokenizer: Any) -> dict[int, str]:
+class AddedToken(Protocol):
+    """A token that was added to a vocabulary by hand."""
+
+    @property
+    def content(self) -> str:
+        """Give how it is written."""
+        ...
+
+    @property
+    def special(self) -> bool:
+        """Tell whether it is one that no text may write."""
+        ...
+
+
+class Tokenizer(Protocol):
+    """What reading a text as data asks of a tokenizer: transformers' own have it, and `LightTokenizer`."""
+
+    @property
+    def unk_token_id(self) -> int | None:
+        """Give what stands for characters that the vocabulary does not have."""
+        ...
+
+    @property
+    def all_special_ids(self) -> Sequence[int]:
+        """List the control tokens."""
+        ...
+
+    @property
+    def all_special_tokens(self) -> Sequence[str]:
+        """List how they are written, in the same order."""
+        ...
+
+    @property
+    def added_tokens_decoder(self) -> Mapping[int, AddedToken]:
+        """Give all tokens that were added, by number."""
+        ...
+
+    def num_special_tokens_to_add(self) -> int:
+        """Count the control tokens that the model wants around a text."""
+        ...
+
+    def __call__(self, texts: list[str], **settings: bool) -> Mapping[str, list[list[int]]]:
+        """Tokenize texts; their tokens are the entry ``input_ids``."""
+        ...
+
+
+def control_tokens(tokenizer: Tokenizer) -> dict[int, str]:
     """List the tokens that must never come out of a text, id → how it is written.
 
     These are the special tokens, and those added tokens that are written like one (``<tool_call>``, ``<sid_0_12>``).
@@ -27,7 +73,7 @@ def control_tokens(tokenizer: Any) -> dict[int, str]:
     return found
 
 
-def plain_tokens(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+def plain_tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     """Tokenize texts as data: no control token is added, and none is read out of a text.
 
     Three lines of defence. The tokenizer splits special tokens like any other characters; where one still comes out
@@ -35,7 +81,7 @@ def plain_tokens(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     with a blank inside it; what then remains is left out.
 
     Args:
-        tokenizer: Any Hugging Face tokenizer.
+        tokenizer: A Hugging Face tokenizer.
         texts: May be empty strings.
 
     Returns:
@@ -54,7 +100,7 @@ def plain_tokens(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     return tokens
 
 
-def plain_texts(tokenizer: Any, texts: Sequence[str]) -> list[str]:
+def plain_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[str]:
     """Rewrite the few texts out of which a control token would be read, for a model that tokenizes by itself.
 
     The tokenizer must have ``split_special_tokens=True`` set; all other texts come back as they are.
@@ -71,7 +117,7 @@ def _valid(texts: Sequence[str]) -> list[str]:
     return [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
 
 
-def _tokenize(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+def _tokenize(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
     if not texts:
         return []
     found = tokenizer(
@@ -100,7 +146,7 @@ def _rows_with(tokens: list[list[int]], texts: list[str], control: dict[int, str
     return sorted(rows)
 
 
-def _broken(tokenizer: Any, text: str, names: Any) -> str:
+def _broken(tokenizer: Tokenizer, text: str, names: Collection[str]) -> str:
     """Put a blank behind the first character of each control token's name, also where normalisation would make one."""
     normalizer = getattr(getattr(tokenizer, "backend_tokenizer", None), "normalizer", None)
     if not any(name in text for name in names) and normalizer is not None:

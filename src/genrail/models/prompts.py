@@ -6,10 +6,13 @@ import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from genrail.errors import QueryError, SettingsError
 from genrail.models.plain_text import plain_tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["Example", "PromptTemplate", "Prompts", "frame"]
 
@@ -29,6 +32,9 @@ class Example:
     title: str
     query: str | None = None
     history: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "history", tuple(self.history))  # JSON has lists
 
 
 @dataclass(frozen=True)
@@ -91,13 +97,13 @@ class Prompts:
 
     def __init__(
         self,
-        tokenizer: Any,
+        tokenizer: PreTrainedTokenizerBase,
         template: PromptTemplate | None = None,
         examples: Sequence[Example] = (),
         max_history: int = 20,
         chat: bool | None = None,
         seq2seq: bool = False,
-        chat_settings: dict[str, Any] | None = None,
+        chat_settings: dict[str, object] | None = None,
         facts: str = "",
     ) -> None:
         if max_history < 1:
@@ -236,7 +242,7 @@ class _Slots:
         return [match for match in _SLOT.finditer(text) if match[1] == self._key]
 
 
-def frame(tokenizer: Any) -> tuple[list[int], list[int]]:
+def frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
     """Find what the tokenizer sets before and behind a text by itself."""
     bare = list(tokenizer("a", add_special_tokens=False)["input_ids"])
     framed = list(tokenizer("a", add_special_tokens=True)["input_ids"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 __all__ = ["unread_script", "unread_titles", "unread_words"]
 
@@ -19,11 +18,11 @@ FEWEST = 3  # letters of a text that say something
 _BY_LETTER = ("CJK",)  # known letter by letter by the tokenizers that know it
 
 
-def unread_script(encoder: Any, text: str) -> str | None:
+def unread_script(encoder: object, text: str) -> str | None:
     """Name the script of a text that a text encoder cannot read, such as THAI; None where it can, or is no tokenizer's.
 
     Args:
-        encoder: Any text encoder; only one with a tokenizer can be asked.
+        encoder: A text encoder; only one with a tokenizer can be asked.
         text: A title or a query.
 
     Cost: one tokenization of a text in another script than Latin, none for Latin.
@@ -44,14 +43,14 @@ def unread_script(encoder: Any, text: str) -> str | None:
     return script if tokens and (unknown >= UNKNOWN * tokens or spelt) else None
 
 
-def unread_words(encoder: Any, text: str) -> list[str]:
+def unread_words(encoder: object, text: str) -> list[str]:
     """Say that a text encoder cannot read a query, in a list of one sentence or none."""
     script = unread_script(encoder, text)
     said = "the text encoder cannot read the script of the query ({}); words are found badly"
     return [] if script is None else [said.format(script.title())]
 
 
-def unread_titles(encoder: Any, titles: Sequence[str]) -> str | None:
+def unread_titles(encoder: object, titles: Sequence[str]) -> str | None:
     """Say how many titles of a sample a text encoder cannot read, where they are more than 5 %."""
     step = max(1, len(titles) // SAMPLE)
     sample = titles[::step][:SAMPLE]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,11 @@ import torch
 from genrail.errors import SettingsError
 from genrail.models.beam_rows import RowsState, step_rows
 from genrail.models.checkpoint_model import CheckpointModel, to_numpy
+from genrail.types import Json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers.cache_utils import Cache
 
 __all__ = ["Seq2SeqModel"]
 
@@ -40,7 +45,7 @@ class Seq2SeqModel(CheckpointModel):
 
     family = "seq2seq"
 
-    def __init__(self, model: Any, tokenizer: Any, name: str = "") -> None:
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str = "") -> None:
         super().__init__(model, tokenizer, name)
         generation = getattr(model, "generation_config", None)
         start = getattr(generation, "decoder_start_token_id", None)
@@ -76,19 +81,19 @@ class Seq2SeqModel(CheckpointModel):
         most_tokens = max(1, TAIL_LOGITS_BYTES // (4 * self.vocab_size))
         return step_rows(self._decode, state, parents, tokens, tails, most_tokens)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Json]:
         """Give name, parameters and settings."""
         return {**super().describe(), "family": self.family}
 
     @torch.inference_mode()
-    def _read(self, context: Sequence[int]) -> tuple[torch.Tensor, Any, Float32]:
+    def _read(self, context: Sequence[int]) -> tuple[torch.Tensor, Cache, Float32]:
         """Run the encoder over one prompt, and the decoder over its first tokens."""
         ids = torch.tensor([list(context)], device=self.device)
         encoded = self.model.get_encoder()(input_ids=ids).last_hidden_state
         logits, cache = self._decode(encoded, torch.tensor([self._start]), None)
         return encoded, cache, to_numpy(logits[:, -1])
 
-    def _decode(self, encoded: torch.Tensor, ids: torch.Tensor, cache: Any) -> tuple[torch.Tensor, Any]:
+    def _decode(self, encoded: torch.Tensor, ids: torch.Tensor, cache: Cache | None) -> tuple[torch.Tensor, Cache]:
         output = self.model(
             encoder_outputs=(encoded.expand(len(ids), -1, -1),),
             decoder_input_ids=ids.to(self.device),

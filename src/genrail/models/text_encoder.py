@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,11 @@ import numpy.typing as npt
 from genrail.errors import DamagedError, FormatError, MissingPackageError, SettingsError
 from genrail.models.library_network import LibraryNetwork, open_library_model, positions_of, quiet
 from genrail.models.light_checkpoint import light_pooling, token_limit
-from genrail.models.plain_text import plain_tokens
+from genrail.models.plain_text import Tokenizer, plain_tokens
 from genrail.models.vector_cache import VectorCache
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 __all__ = ["DEFAULT_NAME", "Encoder", "TextEncoder"]
 
@@ -61,11 +64,15 @@ class Encoder(Protocol):
 class TextNetwork(Protocol):
     """Run a checkpoint on texts that were tokenized as data: `BertNetwork`, or `LibraryNetwork` for all others."""
 
-    tokenizer: Any
     max_tokens: int
     dimensions: int
     precision: str
     on_cpu: bool
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Give the checkpoint's tokenizer."""
+        ...
 
     def pooled(self, texts: Sequence[str], tokens: Sequence[Sequence[int]]) -> Float:
         """Give one vector of length 1 per text, float32, shape (n, dimensions)."""
@@ -149,7 +156,7 @@ class TextEncoder:
         return self._network.precision
 
     @cached_property
-    def model(self) -> Any:
+    def model(self) -> SentenceTransformer:
         """Open the checkpoint as a SentenceTransformer, for training; whoever changes its weights makes a copy first.
 
         Raises:
@@ -173,7 +180,7 @@ class TextEncoder:
         little or nothing is padded. What is in the cache is not encoded again.
 
         Args:
-            texts: Any strings; an empty one has a vector as well.
+            texts: Strings; an empty one has a vector as well.
             progress: Called with (distinct texts done, all distinct texts), the last time when all are done.
 
         Raises:
@@ -214,7 +221,7 @@ class TextEncoder:
         """Give the last layer of each text before pooling, float32, (its tokens, dimensions), control tokens included.
 
         Args:
-            texts: Any strings.
+            texts: Strings.
             max_tokens: Texts are cut there, at most at the encoder's own limit.
 
         Raises:
@@ -279,7 +286,7 @@ def _network(folder: Path, shown: str, device: str, max_tokens: int | None, prec
     return LibraryNetwork(model)
 
 
-def _library_model(folder: Path, device: str) -> Any:
+def _library_model(folder: Path, device: str) -> SentenceTransformer:
     if find_spec("sentence_transformers") is None:
         raise MissingPackageError("sentence-transformers", "torch", "this text encoder")
     return open_library_model(folder, device)

@@ -58,7 +58,7 @@ class HashingEncoder:
         """Give one vector per text, float32, shape (n, dimensions), L2-normalised.
 
         Args:
-            texts: Any strings; an empty one has a vector as well.
+            texts: Strings; an empty one has a vector as well.
             progress: Called with (texts done, all texts) now and then, and at the end.
         """
         vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from genrail.errors import SettingsError
 from genrail.models.log_softmax import log_softmax
 from genrail.rng import generator
+from genrail.types import Json
 
 __all__ = ["NoiseModel", "Prefixes", "UniformModel"]
 
@@ -135,7 +135,7 @@ class UniformModel:
         table = np.concatenate([logits[None], self._logits(prefixes)])[: len(tail)]
         return log_softmax(table)[np.arange(len(tail)), tail]
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Json]:
         """Give name and settings."""
         return {"model": type(self).__name__, "vocab_size": self._vocab_size, "parameters": 0}
 
@@ -166,7 +166,7 @@ class NoiseModel(UniformModel):
         self._seed = seed
         self._sharpness = sharpness
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Json]:
         """Give name and settings."""
         return {**super().describe(), "seed": self._seed, "sharpness": self._sharpness}
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 __all__ = ["EVERYTHING", "SLIDING", "Attention", "TokenTree"]
 
@@ -39,7 +42,7 @@ class Attention:
     window: int | None = None
 
     @classmethod
-    def of(cls, config: Any) -> Attention | None:
+    def of(cls, config: PretrainedConfig) -> Attention | None:
         """Read a configuration; None where a mask cannot say it: a recurrence, chunks, ALiBi."""
         window = getattr(config, "sliding_window", None)
         layers = getattr(config, "layer_types", None)
@@ -70,7 +73,7 @@ class _BufferLayer(DynamicLayer):
         return wide
 
     def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: object, **__: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append, and return everything held so far."""
         end = self.used + key_states.shape[2]
@@ -121,7 +124,7 @@ class TokenTree:
 
     def __init__(
         self,
-        model: Any,
+        model: PreTrainedModel,
         prompts: Sequence[Sequence[tuple[torch.Tensor, torch.Tensor]]],
         attention: Attention = EVERYTHING,
     ) -> None:
@@ -229,7 +232,7 @@ class TokenTree:
             prompt, row, at = prompt[going], row[going], at[going]
         return reach
 
-    def _masks(self, reach: npt.NDArray[np.bool_], distance: Int) -> Any:
+    def _masks(self, reach: npt.NDArray[np.bool_], distance: Int) -> torch.Tensor | dict[str, torch.Tensor]:
         """Make the attention mask of each kind of layer: one tensor, or a dictionary where there are two kinds.
 
         Args:

@@ -30,7 +30,7 @@ class TokenEncoder:
     """Give the last layer of a text encoder, before it is averaged to one vector.
 
     Args:
-        encoder: Any `TextEncoder`; one that was trained for late interaction does best.
+        encoder: A `TextEncoder`; one that was trained for late interaction does best.
         max_tokens: Longer texts are cut there, the model's own control tokens included; None for what the encoder says.
 
     Raises:
@@ -69,7 +69,7 @@ class WordEncoder:
     """Encode each word of a text by itself, for an encoder that tells no token vectors.
 
     Args:
-        encoder: Any text encoder.
+        encoder: A text encoder.
     """
 
     def __init__(self, encoder: Encoder) -> None:

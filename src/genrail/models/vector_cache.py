@@ -33,6 +33,7 @@ class VectorCache:
 
     def __init__(self, folder: str | Path, fingerprint: str, dimensions: int) -> None:
         self.folder = Path(folder) / fingerprint
+        self._read: dict[Path, npt.NDArray[np.void]] = {}  # records, ascending by key
         self._record = np.dtype([("key", "S32"), ("vector", "<f4", (dimensions,))])
 
     def get(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.bool_], Float]:
@@ -41,11 +42,9 @@ class VectorCache:
         found = np.zeros(len(keys), dtype=np.bool_)
         vectors = np.zeros((len(keys), self._record["vector"].shape[0]), dtype=np.float32)
         for records in self._files().values():
-            order = np.argsort(records["key"])
-            known = records["key"][order]
-            places = np.minimum(np.searchsorted(known, keys), len(known) - 1)
-            hits = known[places] == keys
-            vectors[hits] = records["vector"][order[places[hits]]]
+            places = np.minimum(np.searchsorted(records["key"], keys), len(records) - 1)
+            hits = records["key"][places] == keys
+            vectors[hits] = records["vector"][places[hits]]
             found |= hits
         return found, vectors
 
@@ -64,16 +63,19 @@ class VectorCache:
         kept = self._write(merged[first])
         for path in old.keys() - {kept}:
             path.unlink(missing_ok=True)
+            del self._read[path]
 
     def _files(self) -> dict[Path, npt.NDArray[np.void]]:
-        files = {}
+        """Give the records of every file, each read and checked once: a text in a thousand calls costs one reading."""
         for path in sorted(self.folder.glob("*.npy")):
+            if path in self._read:
+                continue
             with contextlib.suppress(OSError, ValueError):  # merged away by another process, or damaged: not there
                 if _digest(path) == path.stem:
                     records = np.load(path, allow_pickle=False)
                     if records.dtype == self._record and len(records):
-                        files[path] = records
-        return files
+                        self._read[path] = records[np.argsort(records["key"])]
+        return dict(self._read)
 
     def _write(self, records: npt.NDArray[np.void]) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import MissingPackageError, SettingsError
 from genrail.models.tokenizer_fingerprint import tokenizer_fingerprint
+from genrail.types import Json
+
+if TYPE_CHECKING:
+    from vllm import LLM, RequestOutput
+    from vllm.logprobs import Logprob
 
 __all__ = [
     "CHILDREN",
@@ -42,8 +47,8 @@ def open_vllm(
     trie: str | Path | None = None,
     width: int = 20,
     runner: Literal["v1", "v2"] = "v1",
-    **settings: Any,
-) -> Any:
+    **settings: object,
+) -> LLM:
     """Start a vLLM engine whose answers can be kept on rails.
 
     Its processor turns a row of logits into log-probabilities and sets all but the allowed tokens to -inf; the engine
@@ -117,7 +122,7 @@ class VllmModel:
     keeps_states = True  # a state is a list of tokens
     joins_states = True
 
-    def __init__(self, llm: Any, vocab_size: int, width: int = 20) -> None:
+    def __init__(self, llm: LLM, vocab_size: int, width: int = 20) -> None:
         self.llm = llm
         self._vocab_size = vocab_size + 1
         self._count = 2 * width
@@ -152,7 +157,7 @@ class VllmModel:
         contexts = tuple(context for state in states for context in state.contexts)
         return Written(contexts, tuple(tokens for state in states for tokens in state.tokens)), first
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Json]:
         """Give name and settings."""
         return {"model": "vLLM", "vocab_size": self.vocab_size, "logprobs": self._count}
 
@@ -195,18 +200,18 @@ def filled_rows(found: Sequence[dict[int, float]], width: int) -> Float32:
     return rows
 
 
-def _first_step(output: Any) -> dict[int, float]:
+def _first_step(output: RequestOutput) -> dict[int, float]:
     [step] = output.outputs[0].logprobs
     return {token: entry.logprob for token, entry in step.items() if np.isfinite(entry.logprob)}
 
 
-def score_candidates(llm: Any, prompt: Sequence[int], sequences: Sequence[Sequence[int]]) -> npt.NDArray[np.float64]:
+def score_candidates(llm: LLM, prompt: Sequence[int], sequences: Sequence[Sequence[int]]) -> npt.NDArray[np.float64]:
     """Give the log-probability of each sequence after a prompt, under the model's full softmax.
 
     For a hundred candidates at most: vLLM reads no prefix cache for such requests, so each reads the prompt again.
 
     Args:
-        llm: Any ``vllm.LLM`` that reports log-probabilities, as it does by default; of `open_vllm`, one that was given
+        llm: A ``vllm.LLM`` that reports log-probabilities, as it does by default; of `open_vllm`, one that was given
             ``logprobs_mode="raw_logprobs"``, for what a search reads are masked logits.
         prompt: Token ids.
         sequences: Token ids of each candidate, one at least.
@@ -236,7 +241,7 @@ def score_candidates(llm: Any, prompt: Sequence[int], sequences: Sequence[Sequen
     )
 
 
-def _sum_behind(steps: Sequence[Any], first: int, sequence: Sequence[int]) -> float:
+def _sum_behind(steps: Sequence[Mapping[int, Logprob]], first: int, sequence: Sequence[int]) -> float:
     """Add up the log-probabilities of the tokens behind the prompt."""
     pairs = zip(steps[first:], sequence, strict=True)
     return float(sum(step[int(token)].logprob for step, token in pairs))

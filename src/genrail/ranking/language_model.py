@@ -43,6 +43,8 @@ class _Pairs:
     def __init__(self, model: CausalModel, template: str, states: ItemStates | None) -> None:
         if template.count(ITEM) != 1 or template.count(QUERY) != 1 or template.index(ITEM) > template.index(QUERY):
             raise SettingsError(f"the template must hold {ITEM} and then {QUERY}, once each: {template!r}")
+        if not template.split(ITEM)[1].split(QUERY)[0].strip():
+            raise SettingsError(f"the template needs a word between {ITEM} and {QUERY}: {template!r}")
         if not model.reads_runs:
             raise SettingsError(f"{model.name} cannot share attention, which this ranker needs; take another model")
         if states is None:
@@ -54,11 +56,16 @@ class _Pairs:
         self._between, self._behind = rest.split(QUERY)
         self._before = before
 
-    def read(self, query: str, items: Sequence[str]) -> tuple[Any, list[int], int]:
-        """Read every item, and the rest of the pair behind it.
+    def read(self, query: str, items: Sequence[str], whole: bool) -> tuple[Any, list[int]]:
+        """Read every item with the template's words behind it, and then the query: alone that part is new each time.
+
+        Args:
+            query: The words.
+            items: Texts.
+            whole: Read the query's last token and what the template has behind it too.
 
         Returns:
-            Hidden states, (items, rest, width); the rest's tokens; and the place of the query's first token in it.
+            Hidden states, (items, tokens, width), the first one before the query's first token; the query's tokens.
         """
         head = [*frame(self.model.tokenizer)[0], *self._own(self._before.rstrip(" "))]
         gap = self._before[len(self._before.rstrip(" ")) :]
@@ -66,9 +73,9 @@ class _Pairs:
         between = self._own(self._between.rstrip(" "))
         space = self._between[len(self._between.rstrip(" ")) :]
         words = plain_tokens(self.model.tokenizer, [space + query])[0]
-        rest = [*between, *words, *self._own(self._behind)]
-        hidden = self.states.behind(self.model, [[*head, *text] for text in texts], rest)
-        return hidden, rest, len(between)
+        beginnings = [[*head, *text, *between] for text in texts]
+        rest = [between[-1], *words, *self._own(self._behind)] if whole else [between[-1], *words[:-1]]
+        return self.states.behind(self.model, [one[:-1] for one in beginnings], rest), words
 
     def _own(self, text: str) -> list[int]:
         """Encode a part of the template."""
@@ -105,15 +112,14 @@ class QueryLikelihood:
         Raises:
             QueryError: No words.
 
-        Cost: one pass over each item's tokens the first time, over the query's behind it each time, with the output
-        layer for the query's tokens.
+        Cost: one pass over each item's tokens the first time, over the query's tokens behind it each time, with the
+        output layer for these.
         """
         query = _words(request_text, self.name)
         if not len(item_texts):
             return np.zeros(0)
-        hidden, rest, first = self._pairs.read(query, item_texts)
-        wanted = rest[first:]
-        return self._pairs.model.mean_log_probabilities(hidden[:, first - 1 : first - 1 + len(wanted)], wanted)
+        hidden, words = self._pairs.read(query, item_texts, whole=False)
+        return self._pairs.model.mean_log_probabilities(hidden, words)
 
 
 class Relevance:
@@ -158,7 +164,7 @@ class Relevance:
         query = _words(request_text, self.name)
         if not len(item_texts):
             return np.zeros(0)
-        hidden, _, _ = self._pairs.read(query, item_texts)
+        hidden, _ = self._pairs.read(query, item_texts, whole=True)
         rows = np.repeat(np.arange(len(item_texts)), 2)
         tokens = np.tile(self._answers, len(item_texts))
         logits = self._pairs.model.logits_of(hidden[:, -1], rows, tokens).astype(np.float64).reshape(-1, 2)

@@ -23,6 +23,7 @@ from genrail.evaluation.significance import bootstrap_interval
 from genrail.ranking.ranker import EPOCHS, Ranker, can_learn, learn_rankers
 from genrail.ranking.weights import GradedShares, ascend
 from genrail.rng import generator
+from genrail.types import Json
 
 __all__ = ["CONSTANT", "Answers", "Mixture", "features", "learn_mixture", "logistic", "squashed", "standardise"]
 
@@ -121,7 +122,7 @@ class Mixture:
         sums: Float = told @ self.weights
         return sums if self.ranker is None else self.ranker.scores(_inputs(told, answers), sums)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Turn the mixture into plain values."""
         return asdict(self)
 
@@ -206,7 +207,7 @@ def learn_mixture(
 
     Weights are climbed to (`ascend`) on one half of the questions and measured on the other, and the other way round.
     What was learnt on all of them is then mixed with the prior by the number of questions. Whatever did best on
-    questions that it was not learnt on is taken: this, the prior, or a single lane.
+    questions that it was not learnt on is taken: this, the prior, or a single lane. Three questions teach nothing.
 
     Args:
         prior: What is used without evidence.
@@ -222,6 +223,8 @@ def learn_mixture(
 
     Cost: some thousand products of all candidates with the weights: ten seconds for 2,000 questions and four lanes.
     """
+    if len(questions) < 2 * FOLDS:
+        return prior
     typical = _typical(questions, len(prior.lanes))
     shares = _shares(questions, grades, typical, cutoff)
     start, shrunk = prior.weights, len(questions) / (len(questions) + EVIDENCE)

@@ -18,10 +18,10 @@ from genrail.serving.metrics import Metrics
 from genrail.serving.settings import ServeSettings
 from genrail.serving.tracing import Tracing
 from genrail.serving.turns import share
+from genrail.types import Page
 
 __all__ = ["Backend", "Batch", "Batcher", "Kind"]
 
-Page = dict[str, Any]
 _log = logging.getLogger("genrail.serving")
 WEIGHT_CHARACTERS = 512  # of a question, that cost as much as another short question
 SETTLING_SECONDS = 2.0  # after a change: what went is freed, what came is asked for the first time

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -25,6 +24,7 @@ from genrail.serving.errors import Refusal, problem
 from genrail.serving.keys import Key, Keys
 from genrail.serving.limits import Rates
 from genrail.serving.service import Service
+from genrail.types import Page
 
 __all__ = ["ADMIN_PATHS", "Caller", "Door", "caller"]
 
@@ -50,7 +50,7 @@ class Caller:
 
     request_id: str
     key: Key | None
-    page: dict[str, Any] = field(default_factory=dict)
+    page: Page = field(default_factory=dict)
     spend: Callable[..., Refusal | None] = lambda count=1: None  # noqa: E731
 
     @property

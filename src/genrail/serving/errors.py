@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from starlette.responses import Response
 
 from genrail.errors import GenrailError
+from genrail.types import Page
 
 __all__ = ["Refusal", "as_bytes", "problem", "refusal_of"]
 
@@ -68,7 +68,7 @@ class Refusal(GenrailError):
         self.reason = reason
         self.retry_after = retry_after
 
-    def to_dict(self, request_id: str) -> dict[str, Any]:
+    def to_dict(self, request_id: str) -> Page:
         """Write the problem as plain values."""
         return {
             "type": "about:blank",
@@ -84,7 +84,7 @@ class Refusal(GenrailError):
         return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
 
 
-def problem(refusal: Refusal, request_id: str, more: Mapping[str, Any] | None = None) -> Response:
+def problem(refusal: Refusal, request_id: str, more: Mapping[str, object] | None = None) -> Response:
     """Make the answer that tells a problem."""
     page = {**refusal.to_dict(request_id), **(more or {})}
     # Whatever a client sent may be quoted here, so anything that is not UTF-8 is written as an escape.

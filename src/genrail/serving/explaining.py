@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -12,11 +11,9 @@ from genrail.finding import Edition, Trace
 from genrail.serving.overview import Tree
 from genrail.serving.title_words import TitleWords
 from genrail.serving.twin_numbers import TwinNumbers
-from genrail.types import Ranking
+from genrail.types import Page, Ranking
 
 __all__ = ["explain"]
-
-Page = dict[str, Any]
 
 
 def explain(

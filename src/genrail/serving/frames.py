@@ -7,12 +7,12 @@ import json
 import struct
 from socket import socket
 from threading import Lock
-from typing import Any
+
+from genrail.types import Page
 
 __all__ = ["Line", "pack", "read_frame"]
 
 LENGTH = struct.Struct(">I")
-Page = dict[str, Any]
 
 
 def pack(page: Page) -> bytes:

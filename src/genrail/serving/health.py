@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -12,6 +10,7 @@ from genrail.serving.door import caller
 from genrail.serving.errors import Refusal
 from genrail.serving.questions import json_answer
 from genrail.serving.service import Service
+from genrail.types import Page
 
 __all__ = ["health_routes"]
 
@@ -33,7 +32,7 @@ def health_routes(service: Service) -> APIRouter:
         trouble = service.trouble
         if trouble is not None:
             raise Refusal(503, f"{trouble}; ask again in a moment", "unavailable", 1)
-        page: dict[str, Any] = {"ready": True}
+        page: Page = {"ready": True}
         if caller(request).key is not None:
             page |= {"disk": service.disk, "waiting": service.waiting}
         return json_answer(page)

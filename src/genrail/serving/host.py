@@ -33,13 +33,12 @@ from genrail.serving.overview import branches, example_queries
 from genrail.serving.reranking import rerank
 from genrail.serving.title_words import TitleWords
 from genrail.serving.twin_numbers import TwinNumbers
-from genrail.types import Hit, Query, QueryOptions, Ranking
+from genrail.types import Hit, Page, Query, QueryOptions, Ranking
 
 __all__ = ["Host", "ItemUnknown", "Standing", "error_of", "plain_value"]
 
 VIEWS_KEPT = 64  # tenants whose view of an edition is remembered; a view costs a copy of the index's bitmap
 SUGGESTERS_KEPT = 8  # tenants whose sorted titles are remembered: some hundred bytes for each title
-Page = dict[str, Any]
 _log = logging.getLogger("genrail.serving")
 
 
@@ -399,7 +398,7 @@ def error_of(error: BaseException) -> Page:
     return {"kind": type(error).__name__, "message": str(error)}
 
 
-def plain_value(value: Any) -> Any:
+def plain_value(value: object) -> Any:
     """Turn a value into what JSON can hold: NaN and infinities become null, times become ISO 8601.
 
     >>> plain_value({"price": float("nan"), "since": date(2026, 1, 2), "tags": ("a",)})

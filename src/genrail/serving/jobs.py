@@ -8,13 +8,12 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from genrail.serving.errors import Refusal
+from genrail.types import Page
 
 __all__ = ["Job", "Jobs"]
 
-Page = dict[str, Any]
 _log = logging.getLogger("genrail.serving")
 MOST_UNDONE = 16  # changes that may wait for each other
 MOST_DONE = 64  # whose outcome is remembered

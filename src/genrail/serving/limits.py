@@ -7,10 +7,10 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 from genrail.serving.errors import Refusal
 from genrail.serving.settings import Limits
+from genrail.types import Page
 
 __all__ = ["Rates", "check_items", "check_question", "costly_filter", "within"]
 
@@ -73,7 +73,7 @@ def within(name: str, value: int, limit: int) -> None:
         raise Refusal(422, f"{name} is {value}; the limit is {limit}", "limit")
 
 
-def check_question(limits: Limits, question: Mapping[str, Any], k: int) -> None:
+def check_question(limits: Limits, question: Page, k: int) -> None:
     """Refuse a question that is too large in any way.
 
     Raises:
@@ -131,7 +131,7 @@ def _counts(where: str) -> dict[str, int]:
     }
 
 
-def check_items(limits: Limits, items: Sequence[Mapping[str, Any]], title: str) -> None:
+def check_items(limits: Limits, items: Sequence[Mapping[str, object]], title: str) -> None:
     """Refuse items that are too many or too large.
 
     Args:

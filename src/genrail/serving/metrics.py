@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from genrail.types import Page
 
 __all__ = ["Metrics"]
 
@@ -51,7 +50,7 @@ class Metrics:
             "genrail_closed_world_violations_total", "Rows refused by the last gate; always 0.", registry=registry
         )
 
-    def stand(self, state: Mapping[str, Any]) -> None:
+    def stand(self, state: Page) -> None:
         """Take over what `Host.state` says."""
         self.items.set(state["items"])
         self.gate_checked.set(state["gate_checked"])

@@ -15,10 +15,10 @@ from genrail.finders.generative import generative_part
 from genrail.finding import Edition
 from genrail.serving.title_words import TitleWords
 from genrail.serving.twin_numbers import TwinNumbers
+from genrail.types import Page
 
 __all__ = ["Tree", "branches", "example_queries"]
 
-Page = dict[str, Any]
 Array = npt.NDArray[Any]
 SAMPLES = 3
 

@@ -31,10 +31,10 @@ from genrail.serving.schemas import (
 )
 from genrail.serving.service import Service
 from genrail.serving.settings import Limits, ServeSettings
+from genrail.types import Page
 
 __all__ = ["answered", "json_answer", "question_routes", "unless_left"]
 
-Page = dict[str, Any]
 ARRANGED = {"offset", "min_score", "sort", "boost", "pin", "facets", "fields", "highlight"}  # of `Wishes`
 T = TypeVar("T")
 HistoryOf = Callable[[str, str | None], Awaitable[list[str]]]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from genrail.errors import SettingsError
+from genrail.types import Page
 
 if TYPE_CHECKING:
     from genrail.finding import Finder
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["rerank"]
 
 
-def rerank(finder: Finder, query: str, documents: Sequence[str]) -> dict[str, Any]:
+def rerank(finder: Finder, query: str, documents: Sequence[str]) -> Page:
     """Score each document: the cosine of the text encoder's vectors, brought to 0 ... 1.
 
     Args:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from genrail.catalog.conditions import as_filter
 from genrail.errors import FilterError
+from genrail.types import Page
 
 __all__ = [
     "ChangeAnswer",
@@ -52,7 +53,7 @@ def _well_formed(text: str) -> str:
 Words = Annotated[str, AfterValidator(_well_formed)]
 
 
-def _written(where: Any) -> Any:
+def _written(where: object) -> object:
     """Write a filter that is given as a dictionary."""
     if not isinstance(where, dict):
         return where
@@ -64,7 +65,7 @@ def _written(where: Any) -> Any:
 
 Where = Annotated[
     Words | None,
-    BeforeValidator(_written, json_schema_input_type=Words | dict[str, Any] | None),
+    BeforeValidator(_written, json_schema_input_type=Words | Page | None),
     Field(
         description="A filter over attributes, written or as a dictionary of fields.",
         examples=["price < 100 AND in_stock", {"price": {"<": 100}, "colour": ["red", "blue"]}],
@@ -164,7 +165,7 @@ class HitBody(BaseModel):
     title: str
     score: float = Field(description="What the order follows, higher first; 0 to 1 for a fused engine.")
     rank: int = Field(description="1 for the first.")
-    metadata: dict[str, Any] = Field(description="The item's attributes.")
+    metadata: Page = Field(description="The item's attributes.")
     log_probability: float | None = Field(None, description="In explanations.")
     identifier: list[int] | None = Field(None, description="In explanations: the tokens that the model wrote.")
     found_by: dict[str, dict[str, float]] | None = Field(
@@ -201,7 +202,7 @@ class SearchAnswer(BaseModel):
     exhausted: bool = Field(description="True when fewer than k items are allowed, so that nothing more could come.")
     warnings: list[str] = Field(description="Whatever was left out or could not be used.")
     fits: bool = Field(description="False where nothing is near the words: the hits are the least far ones.")
-    facets: list[dict[str, Any]] | None = Field(
+    facets: list[Page] | None = Field(
         None, description="For each attribute: name, kind, and values with counts, or least and most."
     )
     took_ms: float
@@ -240,7 +241,7 @@ class Suggestions(BaseModel):
 class MultiSearchAnswer(BaseModel):
     """One answer or problem for each search, in order."""
 
-    results: list[dict[str, Any]]
+    results: list[Page]
     took_ms: float
     request_id: str
 
@@ -248,11 +249,11 @@ class MultiSearchAnswer(BaseModel):
 class Explanation(SearchAnswer):
     """An answer with the steps that led to it."""
 
-    trace: dict[str, Any] = Field(
+    trace: Page = Field(
         description="steps: beams with prefix, probability, removed_mass, children (token, probability, items, kept, "
         "spelling); kept and died prefixes."
     )
-    item: dict[str, Any] | None = Field(None, description="id, title, identifier, rank or null, and its story.")
+    item: Page | None = Field(None, description="id, title, identifier, rank or null, and its story.")
 
 
 class EventBody(Request):
@@ -298,7 +299,7 @@ class Item(BaseModel):
 
     id: str
     title: str
-    metadata: dict[str, Any]
+    metadata: Page
     index_version: str
     model_version: str
     request_id: str
@@ -309,7 +310,7 @@ class Items(Request):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"items": [{"sku": "n1", "name": "Clog", "price": 30}]}]})
 
-    items: list[dict[str, Any]] = Field(min_length=1)
+    items: list[Page] = Field(min_length=1)
 
 
 class ItemIds(Request):
@@ -349,9 +350,9 @@ class ChangeState(BaseModel):
     change: str
     verb: str
     status: str = Field(description="waiting, running, done or failed.")
-    progress: dict[str, Any] | None = Field(None, description="stage, done, total: of a change that is running.")
-    result: dict[str, Any] | None = Field(None, description="changed, items and versions: of a change that is done.")
-    problem: dict[str, Any] | None = Field(None, description="status and detail: of a change that failed.")
+    progress: Page | None = Field(None, description="stage, done, total: of a change that is running.")
+    result: Page | None = Field(None, description="changed, items and versions: of a change that is done.")
+    problem: Page | None = Field(None, description="status and detail: of a change that failed.")
     request_id: str
 
 
@@ -362,7 +363,7 @@ class IndexState(BaseModel):
     index_version: str
     model_version: str
     versions: list[int]
-    engine: dict[str, Any]
+    engine: Page
     disk: str = Field(description='"ok", or what is wrong with the engine on disk.')
     request_id: str
 
@@ -375,4 +376,4 @@ class Problem(BaseModel):
     status: int
     detail: str
     request_id: str
-    errors: list[dict[str, Any]] | None = None
+    errors: list[Page] | None = None

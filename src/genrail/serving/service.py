@@ -7,7 +7,6 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 from genrail.engine.engine import Engine
 from genrail.serving.batching import Backend, Batcher, Kind
@@ -21,10 +20,10 @@ from genrail.serving.tally import Tally
 from genrail.serving.threads import Threads
 from genrail.serving.tracing import Tracing
 from genrail.serving.turns import Turns
+from genrail.types import Page
 
 __all__ = ["Service"]
 
-Page = dict[str, Any]
 _log = logging.getLogger("genrail.serving")
 COSTLY_AT_ONCE = 2  # costly calls of one worker, which has four threads beside that of the decodes
 RERANK_DOCUMENTS = 16  # that are encoded at a time: a tenth of a second

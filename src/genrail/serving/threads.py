@@ -12,10 +12,9 @@ from genrail.errors import GenrailError
 from genrail.serving.batching import Batch
 from genrail.serving.errors import Refusal, refusal_of
 from genrail.serving.host import Host, error_of
+from genrail.types import Page
 
 __all__ = ["Left", "Threads"]
-
-Page = dict[str, Any]
 
 
 class Left(GenrailError):

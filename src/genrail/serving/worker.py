@@ -16,16 +16,15 @@ from pathlib import Path
 from queue import SimpleQueue
 from socket import socket
 from threading import Thread
-from typing import Any
 
 from genrail.serving.frames import Line, pack
 from genrail.serving.host import Host, error_of
 from genrail.serving.logs import log_to
 from genrail.serving.threads import Left
+from genrail.types import Page
 
 __all__ = ["main"]
 
-Page = dict[str, Any]
 SWITCH_SECONDS = 0.0002
 FAILED = 4  # exit code: the engine cannot be opened
 

@@ -9,16 +9,15 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from genrail.errors import DamagedError, GenrailError, StorageError
 from genrail.serving.errors import Refusal, refusal_of
 from genrail.serving.frames import pack, read_frame
 from genrail.serving.pulse import Pulse, processor_seconds
+from genrail.types import Page
 
 __all__ = ["WorkerProcess"]
 
-Page = dict[str, Any]
 _log = logging.getLogger("genrail.serving")
 BEAT_SECONDS = 1.0  # between two looks at a worker
 STUCK_LOOKS = 30  # looks after which a decode that nobody waits for is not waited for either

@@ -6,16 +6,15 @@ import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from genrail.errors import GenrailError, StorageError
 from genrail.serving.batching import Batch
 from genrail.serving.errors import Refusal
 from genrail.serving.worker_process import WorkerProcess
+from genrail.types import Page
 
 __all__ = ["Workers"]
 
-Page = dict[str, Any]
 _log = logging.getLogger("genrail.serving")
 GIVE_UP_AFTER = 5  # deaths in a row before a worker got ready
 GIVE_UP_LACKING = 12  # starts in a row for which the machine lacked files, memory or processes: half a minute

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from genrail.errors import DamagedError, DiskError, FormatError, SettingsError, StorageError
 from genrail.storage.current import (
@@ -88,7 +88,7 @@ class Draft:
 
     write: Callable[[Path], None]
     kind: str
-    details: Mapping[str, Any]
+    details: Mapping[str, object]
     changes: Callable[[], list[bytes]]
 
 
@@ -96,7 +96,7 @@ def publish(
     folder: str | Path,
     write: Callable[[Path], None],
     kind: str = "engine",
-    details: Mapping[str, Any] | None = None,
+    details: Mapping[str, object] | None = None,
     *,
     keep: int = 2,
     needs_bytes: int | None = None,

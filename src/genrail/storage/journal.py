@@ -19,7 +19,6 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from zlib import crc32
 
 from genrail.errors import DamagedError, FormatError, StorageError
@@ -27,6 +26,7 @@ from genrail.storage.current import journal_path, read_current
 from genrail.storage.files import DISK, Files, naming
 from genrail.storage.lock import hold
 from genrail.storage.manifest import FORMAT_VERSION, UPGRADE, Version
+from genrail.types import Page
 
 __all__ = ["Journal", "Position", "open_journal"]
 
@@ -118,7 +118,7 @@ def _damaged(path: Path, number: int) -> DamagedError:
     )
 
 
-def _header(number: int, manifest_sha256: str) -> dict[str, Any]:
+def _header(number: int, manifest_sha256: str) -> dict[str, object]:
     return {
         "format": "genrail journal",
         "format_version": FORMAT_VERSION,
@@ -127,7 +127,7 @@ def _header(number: int, manifest_sha256: str) -> dict[str, Any]:
     }
 
 
-def _encode(record: Mapping[str, Any]) -> bytes:
+def _encode(record: object) -> bytes:
     # Reading it back to compare would double the time of a record with 20,000 items.
     try:
         if not isinstance(record, dict):
@@ -214,7 +214,7 @@ class Journal:
         """Say how far this process has read; give it to `publish` as `base`."""
         return Position(self.version.number, self._count)
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self) -> list[Page]:
         """List the changes known to this object, oldest first.
 
         Raises:
@@ -223,7 +223,7 @@ class Journal:
         found = read_journal(self.version, self._files)
         return [json.loads(payload) for payload in found.payloads[1 : self._count + 1]]
 
-    def refresh(self) -> list[dict[str, Any]]:
+    def refresh(self) -> list[Page]:
         """Read what other processes have appended since, oldest first.
 
         Raises:
@@ -236,7 +236,7 @@ class Journal:
         self._take(found)
         return [json.loads(payload) for payload in found.payloads[known + 1 :]]
 
-    def append(self, record: dict[str, Any]) -> Position:
+    def append(self, record: Mapping[str, object]) -> Position:
         """Log one change; when this returns, the change survives a crash and a power cut.
 
         A change is one record, however many items it holds: all of it is there, or nothing.

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from genrail.errors import DamagedError, FormatError, StorageError
 from genrail.storage.files import DISK, Files, naming
+from genrail.types import Page
 
 __all__ = ["FORMAT_VERSION", "FileEntry", "Version", "describe", "read_version"]
 
@@ -52,7 +52,7 @@ class Version:
     path: Path
     number: int
     kind: str
-    details: dict[str, Any]
+    details: Page
     files: dict[str, FileEntry]
     created: str
     genrail_version: str
@@ -79,7 +79,7 @@ def own_version() -> str:
         return "unknown"
 
 
-def seal(page: Mapping[str, Any]) -> bytes:
+def seal(page: Mapping[str, object]) -> bytes:
     """Write plain values as JSON that carries its own checksum.
 
     Raises:
@@ -101,7 +101,7 @@ def seal(page: Mapping[str, Any]) -> bytes:
     return (json.dumps(sealed, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
 
 
-def unseal(data: bytes, path: Path) -> dict[str, Any]:
+def unseal(data: bytes, path: Path) -> Page:
     """Read what `seal` wrote.
 
     Raises:
@@ -125,7 +125,7 @@ def unseal(data: bytes, path: Path) -> dict[str, Any]:
     return page
 
 
-def _refuse_newer(page: Mapping[str, Any], path: Path) -> None:
+def _refuse_newer(page: Mapping[str, object], path: Path) -> None:
     version = page.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise FormatError(
@@ -157,7 +157,7 @@ def walk(root: Path, inside: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]
             yield name, entry
 
 
-def describe(path: Path, number: int, kind: str, details: Mapping[str, Any], files: Files) -> bytes:
+def describe(path: Path, number: int, kind: str, details: Mapping[str, object], files: Files) -> bytes:
     """Make the manifest of the files in a directory, and make the files durable.
 
     Returns:

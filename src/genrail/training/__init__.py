@@ -11,35 +11,46 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from genrail.training.code_tokens import CodeTrainingSettings
     from genrail.training.copurchase import copurchase_vectors
+    from genrail.training.distillation import Lessons
     from genrail.training.loop import LoopSettings
     from genrail.training.native import TrainingReport, train_native
     from genrail.training.native_settings import TrainingSettings
     from genrail.training.pairs import QueryPairs, encode_pseudo_queries, pseudo_queries
+    from genrail.training.reinforcement import reinforce
+    from genrail.training.rewards import ReinforcementSettings, Rollouts
     from genrail.training.two_tower import TwoTowerSettings
 
 __all__ = [
     "CodeTrainingSettings",
+    "Lessons",
     "LoopSettings",
     "QueryPairs",
+    "ReinforcementSettings",
+    "Rollouts",
     "TrainingReport",
     "TrainingSettings",
     "TwoTowerSettings",
     "copurchase_vectors",
     "encode_pseudo_queries",
     "pseudo_queries",
+    "reinforce",
     "train_native",
 ]
 
 _HOMES = {
     "CodeTrainingSettings": "code_tokens",
+    "Lessons": "distillation",
     "LoopSettings": "loop",
     "QueryPairs": "pairs",
+    "ReinforcementSettings": "rewards",
+    "Rollouts": "rewards",
     "TrainingReport": "native",
     "TrainingSettings": "native_settings",
     "TwoTowerSettings": "two_tower",
     "copurchase_vectors": "copurchase",
     "encode_pseudo_queries": "pairs",
     "pseudo_queries": "pairs",
+    "reinforce": "reinforcement",
     "train_native": "native",
 }
 

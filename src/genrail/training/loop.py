@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 import time
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,53 +21,15 @@ from torch import Tensor, nn
 
 from genrail.errors import DamagedError, FingerprintError, SettingsError
 from genrail.rng import generator
+from genrail.storage.files import naming
+from genrail.training.loop_settings import LoopSettings
 
-__all__ = ["EpochRecord", "LoopReport", "LoopSettings", "Progress", "Task", "run"]
+__all__ = ["Divisible", "EpochRecord", "LoopReport", "LoopSettings", "Progress", "Task", "run"]
 
+Stop = Literal["epochs", "patience", "time", "diverged"]
 
-@dataclass(frozen=True)
-class LoopSettings:
-    """Say how to train.
-
-    Args:
-        epochs: At most so many passes over the data.
-        learning_rate: The highest, reached after `warm_up` and lowered along a cosine to a twentieth.
-        warm_up: Optimiser steps until the highest learning rate.
-        weight_decay: Of AdamW, on matrices and vectors tables; not on biases, gains and scalars.
-        clip: Largest norm of the gradient.
-        averaging: Weights are validated and kept as an exponential moving average with this decay; 0 switches it off.
-        validate_every: Epochs between two validations.
-        patience: Stop after so many validations without a better one.
-        max_seconds: Stop after this long, keeping the best so far. The learning rate then falls with whichever is
-            further on, the clock or the epochs, so results depend on the machine's speed.
-
-    Raises:
-        SettingsError: A value outside its range.
-    """
-
-    epochs: int = 20
-    learning_rate: float = 2e-3
-    warm_up: int = 100
-    weight_decay: float = 0.05
-    clip: float = 1.0
-    averaging: float = 0.99  # about the last 100 steps
-    validate_every: int = 1
-    patience: int = 3
-    max_seconds: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "validate_every", "patience"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"{name} is {getattr(self, name)}; give 1 or more")
-        for name in ("learning_rate", "clip"):
-            if not 0.0 < getattr(self, name) < math.inf:
-                raise SettingsError(f"{name} is {getattr(self, name)}; give more than 0")
-        if self.warm_up < 0 or self.weight_decay < 0.0:
-            raise SettingsError("warm_up and weight_decay must be 0 or more")
-        if not 0.0 <= self.averaging < 1.0:
-            raise SettingsError(f"averaging is {self.averaging}; give 0 or more and less than 1")
-        if self.max_seconds is not None and not self.max_seconds > 0.0:
-            raise SettingsError(f"max_seconds is {self.max_seconds}; give more than 0, or None")
+_log = logging.getLogger(__name__)
+MOST_PIECES = 64  # of a batch that does not fit the memory
 
 
 class Task(Protocol):
@@ -90,6 +53,20 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
+class Divisible(Protocol):
+    """Cut batches that do not fit the memory, and tell one set of data from another. A `Task` may offer this."""
+
+    @property
+    def data(self) -> str:
+        """Identify what is learnt from, by content."""
+        ...
+
+    def cut(self, batch: Any, pieces: int) -> Sequence[tuple[Any, float]]:
+        """Cut a batch into pieces, at most so many, each with its share of the batch's loss."""
+        ...
+
+
 @dataclass(frozen=True)
 class EpochRecord:
     """Hold what one epoch gave.
@@ -105,6 +82,10 @@ class EpochRecord:
     seconds: float
     loss: float
     metrics: dict[str, float]
+
+    def flat(self) -> dict[str, float]:
+        """Turn the record into one level of plain values."""
+        return {"epoch": self.epoch, "seconds": self.seconds, "loss": self.loss, **self.metrics}
 
 
 @dataclass(frozen=True)
@@ -138,26 +119,29 @@ class LoopReport:
         history: One record per epoch.
         best_epoch: Whose weights were kept.
         best: Its validation; empty without one.
-        stopped: Why it ended.
+        stopped: Why it ended; `diverged` when the loss became NaN or infinite.
         seconds: In total, earlier runs included.
         steps: Optimiser steps.
+        trouble: What went wrong on the way, in words.
     """
 
     history: tuple[EpochRecord, ...]
     best_epoch: int
     best: dict[str, float]
-    stopped: Literal["epochs", "patience", "time"]
+    stopped: Stop
     seconds: float
     steps: int
+    trouble: str = ""
 
     def summary(self) -> dict[str, str]:
         """Give a few lines for people."""
         best = ", ".join(f"{name} {value:.4f}" for name, value in self.best.items())
-        return {
+        told = {
             "epochs": f"{len(self.history)}, ended by {self.stopped}; the weights of epoch {self.best_epoch} were kept",
             "validation": best or "(none)",
             "training": f"{self.seconds:.0f} s",
         }
+        return {**told, "trouble": self.trouble} if self.trouble else told
 
     def to_dict(self) -> dict[str, Any]:
         """Turn the report into plain values for JSON."""
@@ -170,12 +154,14 @@ def run(
     seed: int = 0,
     progress: Callable[[Progress], None] | None = None,
     checkpoint: str | Path | None = None,
+    curve: str | Path | None = None,
 ) -> LoopReport:
     """Train, keep the best weights by validation, and leave them in the module.
 
     AdamW with warm-up and cosine, clipped gradients, averaged weights. Random draws of a step depend on the seed and
     the step's number alone, so a run that was cut off and resumed ends with the same bits as one that was not. The
-    global random state of torch is left as it was found.
+    global random state of torch is left as it was found. A loss that becomes NaN or infinite ends the training with the
+    best weights so far. A batch that does not fit the memory is cut in halves, where the task is `Divisible`.
 
     Args:
         task: What to train.
@@ -183,13 +169,16 @@ def run(
         seed: Of dropout and other draws within a step.
         progress: Called after each step.
         checkpoint: A file (`.safetensors`), replaced in one go after each epoch; training resumes there if it exists.
+        curve: A file (`.jsonl`) with one line for each epoch, written as they end.
 
     Raises:
-        SettingsError: The loss became infinite or NaN.
-        FingerprintError: The checkpoint is of another training.
+        SettingsError: The loss became infinite or NaN before there was anything to keep.
+        FingerprintError: The checkpoint is of another training: it says what differs.
         DamagedError: The checkpoint cannot be read.
+        DiskError: The checkpoint or the curve cannot be written; the last checkpoint stays.
     """
     state = _Run(task, settings, seed, progress, None if checkpoint is None else Path(checkpoint))
+    state.curve = None if curve is None else Path(curve)
     with torch.random.fork_rng(devices=[]):
         return state.train()
 
@@ -211,8 +200,9 @@ class _Run:
         self.progress = progress
         self.checkpoint = checkpoint
         self.parameters = {name: p for name, p in task.module.named_parameters() if p.requires_grad}
-        self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
-        self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
+        # Without averaging, the average is the weights themselves.
+        self.average: Mapping[str, Tensor] = self._copy() if settings.averaging else self.parameters
+        self.best = self._copy()
         matrices = [p for p in self.parameters.values() if p.dim() > 1]
         others = [p for p in self.parameters.values() if p.dim() <= 1]
         groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -224,12 +214,19 @@ class _Run:
         self.best_epoch = 0
         self.best_metrics: dict[str, float] = {}
         self.history: list[EpochRecord] = []
-        self.began = time.monotonic()
+        self.pieces = 1  # of each batch
+        self.curve: Path | None = None
+        self.trouble = ""
+        self.clock = time.process_time if settings.clock == "processor" else time.monotonic
+        self.began = self.clock()
         if checkpoint is not None and checkpoint.exists():
             self._resume(checkpoint)
 
+    def _copy(self) -> dict[str, Tensor]:
+        return {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+
     def train(self) -> LoopReport:
-        stopped: Literal["epochs", "patience", "time"] = "epochs"
+        stopped: Stop = "epochs"
         while self.done < self.settings.epochs:
             if self.waiting >= self.settings.patience:
                 stopped = "patience"
@@ -237,12 +234,18 @@ class _Run:
             if self._time_is_up() and self.history:
                 stopped = "time"
                 break
-            self._epoch()
-            if self.checkpoint is not None:
-                self._save(self.checkpoint)
+            try:
+                self._epoch()
+            except _DivergedError as error:
+                if not self.history:
+                    raise SettingsError(str(error)) from None
+                stopped, self.trouble = "diverged", str(error)
+                break
+            self._keep()
         self._put(self.best)
         self.task.module.eval()
-        return LoopReport(tuple(self.history), self.best_epoch, self.best_metrics, stopped, self._seconds(), self.steps)
+        kept = self.best_epoch, self.best_metrics
+        return LoopReport(tuple(self.history), *kept, stopped, self._seconds(), self.steps, self.trouble)
 
     def _epoch(self) -> None:
         batches = self.task.epoch(self.done)
@@ -269,21 +272,41 @@ class _Run:
         rate = settings.learning_rate * min(1.0, (self.steps + 1) / max(settings.warm_up, 1))
         for group in self.optimizer.param_groups:
             group["lr"] = rate * (0.525 + 0.475 * math.cos(math.pi * share))  # 1 at the start, 0.05 at the end
-        loss = self.task.loss(batch)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise SettingsError(
-                f"the loss became {value} in step {self.steps + 1}; lower learning_rate ({settings.learning_rate})"
-            )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        value = self._gradients(batch)
         nn.utils.clip_grad_norm_(self.parameters.values(), settings.clip)
         self.optimizer.step()
         self.steps += 1
         # The average starts as the weights themselves: at first a decay of 0.99 would mostly remember the initial ones.
-        decay = min(settings.averaging, self.steps / (self.steps + 10)) if settings.averaging else 0.0
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.values()), list(self.parameters.values()), 1.0 - decay)
+        if settings.averaging:
+            decay = min(settings.averaging, self.steps / (self.steps + 10))
+            with torch.no_grad():
+                torch._foreach_lerp_(list(self.average.values()), list(self.parameters.values()), 1.0 - decay)
+        return value
+
+    def _gradients(self, batch: Any) -> float:
+        """Compute the gradients of a batch, in pieces where the memory is too small; give its loss."""
+        while True:
+            cut = isinstance(self.task, Divisible) and self.pieces > 1
+            parts = self.task.cut(batch, self.pieces) if cut else [(batch, 1.0)]  # type: ignore[attr-defined]
+            self.optimizer.zero_grad(set_to_none=True)
+            try:
+                return sum(self._part(part, share) for part, share in parts)
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                full = isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+                if not full or not isinstance(self.task, Divisible) or self.pieces >= MOST_PIECES:
+                    raise
+            self.pieces *= 2
+            self.trouble = f"batches did not fit the memory and were cut into {self.pieces} pieces"
+            _log.warning("step %d: %s", self.steps + 1, self.trouble)
+
+    def _part(self, part: Any, share: float) -> float:
+        loss = self.task.loss(part) * share
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise _DivergedError(
+                f"the loss became {value} in step {self.steps + 1}; lower learning_rate ({self.settings.learning_rate})"
+            )
+        loss.backward()  # type: ignore[no-untyped-call]
         return value
 
     def _validate(self) -> dict[str, float]:
@@ -292,13 +315,13 @@ class _Run:
         self.waiting += 1
         if not metrics or not self.best_metrics or _first(metrics) > _first(self.best_metrics):
             self.waiting, self.best_epoch, self.best_metrics = 0, self.done, metrics
-            self.best = {name: value.clone() for name, value in self.average.items()}
+            self.best = {name: value.detach().clone() for name, value in self.average.items()}
         return metrics
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
         """Work on the averaged weights, in evaluation mode."""
-        current = {name: value.detach().clone() for name, value in self.parameters.items()}
+        current: Mapping[str, Tensor] = self._copy() if self.settings.averaging else self.parameters
         self._put(self.average)
         self.task.module.eval()
         try:
@@ -307,13 +330,14 @@ class _Run:
             self._put(current)
             self.task.module.train()
 
-    def _put(self, values: dict[str, Tensor]) -> None:
+    def _put(self, values: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
             for name, parameter in self.parameters.items():
-                parameter.copy_(values[name])
+                if values[name] is not parameter:
+                    parameter.copy_(values[name])
 
     def _seconds(self) -> float:
-        return time.monotonic() - self.began
+        return self.clock() - self.began
 
     def _time_is_up(self) -> bool:
         return self.settings.max_seconds is not None and self._seconds() >= self.settings.max_seconds
@@ -328,17 +352,33 @@ class _Run:
 
     # --- checkpoint ---------------------------------------------------------------------------------------------------
 
-    def _identity(self) -> str:
-        """Tell this training from others; more time is no other training."""
+    def _identity(self) -> dict[str, str]:
+        """Tell this training from others, part by part; more time is no other training."""
         shapes = [(name, list(parameter.shape)) for name, parameter in self.parameters.items()]
-        words = json.dumps([asdict(replace(self.settings, max_seconds=None)), self.seed, shapes])
-        return hashlib.sha256(words.encode()).hexdigest()
+        parts = {
+            "settings": asdict(replace(self.settings, max_seconds=None, clock="wall")),
+            "seed": self.seed,
+            "model": shapes,
+            "data": self.task.data if isinstance(self.task, Divisible) else "",
+        }
+        return {name: hashlib.sha256(json.dumps(part).encode()).hexdigest() for name, part in parts.items()}
+
+    def _keep(self) -> None:
+        """Write the checkpoint and the curve, if they are wanted."""
+        if self.checkpoint is not None:
+            with naming(self.checkpoint, "writing the checkpoint"):
+                self._save(self.checkpoint)
+        if self.curve is not None:
+            lines = "".join(f"{json.dumps(one.flat())}\n" for one in self.history)
+            with naming(self.curve, "writing the learning curve"):
+                self.curve.write_text(lines, encoding="utf-8")
 
     def _save(self, path: Path) -> None:
         tensors: dict[str, Tensor] = {}
         for name, parameter in self.parameters.items():
             tensors["weight." + name] = parameter.detach()
-            tensors["average." + name] = self.average[name]
+            if self.settings.averaging:
+                tensors["average." + name] = self.average[name]
             tensors["best." + name] = self.best[name]
             for key, value in self.optimizer.state[parameter].items():
                 tensors[f"optimizer.{key}.{name}"] = value
@@ -351,10 +391,16 @@ class _Run:
             "best_metrics": self.best_metrics,
             "history": [asdict(record) for record in self.history],
             "seconds": self._seconds(),
+            "pieces": self.pieces,
         }
         partial = path.with_name(path.name + ".partial")
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, {"loop": json.dumps(state)})
-        os.replace(partial, path)
+        try:
+            plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
+            save_file(plain, partial, {"loop": json.dumps(state)})
+            os.replace(partial, path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
 
     def _resume(self, path: Path) -> None:
         try:
@@ -363,12 +409,16 @@ class _Run:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise DamagedError(f"checkpoint {path} cannot be read ({error}); delete it to start over") from error
-        if state["identity"] != self._identity():
+        own, saved = self._identity(), state["identity"]
+        differing = [name for name in own if not isinstance(saved, dict) or saved.get(name) != own[name]]
+        if differing:
             raise FingerprintError(
-                f"checkpoint {path} is of another training; delete it, or give its settings and seed"
+                f"checkpoint {path} is of another training: its {' and '.join(differing)} differ; "
+                "give the same again, or delete the checkpoint to start over"
             )
         self._put({name: tensors["weight." + name] for name in self.parameters})
-        self.average = {name: tensors["average." + name] for name in self.parameters}
+        if self.settings.averaging:
+            self.average = {name: tensors["average." + name] for name in self.parameters}
         self.best = {name: tensors["best." + name] for name in self.parameters}
         for name, parameter in self.parameters.items():
             kept = {key: tensors.get(f"optimizer.{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
@@ -376,7 +426,12 @@ class _Run:
         self.done, self.steps, self.waiting = state["done"], state["steps"], state["waiting"]
         self.best_epoch, self.best_metrics = state["best_epoch"], state["best_metrics"]
         self.history = [EpochRecord(**record) for record in state["history"]]
-        self.began = time.monotonic() - state["seconds"]
+        self.pieces = state.get("pieces", 1)
+        self.began = self.clock() - state["seconds"]
+
+
+class _DivergedError(Exception):
+    """Say where the loss became NaN or infinite."""
 
 
 def _first(metrics: Mapping[str, float]) -> float:

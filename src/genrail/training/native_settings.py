@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from genrail.errors import SettingsError
 from genrail.training.loop import LoopSettings
@@ -26,6 +26,7 @@ class TrainingSettings:
         held_out_queries: So many queries are kept from training to validate on.
         validation_users: At most so many of the held-out users are measured after an epoch.
         validation_beam: Beam width of a validation.
+        words: Of the loop for queries that are learnt after histories; None for `loop`.
 
     Raises:
         SettingsError: A value outside its range.
@@ -40,6 +41,7 @@ class TrainingSettings:
     held_out_queries: int = 500
     validation_users: int = 2000
     validation_beam: int = 10
+    words: LoopSettings | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch_targets", "batch_queries", "validation_users", "validation_beam"):
@@ -60,15 +62,18 @@ class TrainingSettings:
         Args:
             items: In the catalogue.
             targets: Next items to learn from, over all sequences; 0 without interactions.
-            max_seconds: See `LoopSettings`.
+            max_seconds: See `LoopSettings`; of histories and words together.
             epochs: Other than by size.
         """
-        if targets > 50_000:
-            # 9 epochs are what was measured on Amazon Beauty (131,000 targets); more may help a little.
-            return cls(loop=LoopSettings(epochs=epochs or 9, max_seconds=max_seconds), held_out_users=1000)
         # A small shop has few steps in an epoch: larger steps, and validations that do not cost more than learning.
-        loop = LoopSettings(
+        small = LoopSettings(
             epochs=epochs or 10, learning_rate=3e-3, warm_up=30, validate_every=2, max_seconds=max_seconds
         )
+        # Words behind histories have three matrices to learn, whatever the catalogue: some 300 steps of 256 queries.
+        words = replace(small, epochs=epochs or min(60, max(10, 80_000 // max(items, 1))))
+        if targets > 50_000:
+            # Chosen on the validation events of Amazon Beauty (131,000 targets); they also say when to stop.
+            loop = LoopSettings(epochs=epochs or 12, max_seconds=max_seconds)
+            return cls(loop=loop, held_out_users=1000, words=words)
         held_out = max(1, min(300, targets // 50))
-        return cls(loop=loop, held_out_users=held_out, held_out_queries=min(200, items // 5))
+        return cls(loop=small, held_out_users=held_out, held_out_queries=min(200, items // 5), words=words)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,21 @@ from genrail.errors import CatalogError, SettingsError, ShapeError
 from genrail.models.native_network import QUERY
 from genrail.rng import generator
 
-__all__ = ["ContextBatch", "QueryPairs", "Windows", "encode_pseudo_queries", "pseudo_queries", "windows"]
+__all__ = [
+    "ContextBatch",
+    "Likes",
+    "Pair",
+    "QueryPairs",
+    "Windows",
+    "encode_pseudo_queries",
+    "held_out",
+    "history_pairs",
+    "judged_pairs",
+    "of_live",
+    "pseudo_queries",
+    "text_pairs",
+    "windows",
+]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float32]
@@ -28,11 +42,26 @@ class ContextBatch:
         tokens: Item rows, oldest first, `QUERY` where the query is read, any row behind the end, (contexts, positions).
         targets: Row of the item to be written after each position, -1 for none, (contexts, positions).
         queries: Vector of each context's query, (contexts, dimensions), or None if no context has one.
+        likes: What a teacher would give beside each target, in their order; None without a teacher.
     """
 
     tokens: Int
     targets: Int
     queries: Float | None = None
+    likes: Likes | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Likes:
+    """Hold a distribution over some items for each target.
+
+    Args:
+        rows: Items, (targets, k).
+        shares: How probable each is, 0 or more, (targets, k); rows add up to 1.
+    """
+
+    rows: Int
+    shares: Float
 
 
 # --- histories ----------------------------------------------------------------------------------------------------
@@ -312,3 +341,118 @@ def encode_pseudo_queries(
     if not queries:
         raise CatalogError("no item has a title or text; nothing to make queries from")
     return QueryPairs(np.asarray(encode(queries), dtype=np.float32), rows)
+
+
+# --- requests and what is right for them, for models that read words ------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Hold a request and the items that are right for it.
+
+    Args:
+        text: Words, or None.
+        history: Catalogue rows, oldest first; perhaps none.
+        rows: The right items, each once.
+        weights: How much each of them counts; above 0, together 1.
+        source: Where it is from: `history`, `judged`, `text` or `teacher`.
+
+    Raises:
+        ShapeError: Not one weight for each item.
+    """
+
+    text: str | None
+    history: tuple[int, ...]
+    rows: tuple[int, ...]
+    weights: tuple[float, ...] = (1.0,)
+    source: str = "judged"
+
+    def __post_init__(self) -> None:
+        if len(self.rows) != len(self.weights):
+            raise ShapeError(f"{len(self.rows)} items but {len(self.weights)} weights; give one for each")
+
+
+def history_pairs(rows: Int, offsets: Int, longest: int, most: int | None = None, seed: int = 0) -> list[Pair]:
+    """List pasts with the item that came next: every event of a user but the first is one.
+
+    Args:
+        rows: Catalogue rows of all events, one user after the other, oldest first.
+        offsets: Where each user begins, (users + 1,).
+        longest: Items of a past at most, its end.
+        most: About so many pairs: users are drawn, and all of a drawn user's events taken, because their pasts begin
+            alike and are read once together. None for all users.
+        seed: Of the draw.
+
+    >>> [(one.history, one.rows) for one in history_pairs(np.array([4, 5, 6]), np.array([0, 3]), longest=5)]
+    [((4,), (5,)), ((4, 5), (6,))]
+    """
+    counts = np.maximum(np.diff(offsets) - 1, 0)
+    order = generator(seed, "users to learn from").permutation(len(counts))
+    if most is not None:
+        order = order[: int(np.searchsorted(np.cumsum(counts[order]), most, side="right")) + 1] if most else order[:0]
+    found = []
+    for user in np.sort(order).tolist():
+        events = rows[offsets[user] : offsets[user + 1]].tolist()
+        for place in range(1, len(events)):
+            past = tuple(events[max(0, place - longest) : place])
+            found.append(Pair(None, past, (events[place],), source="history"))
+    return found
+
+
+def judged_pairs(queries: Mapping[str, str], grades: Mapping[str, Mapping[int, float]]) -> list[Pair]:
+    """List judged queries; their right items count by their grades.
+
+    Args:
+        queries: Query id to words.
+        grades: Query id to row to grade; above 0 is right. Clicks are judgements too: their number is the grade.
+    """
+    found = []
+    for query_id, judged in grades.items():
+        right = {row: grade for row, grade in judged.items() if grade > 0}
+        words, total = queries[query_id].strip(), sum(right.values())
+        if words and right:
+            found.append(Pair(words, (), tuple(right), tuple(grade / total for grade in right.values()), "judged"))
+    return found
+
+
+def text_pairs(titles: Sequence[str], texts: Sequence[str], variants: int = 4, seed: int = 0) -> list[Pair]:
+    """List queries made up of the catalogue's own text, see `pseudo_queries`; none where `variants` is 0."""
+    if not variants:
+        return []
+    queries, rows = pseudo_queries(titles, texts, variants, seed)
+    return [Pair(text.strip(), (), (row,), source="text") for text, row in zip(queries, rows.tolist(), strict=True)]
+
+
+def of_live(pairs: Sequence[Pair], live: npt.NDArray[np.bool_]) -> list[Pair]:
+    """Leave out items that were removed; the weights of the others become 1 together, pairs without any are dropped.
+
+    >>> of_live([Pair("boot", (), (0, 1), (0.75, 0.25)), Pair("shoe", (), (1,))], np.array([True, False]))[0].weights
+    (1.0,)
+    """
+    found = []
+    for pair in pairs:
+        kept = {row: weight for row, weight in zip(pair.rows, pair.weights, strict=True) if live[row]}
+        total = sum(kept.values())
+        if total > 0:
+            found.append(replace(pair, rows=tuple(kept), weights=tuple(weight / total for weight in kept.values())))
+    return found
+
+
+def held_out(pairs: Sequence[Pair], most: int, share: float = 0.2, seed: int = 0) -> tuple[list[Pair], list[Pair]]:
+    """Part pairs into those to learn from and those to validate on; the same words never stand on both sides.
+
+    Args:
+        pairs: With words.
+        most: So many requests are held out at most.
+        share: And at most this share of the different requests.
+        seed: Of the draw.
+    """
+    asked = list(dict.fromkeys(pair.text for pair in pairs))
+    order = generator(seed, "held-out requests").permutation(len(asked))[: min(most, int(share * len(asked)))]
+    chosen = {asked[place] for place in order}
+    learnt = [pair for pair in pairs if pair.text not in chosen]
+    held: dict[str | None, Pair] = {}
+    for pair in pairs:
+        if pair.text in chosen:
+            held.setdefault(pair.text, pair)
+    return learnt, list(held.values())

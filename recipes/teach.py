@@ -1,0 +1,179 @@
+"""Teach a language model on any folder, and measure it before and after.
+
+    python recipes/teach.py ../shared/data/esci_small --part words --spelling kind-first --recipes distill --minutes 20
+    python recipes/teach.py ../shared/data/amazon_beauty --part histories --minutes 8 --users 300
+    python recipes/teach.py ../shared/data/esci_small --part speed
+
+What the folder may hold is told in `folders.py`. `words` teaches from the catalogue's text alone, without any judged
+query, and asks the judged queries of the test once, at the end; the teacher of `distill` is the fusion of BM25 and
+MiniLM. `histories` compares the loss on rails with plain cross-entropy at equal processor time. `speed` measures
+examples a second of one core, as ratios within one run. `--minutes` are processor minutes of each training; weights are
+chosen on requests that are held out. Intervals are paired.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import folders
+import numpy as np
+import torch
+from folders import Words, machine, progress
+
+from genrail import Catalog, Engine, Interactions
+from genrail.evaluation import Evaluation, evaluate, evaluate_next_item
+from genrail.evaluation.significance import paired_test
+from genrail.evaluation.splits import leave_last_out
+from genrail.evaluation.tables import text_table
+from genrail.models.prompts import PromptTemplate
+
+METRICS = ("nDCG@10", "R@10")
+# Few words around a request: a model that is taught needs no instruction, and half of a short prompt is template else.
+BRIEF = PromptTemplate(
+    system="", search="{query}", recommendation="{history}", both="{history}\n{query}", empty="?", answer=">\n"
+)
+SPEEDS: dict[str, dict[str, Any]] = {
+    "rails, lora, packed": {},
+    "cross-entropy, lora, packed": {"loss": "cross-entropy"},
+    "rails, all, packed": {"learns": "all"},
+    "cross-entropy, all, packed": {"loss": "cross-entropy", "learns": "all"},
+    "rails, lora, padded": {"pack_tokens": None},
+    "rails, lora on a third, packed": {"layers": 10},
+}
+
+
+def untaught(catalog: Catalog, arguments: argparse.Namespace) -> Engine:
+    """Load the model, to be asked briefly, on the rails."""
+    return Engine.build(
+        catalog, model=arguments.model, template=BRIEF, chat=False, spelling=arguments.spelling, progress=progress
+    )
+
+
+def taught(engine: Engine, arguments: argparse.Namespace, **how: Any) -> tuple[Engine, dict[str, Any]]:
+    """Teach a copy of an engine for so many processor minutes."""
+    own = Engine(engine.edition)
+    settings = {"max_seconds": 60 * arguments.minutes, "clock": "processor", "epochs": 1000, "patience": 1000}
+    settings |= {"learning_rate": arguments.rate, "learns": arguments.learns, "epoch": arguments.epoch}
+    settings |= {"validation": arguments.validation, **how}
+    settings |= {} if arguments.layers is None else {"layers": arguments.layers}
+    report: Any = own.train(seed=arguments.seed, progress=progress, **settings)
+    told = {"settings": {name: str(value) for name, value in how.items()}, **report.summary()}
+    curve = [one.flat() for one in report.loop.history]
+    for line in curve:
+        print(json.dumps(line), flush=True)
+    return own, {**told, "curve": curve}
+
+
+def words(catalog: Catalog, test: Words, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Teach from the text of the catalogue, and ask the judged queries of the test."""
+    before = untaught(catalog, arguments)
+    teacher = Engine.build(catalog, lanes=["bm25", "dense"], progress=progress)
+    found = {"untaught": _asked(before, test), "BM25 + MiniLM": _asked(teacher, test)}
+    rows = [[name, *_row(one)] for name, one in found.items()]
+    figures: dict[str, Any] = {name: one.means for name, one in found.items()}
+    for recipe in arguments.recipes:
+        how = {"teacher": teacher, "depth": arguments.depth} if recipe == "distill" else {}
+        engine, told = taught(before, arguments, recipe=recipe, pseudo_queries=arguments.pseudo_queries, **how)
+        one = _asked(engine, test)
+        figures[recipe] = {**one.means, **told}
+        rows.append([recipe, *_row(one)])
+        print(text_table([f"{arguments.model}, {arguments.spelling}", *METRICS], rows), flush=True)
+    return figures
+
+
+def _asked(engine: Engine, test: Words) -> Evaluation:
+    return evaluate(engine, test.queries, test.qrels, metrics=METRICS, k=10, latency_queries=0)
+
+
+def _row(found: Evaluation) -> list[str]:
+    return [f"{found.means[metric]:.4f}" for metric in METRICS]
+
+
+def histories(catalog: Catalog, events: Interactions, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Teach from histories by both losses, and ask what the test users took next."""
+    before = untaught(catalog, arguments)
+    split = leave_last_out(events.sequences(catalog), items=len(catalog))
+    test = split.test.sample(min(arguments.users, len(split.test)), arguments.seed)
+    popular = Engine.build(catalog, "popularity", interactions=events)
+    values, figures, rows = {}, {}, []
+    for name in ("popularity", "rails", "cross-entropy"):
+        told: dict[str, Any] = {}
+        engine = popular
+        if name != "popularity":
+            engine, told = taught(before, arguments, interactions=events, loss=name, pseudo_queries=0)
+        found = evaluate_next_item(engine, test, catalog, metrics=METRICS, k=10, latency_queries=0)
+        values[name] = np.array(found.measured.values["R@10"])
+        figures[name] = {**found.means, **told}
+        rows.append([name, *_row(found)])
+        print(text_table([arguments.model, *METRICS], rows), flush=True)
+    compared = paired_test(values["rails"], values["cross-entropy"], seed=arguments.seed).difference
+    figures["rails - cross-entropy, R@10"] = [compared.value, compared.low, compared.high]
+    return figures
+
+
+def speed(catalog: Catalog, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Learn from the same few requests in several ways; give requests a processor second, and the memory."""
+    before = untaught(catalog, arguments)
+    figures: dict[str, Any] = {}
+    for name, how in SPEEDS.items():
+        count = arguments.requests
+        settings = {"pseudo_queries": 1, "validation": 0, "epoch": count, "epochs": 1, **how}
+        started = time.process_time()
+        report: Any = Engine(before.edition).train(seed=arguments.seed, clock="processor", **settings)
+        figures[name] = {"requests a second": count / report.loop.seconds, "weights": report.weights}
+        figures[name]["seconds with preparation"] = time.process_time() - started
+        first = figures[next(iter(figures))]["requests a second"]
+        figures[name]["ratio"] = figures[name]["requests a second"] / first
+        print(name, json.dumps(figures[name]), flush=True)
+    return figures
+
+
+def parsed() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--part", nargs="+", choices=["words", "histories", "speed"], default=["words", "histories"])
+    parser.add_argument("--model", default="SmolLM2-135M")
+    parser.add_argument("--spelling", default="title", help="how items are called: title, kind-first, brand-last, ...")
+    parser.add_argument("--recipes", nargs="+", default=["sft", "distill"])
+    parser.add_argument("--minutes", type=float, default=10, help="processor minutes of each training")
+    parser.add_argument("--learns", default="lora", choices=["lora", "all", "top"])
+    parser.add_argument("--layers", type=int, help="so many of the last blocks learn")
+    parser.add_argument("--rate", type=float, default=5e-4, help="learning rate")
+    parser.add_argument("--epoch", type=int, default=1000, help="requests between two validations")
+    parser.add_argument("--validation", type=int, default=48, help="requests that are held out")
+    parser.add_argument("--pseudo-queries", type=int, default=2, help="made-up queries for each item")
+    parser.add_argument("--depth", type=int, default=10, help="items that the teacher lists")
+    parser.add_argument("--users", type=int, default=300, help="test users, drawn by the seed")
+    parser.add_argument("--requests", type=int, default=96, help="of the measurement of speed")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="file for all figures")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print tables, and one line of JSON."""
+    arguments = parsed()
+    torch.set_num_threads(arguments.threads)
+    catalog, events = folders.items(arguments.folder, arguments.seed), folders.events(arguments.folder)
+    test = Words.both(arguments.folder)[1]
+    figures: dict[str, Any] = {"command": " ".join(sys.argv), "machine": machine(), "items": len(catalog)}
+    if "words" in arguments.part and test is not None:
+        figures["words"] = words(catalog, test, arguments)
+    if "histories" in arguments.part and events is not None:
+        figures["histories"] = histories(catalog, events, arguments)
+    if "speed" in arguments.part:
+        figures["speed"] = speed(catalog, arguments)
+    print(json.dumps(figures))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

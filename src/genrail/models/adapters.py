@@ -1,0 +1,193 @@
+"""LoRA: a few new weights beside each matrix of a language model, kept apart from it in files that peft opens."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from genrail.errors import DamagedError, FingerprintError, MissingPackageError, SettingsError
+from genrail.models.causal import CausalModel
+
+__all__ = ["Adapter", "adapted", "attach_lora", "blocks", "merge_lora"]
+
+PAGE, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # as peft calls them
+SCALE = 2.0  # alpha / rank, as in most published recipes; the learning rate takes it up
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """Hold what LoRA learnt over one base model.
+
+    Args:
+        page: The configuration, as `peft.LoraConfig` writes it.
+        tensors: The weights, by the names that peft gives them in files.
+        base: Fingerprint of the model that it was learnt over.
+    """
+
+    page: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+    base: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Identify weights and base by content."""
+        digest = hashlib.sha256(self.base.encode())
+        for name, tensor in sorted(self.tensors.items()):
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def save(self, folder: Path) -> None:
+        """Write configuration and weights into a new folder, as peft does."""
+        folder.mkdir()
+        (folder / PAGE).write_text(json.dumps(dict(self.page), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        save_file({name: tensor.contiguous().cpu() for name, tensor in self.tensors.items()}, folder / WEIGHTS)
+
+    @classmethod
+    def load(cls, folder: Path, base: str) -> Adapter:
+        """Read what `save` or peft wrote.
+
+        Args:
+            folder: With both files.
+            base: Fingerprint of the model that it belongs to.
+
+        Raises:
+            DamagedError: A file is missing or unreadable.
+        """
+        try:
+            page = json.loads((folder / PAGE).read_text(encoding="utf-8"))
+            return cls(page, load_file(folder / WEIGHTS), base)
+        except (OSError, ValueError, SafetensorError) as error:
+            raise DamagedError(f"{folder} holds no adapter that can be read ({error}); restore the folder") from error
+
+    def merged_into(self, model: Any) -> Any:
+        """Add what was learnt to the weights of its base model, in place; give the model.
+
+        Raises:
+            DamagedError: The weights do not fit the model.
+        """
+        peft = _peft()
+        known = {name: value for name, value in self.page.items() if name in peft.LoraConfig.__dataclass_fields__}
+        wrapped = peft.LoraModel(model, peft.LoraConfig(**known), "default")
+        own = _weights(wrapped)
+        if {name: one.shape for name, one in own.items()} != {name: one.shape for name, one in self.tensors.items()}:
+            raise DamagedError("the adapter's weights are not those that its configuration and its base ask for")
+        with torch.no_grad():
+            for name, weight in own.items():
+                weight.copy_(self.tensors[name])
+        return wrapped.merge_and_unload().eval()
+
+
+def adapted(model: Any, folder: Path, fingerprint: str) -> tuple[Adapter, CausalModel]:
+    """Read an adapter, and give the model with it merged in.
+
+    Args:
+        model: The `CausalModel` that it was learnt over; its weights are changed.
+        folder: Of the adapter.
+        fingerprint: Of the adapter that is expected.
+
+    Raises:
+        DamagedError: It cannot be read.
+        FingerprintError: It is another one.
+    """
+    adapter = Adapter.load(folder, model.fingerprint)
+    if adapter.fingerprint != fingerprint:
+        raise FingerprintError(f"{folder} is not the adapter that was saved; restore the folder")
+    return adapter, CausalModel(adapter.merged_into(model.model), model.tokenizer, model.name, model.attention)
+
+
+def attach_lora(model: Any, rank: int, first_layer: int = 0, seed: int = 0) -> Any:
+    """Put LoRA weights beside every matrix of a model's blocks, in place; they alone learn.
+
+    Args:
+        model: A transformers causal language model.
+        rank: Of the change to each matrix.
+        first_layer: Blocks below this one get none: gradients need not go there.
+        seed: Of the new weights' beginnings.
+
+    Returns:
+        The `peft.LoraModel` around it.
+
+    Raises:
+        MissingPackageError: peft is not installed.
+        SettingsError: The model's blocks cannot be told.
+
+    Source: Hu et al. 2022, LoRA: Low-Rank Adaptation of Large Language Models.
+    """
+    peft = _peft()
+    path, layers = blocks(model)
+    kinds = {
+        name.rpartition(".")[2]
+        for layer in layers
+        for name, part in layer.named_modules()
+        if isinstance(part, nn.Linear) or type(part).__name__ == "Conv1D"
+    }
+    chosen = None if first_layer == 0 else list(range(first_layer, len(layers)))
+    config = peft.LoraConfig(
+        r=rank,
+        lora_alpha=SCALE * rank,
+        target_modules=sorted(kinds),
+        layers_to_transform=chosen,
+        layers_pattern=None if chosen is None else path.rpartition(".")[2],
+        task_type="CAUSAL_LM",
+        fan_in_fan_out=any(type(part).__name__ == "Conv1D" for part in layers.modules()),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return peft.LoraModel(model, config, "default")
+
+
+def merge_lora(wrapped: Any, base: str, name: str) -> tuple[Any, Adapter]:
+    """Take the adapter off a peft model, and give the model with it merged in.
+
+    Args:
+        wrapped: From `attach_lora`.
+        base: Fingerprint of the model before.
+        name: Of the base model, for those who open the adapter with other tools.
+    """
+    tensors = {key: value.detach().clone() for key, value in _weights(wrapped).items()}
+    page = wrapped.peft_config["default"].to_dict()
+    page = {key: sorted(value) if isinstance(value, set) else value for key, value in page.items()}
+    page |= {"base_model_name_or_path": name, "inference_mode": True, "peft_type": "LORA", "auto_mapping": None}
+    plain: dict[str, Any] = json.loads(json.dumps(page, default=str))
+    return wrapped.merge_and_unload().eval(), Adapter(plain, tensors, base)
+
+
+def _weights(wrapped: Any) -> dict[str, nn.Parameter]:
+    """List the weights of the adapter, by the names that peft gives them in files."""
+    return {
+        f"base_model.model.{name.replace('.default', '')}": weight
+        for name, weight in wrapped.model.named_parameters()
+        if ".lora_" in name
+    }
+
+
+def blocks(model: Any) -> tuple[str, nn.ModuleList]:
+    """Find a model's blocks: the path of their list, and the list.
+
+    Raises:
+        SettingsError: There is no list with as many parts as the configuration says.
+    """
+    for name, part in model.named_modules():
+        if isinstance(part, nn.ModuleList) and len(part) == getattr(model.config, "num_hidden_layers", -1):
+            return name, part
+    raise SettingsError(f"the blocks of {type(model).__name__} cannot be told; give learns='all'")
+
+
+def _peft() -> Any:
+    try:
+        import peft
+    except ImportError as error:
+        raise MissingPackageError(
+            error.name or "peft", "peft", "Teaching a language model with learns='lora'"
+        ) from error
+    return peft

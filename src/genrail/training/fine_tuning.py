@@ -1,0 +1,221 @@
+"""Fine-tune a language model on rails: it learns which identifiers follow which prompt."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from genrail.constraints.compressed import CompressedTrie
+from genrail.errors import SettingsError
+from genrail.models.adapters import attach_lora, blocks
+from genrail.models.output_layer import OutputLayer
+from genrail.models.token_tree import Attention
+from genrail.rng import generator
+from genrail.training.fine_tuning_settings import FineTuning
+from genrail.training.loop import LoopReport, Progress, run
+from genrail.training.packing import Answers, Pack, TrainingExample, packed
+from genrail.training.rails import hidden_states, rails_loss, token_loss
+
+__all__ = ["Learner", "Reader", "fine_tune"]
+
+Int = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """Hold the parts of a language model that training reads with.
+
+    Args:
+        module: All of it, whose weights learn.
+        body: Without the output layer.
+        output: The output layer.
+        sees: What its layers see; None where it cannot read tries of tokens.
+    """
+
+    module: nn.Module
+    body: Any
+    output: OutputLayer
+    sees: Attention | None
+
+
+class Learner:
+    """Let the weights learn that are to learn.
+
+    Args:
+        model: A transformers causal language model; changed in place.
+        settings: What learns.
+        codes: Tokens that `learns="codes"` means; None where there are none.
+        seed: Of LoRA's beginnings.
+
+    Raises:
+        SettingsError: More blocks are to learn than there are, or codes where there are none.
+    """
+
+    def __init__(self, model: Any, settings: FineTuning, codes: range | None = None, seed: int = 0) -> None:
+        self.wrapped: Any = None
+        self._model = model
+        self._hooks: list[Any] = []
+        if settings.learns == "all":
+            model.requires_grad_(True)
+            return
+        _, layers = blocks(model)
+        wanted = settings.layers or (max(1, len(layers) // 3) if settings.learns == "top" else len(layers))
+        if wanted > len(layers):
+            raise SettingsError(f"layers is {wanted}, but the model has {len(layers)}; give that or fewer")
+        model.requires_grad_(False)
+        if settings.learns == "lora":
+            self.wrapped = attach_lora(model, settings.rank, len(layers) - wanted, seed)
+        elif settings.learns == "top":
+            layers[len(layers) - wanted :].requires_grad_(True)
+        elif codes is None:
+            raise SettingsError("learns is 'codes', but this finder writes words; give 'lora', 'top' or 'all'")
+        else:
+            self._free_rows(codes)
+
+    def _free_rows(self, tokens: range) -> None:
+        """Let gradients reach some rows of the embeddings and of the output layer alone."""
+        layers = self._model.get_input_embeddings(), self._model.get_output_embeddings()
+        for weights in {id(layer.weight): layer.weight for layer in layers}.values():
+            keep = torch.zeros((len(weights), 1), dtype=weights.dtype, device=weights.device)
+            keep[tokens.start : tokens.stop] = 1
+            weights.requires_grad_(True)
+            self._hooks.append(weights.register_hook(lambda gradient, keep=keep: gradient * keep))
+
+    def close(self) -> int:
+        """Let go of the weights; give how many learnt."""
+        for hook in self._hooks:
+            hook.remove()
+        return sum(weights.numel() for weights in self._model.parameters() if weights.requires_grad)
+
+
+def fine_tune(
+    reader: Reader,
+    examples: Sequence[TrainingExample],
+    groups: npt.ArrayLike,
+    trie: CompressedTrie,
+    settings: FineTuning,
+    *,
+    validate: Callable[[], Mapping[str, float]] | None = None,
+    seed: int = 0,
+    progress: Callable[[Progress], None] | None = None,
+) -> LoopReport:
+    """Train in place: after the prompt of an example, the model should write the identifiers of its items.
+
+    Args:
+        reader: The model.
+        examples: What follows what.
+        groups: Examples with the same number begin alike and are read together, (examples,).
+        trie: The identifiers.
+        settings: How.
+        validate: Measures the model as it stands, see `loop.Task`; None keeps the last weights.
+        seed: Of the order.
+        progress: Called after each step.
+
+    Raises:
+        SettingsError: Nothing to learn from.
+
+    Cost: for each token of a pack two operations a weight forwards, and as many backwards through the blocks that have
+    weights to learn above them; LoRA saves the gradients of the weights themselves, a third.
+    Source: the loss over the children alone as `native` learns; De Cao et al. 2021, GENRE, for titles.
+    """
+    task = _Task(reader, examples, np.asarray(groups, dtype=np.int64), trie, settings, validate, seed)
+    # Decay would move the rows of words, which get no gradient.
+    loop = replace(settings.loop, weight_decay=0.0) if settings.learns == "codes" else settings.loop
+    with _checkpointing(reader.module, settings.checkpointing):
+        return run(task, loop, seed, progress, settings.checkpoint, settings.curve)
+
+
+@contextmanager
+def _checkpointing(module: Any, wanted: bool) -> Iterator[None]:
+    if not wanted:
+        yield
+        return
+    module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    try:
+        yield
+    finally:
+        module.gradient_checkpointing_disable()
+
+
+class _Task:
+    """What the training loop asks for."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        examples: Sequence[TrainingExample],
+        groups: Int,
+        trie: CompressedTrie,
+        settings: FineTuning,
+        validate: Callable[[], Mapping[str, float]] | None,
+        seed: int,
+    ) -> None:
+        if not examples:
+            raise SettingsError("there is nothing to learn from; give queries and qrels, interactions, or texts")
+        if not len(trie.depth):
+            raise SettingsError("all items have one identifier, so there is nothing to decide; give two items or more")
+        self.reader, self.settings, self.seed = reader, settings, seed
+        self.examples, self.answers = examples, Answers(trie)
+        order = np.argsort(groups, kind="stable")
+        self._groups = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+        self._validate = validate
+        self._passes: dict[int, Int] = {}
+
+    @property
+    def module(self) -> nn.Module:
+        return self.reader.module
+
+    @property
+    def data(self) -> str:
+        digest = hashlib.sha256()
+        for example in self.examples:
+            digest.update(repr((list(example.prompt), list(example.rows), list(example.weights))).encode())
+        return digest.hexdigest()
+
+    def epoch(self, number: int) -> list[list[TrainingExample]]:
+        """Lay out the number-th portion of passes over all examples, each pass in an order of its own."""
+        total = len(self.examples)
+        size = min(self.settings.epoch or total, total)
+        places = np.arange(number * size, (number + 1) * size)
+        chosen = [self.examples[self._pass(int(place // total))[place % total]] for place in places]
+        batch = self.settings.batch
+        if self.settings.pack_tokens is not None:
+            return [chosen[first : first + batch] for first in range(0, size, batch)]
+        chosen.sort(key=lambda example: len(example.prompt))  # rows of about equal length, so that little is padded
+        batches = [chosen[first : first + batch] for first in range(0, size, batch)]
+        return [batches[place] for place in generator(self.seed, "batches", number).permutation(len(batches))]
+
+    def _pass(self, number: int) -> Int:
+        if number not in self._passes:
+            order = generator(self.seed, "pass", number).permutation(len(self._groups))
+            self._passes = {number: np.concatenate([self._groups[place] for place in order])}
+        return self._passes[number]
+
+    def cut(self, batch: Sequence[TrainingExample], pieces: int) -> list[tuple[list[TrainingExample], float]]:
+        parts = np.array_split(np.arange(len(batch)), min(pieces, len(batch)))
+        return [([batch[place] for place in part], len(part) / len(batch)) for part in parts]
+
+    def loss(self, batch: Sequence[TrainingExample]) -> Tensor:
+        settings, reader = self.settings, self.reader
+        packs = self._packs(batch)
+        hidden = hidden_states(reader.body, packs, reader.sees)
+        weight = sum(pack.weight for pack in packs)
+        if settings.loss == "rails":
+            return rails_loss(hidden, packs, self.answers.trie, reader.output, settings.smoothing) / weight
+        return token_loss(hidden, packs, reader.output, settings.smoothing) / weight
+
+    def _packs(self, batch: Sequence[TrainingExample]) -> list[Pack]:
+        settings = self.settings
+        size = None if self.reader.sees is None else settings.pack_tokens
+        return packed(batch, self.answers, rails=settings.loss == "rails", least=settings.least, size=size)
+
+    def validate(self) -> Mapping[str, float]:
+        return {} if self._validate is None else self._validate()

@@ -1,0 +1,122 @@
+"""How a language model is fine-tuned; apart from the training, so that recipes are read without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from genrail.errors import SettingsError
+from genrail.training.loop_settings import LoopSettings
+
+__all__ = ["FineTuning"]
+
+RECIPES = ("sft", "distill")
+LEAST = {
+    "pseudo_queries": 0,
+    "next_items": 0,
+    "validation": 0,
+    "longest": 2,
+    "validation_beams": 1,
+    "layers": 1,
+    "rank": 1,
+    "batch": 1,
+    "pack_tokens": 1,
+    "epoch": 1,
+}
+
+
+def _loop() -> LoopSettings:
+    # LoRA takes about ten times the rate of a whole model (Hu et al. 2022).
+    return LoopSettings(epochs=10, learning_rate=5e-4, warm_up=20, weight_decay=0.0, averaging=0.0)
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """Say what a language model is taught, and how it learns to write identifiers.
+
+    Args:
+        recipe: `sft`: supervised fine-tuning on pairs of a request and its items; `distill`: a teacher ranks items for
+            made-up queries and pasts, and its rankings are what is right, beside the item itself.
+        pseudo_queries: Made-up queries for each item; None for 4, or none where histories alone are given.
+        next_items: At most about so many events of histories; None for all.
+        longest: Tokens of a prompt and its answer together; None for what the model can read.
+        too_long: What becomes of a longer prompt: `shorten` drops the oldest titles, then the last words; or
+            `leave out`.
+        validation: Requests that are held out; the weights with the highest nDCG@10 of constrained decoding are kept.
+        validation_beams: Of that decoding, 10 or more.
+        loss: `rails`: over the allowed tokens of each branching, which is what decoding on the rails reads, at a
+            fraction of the output layer's cost; `cross-entropy`: each token among the whole vocabulary.
+        smoothing: Share of the right answer that is spread over what was possible.
+        learns: `lora`: a few weights beside each matrix (needs peft); `top`: the last blocks; `all`: every weight;
+            `codes`: the embeddings of new code tokens alone, so that words keep their meaning.
+        layers: So many of the last blocks learn; None for all of them with `lora`, a third with `top`.
+        rank: Of LoRA.
+        batch: Requests in one step.
+        pack_tokens: Requests are put together into tries of about so many tokens, in which what they share is read
+            once; None reads each right answer as a row of its own, padded.
+        least: Branchings that less than this share of a request's right items lead to are not read.
+        epoch: Requests between two validations, which the loop's epochs count; None for all there are.
+        checkpointing: Compute activations twice instead of keeping them: a third slower, a fraction of the memory.
+        loop: Of the training loop.
+        checkpoint: A file that this training is kept in after each epoch, and resumed from if it exists.
+        curve: A file for the learning curve, a line of JSON for each epoch.
+
+    Raises:
+        SettingsError: A value outside its range.
+    """
+
+    recipe: Literal["sft", "distill"] = "sft"
+    pseudo_queries: int | None = None
+    next_items: int | None = 20_000
+    longest: int | None = None
+    too_long: Literal["shorten", "leave out"] = "shorten"
+    validation: int = 64
+    validation_beams: int = 10
+    loss: Literal["rails", "cross-entropy"] = "rails"
+    smoothing: float = 0.0
+    learns: Literal["lora", "all", "top", "codes"] = "lora"
+    layers: int | None = None
+    rank: int = 16
+    batch: int = 24
+    pack_tokens: int | None = 384
+    least: float = 0.02
+    epoch: int | None = 2000
+    checkpointing: bool = False
+    loop: LoopSettings = field(default_factory=_loop)
+    checkpoint: str | None = None
+    curve: str | None = None
+
+    def __post_init__(self) -> None:
+        choices = {
+            "recipe": RECIPES,
+            "too_long": ("shorten", "leave out"),
+            "loss": ("rails", "cross-entropy"),
+            "learns": ("lora", "all", "top", "codes"),
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise SettingsError(f"{name} is {getattr(self, name)!r}; give {' or '.join(map(repr, known))}")
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise SettingsError(f"{name} is {value}; give {least} or more")
+        for name in ("smoothing", "least"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise SettingsError(f"{name} is {getattr(self, name)}; give 0 to below 1")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FineTuning:
+        """Read what `to_dict` gave, perhaps by way of JSON."""
+        plain = dict(values)
+        if isinstance(plain.get("loop"), Mapping):
+            plain["loop"] = LoopSettings(**plain["loop"])
+        return cls(**plain)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Turn into plain values what tells of the finder that was taught: without the files of one training."""
+        return asdict(self.kept())
+
+    def kept(self) -> FineTuning:
+        """Give what is kept of these settings after a training: all but its files."""
+        return replace(self, checkpoint=None, curve=None)

@@ -1,0 +1,222 @@
+"""Reinforcement of the native model: GRPO on rails, where no rollout can be invalid and none comes twice."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from genrail.constraints import Trie
+from genrail.decoding import BeamSettings, beam_search
+from genrail.decoding.sampling import SampleSettings, sample_search
+from genrail.errors import SettingsError
+from genrail.models.native import NativeContext, NativeModel
+from genrail.rng import generator
+from genrail.training.figures import next_item_figures
+from genrail.training.loop import LoopReport, LoopSettings, Progress, run
+from genrail.training.native import log_likelihood
+from genrail.training.rewards import ReinforcementSettings, Reward, Rollouts, advantages, reward_of
+
+__all__ = ["ReinforcementReport", "grpo_loss", "reinforce"]
+
+Int = npt.NDArray[np.int64]
+Case = tuple[NativeContext, int]
+_CUTOFF = 10
+
+
+@dataclass(frozen=True)
+class ReinforcementReport:
+    """Hold what learning from rewards gave.
+
+    Args:
+        loop: Epochs, the best validation, seconds.
+        start: The validation of the model as it was before.
+        kept: Whether the model got better by it; if not, it was left as it was.
+        requests: To learn from.
+        settings: How it learnt.
+    """
+
+    loop: LoopReport
+    start: dict[str, float]
+    kept: bool
+    requests: int
+    settings: ReinforcementSettings
+
+    def summary(self) -> dict[str, str]:
+        """Say in a few lines what happened, for tables."""
+
+        def said(figures: Mapping[str, float]) -> str:
+            return ", ".join(f"{name} {value:.4f}" for name, value in figures.items()) or "none: nothing was held out"
+
+        return {
+            "requests": f"{self.requests:,}, {self.settings.rollouts} rollouts each, reward {self.settings.reward}",
+            "validation before": said(self.start),
+            "validation after": said(self.loop.best) + ("" if self.kept else "; no better: left as it was"),
+            "epochs": f"{len(self.loop.history)}, best {self.loop.best_epoch} (stopped: {self.loop.stopped})",
+            "seconds": f"{self.loop.seconds:.1f}",
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Turn the report into plain values for JSON."""
+        told = {"start": self.start, "kept": self.kept, "requests": self.requests, "settings": asdict(self.settings)}
+        return {**told, **self.loop.to_dict()}
+
+
+def reinforce(
+    model: NativeModel,
+    cases: Sequence[Case],
+    settings: ReinforcementSettings | None = None,
+    *,
+    reward: Reward | None = None,
+    validation: Sequence[Case] = (),
+    max_seconds: float | None = None,
+    seed: int = 0,
+    progress: Callable[[Progress], None] | None = None,
+) -> ReinforcementReport:
+    """Raise the rewards of what a trained model writes, in place; it stays as it was where validation gets no better.
+
+    For each request a group of items is written under constraint, without those of its history. Each is compared with
+    its group (`advantages`), and its log-probability is raised or lowered accordingly: GRPO (Shao et al. 2024) with one
+    step for each group, so that no ratio needs clipping. Dropout is off: what is rated is what is served.
+
+    Args:
+        model: Trained before.
+        cases: Requests, from `NativeModel.context`, and the item that was right for each.
+        settings: How.
+        reward: A function of your own instead of the one that the settings name.
+        validation: Likewise, not among `cases`; nDCG@10 of what is written for them decides which epoch is kept.
+        max_seconds: Stop after this long.
+        seed: Of batches and draws.
+        progress: Called after each step.
+
+    Raises:
+        SettingsError: No case.
+        ShapeError: The reward function gives another shape, or numbers that are not finite.
+
+    Cost: for each request a search with `rollouts` beams, and the loss of so many targets.
+    """
+    settings = settings or ReinforcementSettings()
+    if not cases:
+        raise SettingsError("nothing to learn from: give histories or queries with the item that was right")
+    task = _Reinforcement(model, list(cases), list(validation), settings, reward or reward_of(settings.reward), seed)
+    before = {name: value.clone() for name, value in model.network.state_dict().items()}
+    start = task.validate()
+    loop = LoopSettings(settings.epochs, settings.learning_rate, 10, 0.0, averaging=0.9, max_seconds=max_seconds)
+    report = run(task, loop, seed, progress)
+    kept = not start or next(iter(report.best.values())) > next(iter(start.values()))
+    if not kept:
+        model.network.load_state_dict(before)
+    model.changed()
+    return ReinforcementReport(report, start, kept, len(cases), settings)
+
+
+def grpo_loss(chosen: Tensor, reference: Tensor, advantage: Tensor, kl: float) -> Tensor:
+    """Compute GRPO's loss of rollouts that the model has just written.
+
+    Args:
+        chosen: Log-probability of each rollout, with gradient, (rollouts,).
+        reference: The same under the model that it is held to, (rollouts,).
+        advantage: Of each rollout over its group, (rollouts,).
+        kl: Weight of the divergence, estimated by ``exp(d) - d - 1`` with ``d = reference - chosen``, which is never
+            below 0 (Schulman 2020).
+
+    Returns:
+        Mean over the rollouts, a scalar.
+    """
+    ratio = (chosen - chosen.detach()).exp()  # 1, with the gradient of the log-probability
+    apart = reference - chosen
+    divergence = apart.exp() - apart - 1.0
+    return (kl * divergence - advantage * ratio).sum() / max(len(chosen), 1)
+
+
+class _Reinforcement:
+    """Bring batches, loss and validation of learning from rewards to the loop."""
+
+    def __init__(
+        self,
+        model: NativeModel,
+        cases: list[Case],
+        validation: list[Case],
+        settings: ReinforcementSettings,
+        reward: Reward,
+        seed: int,
+    ) -> None:
+        self.model = model
+        self.reference = copy.deepcopy(model.network).eval()
+        self.cases = cases
+        self.validation = validation
+        self.settings = settings
+        self.reward = reward
+        self.seed = seed
+        self.trie = Trie.from_matrix(model.table.codes(), model.vocab_size)
+        leaves = model.network.slot_vectors[model.nodes.slot[model.nodes.path[:, -1]]]
+        self.vectors = nn.functional.normalize(leaves, dim=1).numpy()
+
+    @property
+    def module(self) -> nn.Module:
+        return self.model.network
+
+    def epoch(self, number: int) -> list[Int]:
+        """Draw cases, each with the seed of its rollouts, (2, cases) in a batch."""
+        random = generator(self.seed, "reinforcement", "epoch", number)
+        order = random.permutation(len(self.cases))[: self.settings.requests]
+        drawn = np.stack([order, random.integers(2**31, size=len(order))])
+        return [drawn[:, first : first + self.settings.batch] for first in range(0, len(order), self.settings.batch)]
+
+    def loss(self, batch: Int) -> Tensor:
+        cases = [self.cases[number] for number in batch[0].tolist()]
+        contexts = [context for context, _ in cases]
+        rollouts = self.written(cases, self.settings.rollouts, batch[1].tolist())
+        gained = advantages(self.reward(rollouts), rollouts.rows, self.settings.scaled)
+        owner, place = np.nonzero(rollouts.rows >= 0)
+        rows = torch.from_numpy(rollouts.rows[owner, place])
+        chosen = self._log_probabilities(self.model.network, contexts, owner, rows)
+        with torch.no_grad():
+            reference = self._log_probabilities(self.reference, contexts, owner, rows)
+        advantage = torch.from_numpy(gained[owner, place].astype(np.float32))
+        return grpo_loss(chosen, reference, advantage, self.settings.kl)
+
+    def written(self, cases: Sequence[Case], count: int, seeds: Sequence[int] | None = None) -> Rollouts:
+        """Let the model write so many items for each case; by the best beams where no seeds are given."""
+        self.model.changed()
+        contexts = [context for context, _ in cases]
+        subsets = [self.trie.without(context.history) if context.history else None for context in contexts]
+        if seeds is not None and self.settings.sampler == "sample":
+            drawn = SampleSettings(self.settings.temperature)
+            answers = sample_search(self.model, contexts, self.trie, drawn, subsets, count, seeds)
+        else:
+            answers = beam_search(self.model, contexts, self.trie, BeamSettings(width=count), subsets, count)
+        rows = np.full((len(cases), count), -1, dtype=np.int64)
+        for number, answer in enumerate(answers):
+            rows[number, : len(answer.rows)] = answer.rows
+        return Rollouts(rows, np.array([row for _, row in cases], dtype=np.int64), self.vectors)
+
+    def _log_probabilities(self, network: Any, contexts: Sequence[NativeContext], owner: Int, rows: Tensor) -> Tensor:
+        """Compute the log-probability of rows, each under the context of its owner, (rows,)."""
+        nodes = self.model.nodes
+        tokens, ends, queries = self.model.batch(contexts)
+        representations = network.node_representations(nodes)
+        hidden = network.encode(nodes, representations, tokens, queries)[torch.arange(len(contexts)), ends]
+        direct = None if queries is None else network.query_direct(queries)[owner]
+        return log_likelihood(network, nodes, representations, hidden[owner], rows, direct)
+
+    def validate(self) -> dict[str, float]:
+        """Rank all items for each case; mean nDCG@10, Recall@10 and reward of the ten best."""
+        if not self.validation:
+            return {}
+        ranks: list[int] = []
+        rewards: list[float] = []
+        for first in range(0, len(self.validation), 256):
+            rollouts = self.written(self.validation[first : first + 256], max(_CUTOFF, self.settings.rollouts))
+            hits = rollouts.hits
+            ranks += np.where(hits.any(axis=1), hits.argmax(axis=1), -1).tolist()
+            given = np.where(rollouts.rows >= 0, self.reward(rollouts), 0.0)
+            rewards += given[:, : self.settings.rollouts].sum(axis=1).tolist()
+        ndcg, recall = next_item_figures(ranks, _CUTOFF)
+        return {"NDCG@10": ndcg, "Recall@10": recall, "reward": float(np.mean(rewards))}

@@ -1,0 +1,164 @@
+"""What an answer is worth: rewards for items that a model wrote, and how it learns from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from genrail.errors import SettingsError, ShapeError
+
+__all__ = ["REWARDS", "ReinforcementSettings", "Reward", "Rollouts", "advantages", "reward_of"]
+
+Int = npt.NDArray[np.int64]
+Float = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Rollouts:
+    """Hold what a model wrote for some requests, best first.
+
+    Args:
+        rows: Items, none twice for a request, (requests, rollouts); -1 where fewer were allowed.
+        targets: The item that was right for each, (requests,).
+        vectors: Text vector of every item of the catalogue, of length 1, (items, dimensions).
+    """
+
+    rows: Int
+    targets: Int
+    vectors: npt.NDArray[np.float32]
+
+    @property
+    def hits(self) -> npt.NDArray[np.bool_]:
+        """Tell which rollouts are the right item, (requests, rollouts)."""
+        hits: npt.NDArray[np.bool_] = self.rows == self.targets[:, None]
+        return hits
+
+
+Reward = Callable[[Rollouts], Float]
+"""Give each rollout its reward, (requests, rollouts); what stands at rows of -1 is not read."""
+
+
+def hit(rollouts: Rollouts) -> Float:
+    """Give 1 for the right item.
+
+    >>> vectors = np.eye(3, dtype=np.float32)
+    >>> hit(Rollouts(np.array([[2, 0]]), np.array([0]), vectors)).tolist()
+    [[0.0, 1.0]]
+    """
+    return rollouts.hits.astype(np.float64)
+
+
+def rank(rollouts: Rollouts) -> Float:
+    """Give 1 for the right item, and take from wrong ones what their rank weighs, where the right one is among them.
+
+    The penalties of a request add up to 1, so that a wrong item costs most where it stands before the others
+    (MiniOneRec, Kong et al. 2025).
+
+    >>> vectors = np.eye(3, dtype=np.float32)
+    >>> rank(Rollouts(np.array([[2, 0, 1]]), np.array([0]), vectors)).round(2).tolist()
+    [[-0.67, 1.0, -0.33]]
+    """
+    hits = rollouts.hits
+    weights = np.where(hits | (rollouts.rows < 0), 0.0, 1.0 / np.log2(np.arange(hits.shape[1]) + 2.0))
+    penalties = weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
+    return np.where(hits, 1.0, -penalties * hits.any(axis=1, keepdims=True))
+
+
+def likeness(rollouts: Rollouts) -> Float:
+    """Give the cosine between the texts of the item and of the right one: near misses are worth something.
+
+    >>> vectors = np.array([[1, 0], [0.6, 0.8], [0, 1]], dtype=np.float32)
+    >>> likeness(Rollouts(np.array([[1, 0]]), np.array([0]), vectors)).round(2).tolist()
+    [[0.6, 1.0]]
+    """
+    right = rollouts.vectors[rollouts.targets][:, :, None]
+    return (rollouts.vectors[rollouts.rows] @ right)[:, :, 0].astype(np.float64)
+
+
+REWARDS: Mapping[str, Reward] = {"hit": hit, "rank": rank, "likeness": likeness}
+
+
+def reward_of(name: str) -> Reward:
+    """Find a reward by its name.
+
+    Raises:
+        SettingsError: There is none.
+    """
+    if name not in REWARDS:
+        raise SettingsError(f"reward is {name!r}; give {', '.join(REWARDS)}, or a function in Python")
+    return REWARDS[name]
+
+
+def advantages(rewards: Float, rows: Int, scaled: bool = True) -> Float:
+    """Compare each rollout with the others of its request (Shao et al. 2024, GRPO).
+
+    Args:
+        rewards: (requests, rollouts).
+        rows: Items of the rollouts; those of -1 are left out and get 0.
+        scaled: Divide by the standard deviation within the request.
+
+    Raises:
+        ShapeError: Rewards of another shape, or not finite.
+
+    >>> advantages(np.array([[1.0, 0.0, 0.0]]), np.array([[4, 2, -1]]), scaled=False).tolist()
+    [[0.5, -0.5, 0.0]]
+    """
+    there = rows >= 0
+    if rewards.shape != rows.shape or not np.isfinite(rewards[there]).all():
+        raise ShapeError(f"rewards have shape {rewards.shape}; give finite numbers of shape {rows.shape}")
+    count = np.maximum(there.sum(axis=1, keepdims=True), 1)
+    known = np.where(there, rewards, 0.0)
+    centred: Float = np.where(there, known - known.sum(axis=1, keepdims=True) / count, 0.0)
+    if not scaled:
+        return centred
+    spread = np.sqrt((centred**2).sum(axis=1, keepdims=True) / count)
+    found: Float = centred / (spread + 1e-4)
+    return found
+
+
+@dataclass(frozen=True)
+class ReinforcementSettings:
+    """Say how a model learns from rewards.
+
+    Args:
+        reward: `hit`, `rank` or `likeness`; see `genrail.training.rewards`.
+        rollouts: Items written for each request, all different and all allowed.
+        sampler: `beam`: the most probable ones (as MiniOneRec does); `sample`: drawn without replacement by stochastic
+            beams (Kool et al. 2019), which also tries what the model finds improbable.
+        temperature: Of the draws.
+        kl: Weight of the divergence from the model as it was before.
+        scaled: Divide advantages by the standard deviation of their request's rewards.
+        requests: Histories and queries that an epoch draws, at most.
+        batch: Requests in a step.
+        epochs: At most.
+        learning_rate: The highest.
+
+    Raises:
+        SettingsError: A value outside its range.
+    """
+
+    reward: str = "rank"
+    rollouts: int = 16
+    sampler: Literal["beam", "sample"] = "beam"
+    temperature: float = 1.0
+    kl: float = 0.01
+    scaled: bool = True
+    requests: int = 10_000
+    batch: int = 64
+    epochs: int = 5
+    learning_rate: float = 2e-4
+
+    def __post_init__(self) -> None:
+        reward_of(self.reward)
+        if self.sampler not in ("beam", "sample"):
+            raise SettingsError(f"sampler is {self.sampler!r}; give beam or sample")
+        if self.rollouts < 2:
+            raise SettingsError(f"rollouts is {self.rollouts}; give 2 or more, to compare")
+        if min(self.requests, self.batch, self.epochs) < 1 or self.kl < 0.0:
+            raise SettingsError("requests, batch and epochs must be 1 or more, kl 0 or more")
+        if not self.temperature > 0.0 or not self.learning_rate > 0.0:
+            raise SettingsError("temperature and learning_rate must be more than 0")

@@ -1,0 +1,94 @@
+"""What a teacher is asked, and what a student takes from it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import genrail
+from genrail.errors import SettingsError
+from genrail.finders.lessons import Distillation, later_events, on_histories, on_words
+from genrail.finding import Data, recipe_named
+from genrail.types import Query
+from tests.shops import pasts, shop
+
+
+def quiet(stage, done, total):
+    pass
+
+
+@pytest.fixture(scope="module")
+def data():
+    catalog = shop()
+    return Data(catalog, pasts(catalog, 60), text_encoder="hashing")
+
+
+def test_each_event_but_the_first_has_a_past(data):
+    histories, targets, users = later_events(data.sequences, 10**6, np.random.default_rng(0), longest=2)
+    rows, offsets = data.sequences.rows, data.sequences.offsets
+    assert len(histories) == len(rows) - len(offsets) + 1
+    first = histories[0]
+    assert 1 <= len(first) <= 2 and targets[0] == rows[offsets[users[0]] + 1]
+
+
+def test_a_counting_teacher_is_asked_without_the_user_whom_it_is_asked_about():
+    catalog = shop(12)
+    ids = catalog.item_ids
+    events = genrail.Interactions.from_sequences({f"u{n}": [ids[n], ids[n + 6], ids[0]] for n in range(6)})
+    own = Data(catalog, events, hold_out=False)  # each user is the only one who takes the second after the first
+    teacher = recipe_named("cooccurrence", {"backward": 0.0}).build(own, quiet)
+    asked = Distillation(share=1.0, folds=6, depth=12)
+    blind, seeing = (
+        on_histories(teacher, own, 20, one, quiet) for one in (asked, Distillation(share=1.0, folds=1, depth=12))
+    )
+    places = [place for place, past in enumerate(blind.histories) if len(past) == 1]
+    firsts = [[lessons.rows[place, 1] == lessons.rows[place, 0] for place in places] for lessons in (blind, seeing)]
+    assert np.mean(firsts[1]) == 1.0 and np.mean(firsts[0]) < 0.5
+    np.testing.assert_allclose(blind.shares.sum(axis=1), 1.0, atol=1e-5)
+
+
+def test_a_teacher_of_words_ranks_as_it_answers(data):
+    teacher = recipe_named("bm25").build(data, quiet)
+    lessons = on_words(
+        teacher, data, ["red boot"], np.zeros((1, 8), np.float32), np.array([3]), Distillation(share=0.5), quiet
+    )
+    answer = teacher.search_batch([Query("red boot")], 5)[0].item_ids
+    assert [data.catalog.item_ids[row] for row in lessons.rows[0, 1:6]] == answer
+    assert lessons.rows[0, 0] == 3 and lessons.shares[0, 0] == pytest.approx(0.5)
+
+
+def test_the_native_lane_of_a_fused_engine_is_taught_by_the_others():
+    catalog = shop()
+    engine = genrail.Engine.build(
+        catalog,
+        interactions=pasts(catalog, 60),
+        encoder="hashing",
+        epochs=1,
+        recipe="distill",
+        distillation={"folds": 2},
+    )
+    assert engine.edition.finder.lanes["native"].report.lessons > 0
+    assert list(engine.edition.finder.lanes)[0] == "native"
+    alone = genrail.Engine.build(catalog, "native", interactions=pasts(catalog, 60), encoder="hashing", epochs=1)
+    assert alone.edition.finder.report.lessons == 0
+    with pytest.raises(SettingsError, match="nobody to learn from"):
+        genrail.Engine.build(catalog, "native", encoder="hashing", epochs=1, recipe="distill")
+
+
+def test_an_engine_learns_from_rewards():
+    catalog = shop()
+    events = pasts(catalog, 60)
+    engine = genrail.Engine.build(catalog, "native", interactions=events, encoder="hashing", epochs=1)
+    report = engine.train(interactions=events, recipe="grpo", epochs=1)
+    assert "reward" in report.to_dict()["start"]
+    fused = genrail.Engine.build(catalog, interactions=events, encoder="hashing", epochs=1)
+    report = fused.train(interactions=events, recipe="grpo", epochs=1)
+    assert "reward" in report.to_dict()["start"]
+
+
+@pytest.mark.parametrize("wrong", [{"share": 1.5}, {"temperature": 0.0}, {"folds": 0}, {"queries": -1}])
+def test_settings_outside_their_range_are_errors(wrong):
+    with pytest.raises(SettingsError):
+        Distillation(**wrong)
