@@ -9,7 +9,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from genrail.training.code_tokens import CodeTrainingSettings
     from genrail.training.copurchase import copurchase_vectors
     from genrail.training.distillation import Lessons
     from genrail.training.loop import LoopSettings
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from genrail.training.two_tower import TwoTowerSettings
 
 __all__ = [
-    "CodeTrainingSettings",
     "Lessons",
     "LoopSettings",
     "QueryPairs",
@@ -38,7 +36,6 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CodeTrainingSettings": "code_tokens",
     "Lessons": "distillation",
     "LoopSettings": "loop",
     "QueryPairs": "pairs",
