@@ -85,8 +85,7 @@ def build(arguments: argparse.Namespace, seed: int, vectors: Path, recipe: str) 
         seed=seed,
         progress=progress,
         lanes=["native", *arguments.lanes.split(",")],
-        recipe=recipe,
-        distillation={name: value for name, value in lessons.items() if value is not None},
+        learning={"recipe": recipe, "distillation": {key: one for key, one in lessons.items() if one is not None}},
         **{name: value for name, value in given.items() if value is not None},
     )
 
@@ -106,8 +105,9 @@ def measure(arguments: argparse.Namespace, seed: int, vectors: Path) -> dict[str
             events = folders.events(arguments.folder)
             if events is not None and arguments.papers_split:
                 events = without_last(events, engine.catalog)
-            settings = {"recipe": "grpo", "reinforcement": {"reward": arguments.reward}}
-            report = engine.train(interactions=events, seed=seed, progress=progress, **settings)
+            report = engine.train(
+                interactions=events, seed=seed, progress=progress, recipe="grpo", reward=arguments.reward
+            )
             reports["rewarded"] = None if report is None else report.to_dict()
             runs["rewarded"] = tables(engine, arguments)
     print(json.dumps({"folder": arguments.folder.name, "seed": seed, "reports": reports}, default=str), flush=True)

@@ -35,7 +35,7 @@ from genrail.evaluation import evaluate
 from genrail.evaluation.significance import paired_test
 from genrail.evaluation.splits import leave_last_out
 from genrail.evaluation.tables import text_table
-from genrail.finding import Edition, resolve
+from genrail.finding import Edition, FindOptions, resolve
 from genrail.finding.registry import scorer_named
 from genrail.models.checkpoints import load_checkpoint
 from genrail.models.prompts import Example
@@ -43,6 +43,7 @@ from genrail.ranking.second_look import Look, cross_fitted
 from genrail.rng import generator
 
 METRICS = ("nDCG@10", "R@10")
+RAILS = "rails"  # among the scorers: the writer's own scores of these titles
 EXAMPLES = (  # written for this recipe, of no data set
     Example("Northwind Hiking Boots for Men, Waterproof, Brown, Size 10", query="waterproof boots men"),
     Example("Brightly LED Desk Lamp with USB Charging Port, White", query="desk light with usb"),
@@ -101,7 +102,10 @@ def rank(first: Engine, asked: Mapping[str, Query], qrels: Any, arguments: argpa
     rankings = first.search_batch(list(asked.values()), k=arguments.depth)
     rows: list[dict[str, Any]] = []
     for name in arguments.scorers:
-        scorer = scorer_named(name, {"model": model, "text": arguments.text, "memory": arguments.memory})
+        if name == RAILS:
+            scorer: Any = OnRails(catalog, model, arguments.spellings[0])
+        else:
+            scorer = scorer_named(name, {"model": model, "text": arguments.text, "memory": arguments.memory})
         looks, started = [], time.process_time()
         for (key, query), ranking in zip(asked.items(), rankings, strict=True):
             progress(f"ranking by {name}", len(looks), len(asked))
@@ -120,6 +124,25 @@ def rank(first: Engine, asked: Mapping[str, Query], qrels: Any, arguments: argpa
         rows.append({**told, "seconds": round(seconds, 2)})
     _table(f"{arguments.model} ranks {arguments.depth} of {first.name}, nDCG@10, {len(asked)} asked", rows)
     return rows
+
+
+class OnRails:
+    """Score items by what a calibrated writer gives their titles: only where titles of the catalogue branch."""
+
+    def __init__(self, catalog: Catalog, model: Any, spelling: str) -> None:
+        self.engine = Engine.build(catalog, model=model, spelling=spelling, calibration=1.0, progress=progress)
+
+    def score(self, request: Any, rows: Any, catalog: Catalog) -> Any:
+        """Search among these items alone, with as many beams."""
+        finder = self.engine.edition.finder
+        found = finder.decode(
+            finder.spelling.contexts([request], catalog),
+            [finder.index.subset(np.isin(np.arange(len(catalog)), rows))],
+            len(rows),
+            FindOptions(width=max(1, len(rows))),
+        )[0]
+        scores = dict(zip(found.rows.tolist(), found.scores.tolist(), strict=True))
+        return np.array([scores[row] for row in rows.tolist()])
 
 
 def histories(first: Engine, events: Any, arguments: argparse.Namespace) -> tuple[dict[str, Query], Any]:
@@ -163,7 +186,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--weights", nargs="+", type=float, default=[0.0, 0.5, 1.0], help="of the calibration")
     parser.add_argument("--width", type=int, default=20, help="beams of the writer")
     parser.add_argument("--depth", type=int, default=50, help="items that are ranked")
-    parser.add_argument("--scorers", nargs="+", default=["query-likelihood"])
+    parser.add_argument("--scorers", nargs="+", default=["query-likelihood"], help=f"kinds of scorers, or {RAILS}")
     parser.add_argument("--text", choices=["title", "all"], default="all", help="what a ranker reads of an item")
     parser.add_argument("--memory", type=int, default=2048, help="megabytes for what the ranker made of the items")
     parser.add_argument("--threads", type=int, default=1)

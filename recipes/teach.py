@@ -43,6 +43,7 @@ SPEEDS: dict[str, dict[str, Any]] = {
     "rails, all, packed": {"learns": "all"},
     "cross-entropy, all, packed": {"loss": "cross-entropy", "learns": "all"},
     "rails, lora, padded": {"pack_tokens": None},
+    "rails, lora, packed, bfloat16": {"precision": "bfloat16"},
     "rails, lora on a third, packed": {"layers": 10},
 }
 
@@ -59,7 +60,7 @@ def taught(engine: Engine, arguments: argparse.Namespace, **how: Any) -> tuple[E
     own = Engine(engine.edition)
     settings = {"max_seconds": 60 * arguments.minutes, "clock": "processor", "epochs": 1000, "patience": 1000}
     settings |= {"learning_rate": arguments.rate, "learns": arguments.learns, "epoch": arguments.epoch}
-    settings |= {"validation": arguments.validation, **how}
+    settings |= {"validation": arguments.validation, "precision": arguments.precision, **how}
     settings |= {} if arguments.layers is None else {"layers": arguments.layers}
     report: Any = own.train(seed=arguments.seed, progress=progress, **settings)
     told = {"settings": {name: str(value) for name, value in how.items()}, **report.summary()}
@@ -77,7 +78,8 @@ def words(catalog: Catalog, test: Words, arguments: argparse.Namespace) -> dict[
     rows = [[name, *_row(one)] for name, one in found.items()]
     figures: dict[str, Any] = {name: one.means for name, one in found.items()}
     for recipe in arguments.recipes:
-        how = {"teacher": teacher, "depth": arguments.depth} if recipe == "distill" else {}
+        how: dict[str, Any] = {"made_up": arguments.made_up}
+        how |= {"teacher": teacher, "depth": arguments.depth} if recipe == "distill" else {}
         engine, told = taught(before, arguments, recipe=recipe, pseudo_queries=arguments.pseudo_queries, **how)
         one = _asked(engine, test)
         figures[recipe] = {**one.means, **told}
@@ -144,10 +146,12 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=10, help="processor minutes of each training")
     parser.add_argument("--learns", default="lora", choices=["lora", "all", "top"])
     parser.add_argument("--layers", type=int, help="so many of the last blocks learn")
+    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"], help="of the activations")
     parser.add_argument("--rate", type=float, default=5e-4, help="learning rate")
     parser.add_argument("--epoch", type=int, default=1000, help="requests between two validations")
     parser.add_argument("--validation", type=int, default=48, help="requests that are held out")
     parser.add_argument("--pseudo-queries", type=int, default=2, help="made-up queries for each item")
+    parser.add_argument("--made-up", type=int, help="at most so many of them")
     parser.add_argument("--depth", type=int, default=10, help="items that the teacher lists")
     parser.add_argument("--users", type=int, default=300, help="test users, drawn by the seed")
     parser.add_argument("--requests", type=int, default=96, help="of the measurement of speed")

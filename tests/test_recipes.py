@@ -93,7 +93,7 @@ def test_a_language_model_writes_and_ranks_on_any_folder(run, tmp_path):
     write(folder / "qrels.csv", qrels)
     run("language_model", folder, "--model", tmp_path / "model", "--part", "write", "recommend", "--users", 3,
         "--queries", 3, "--prompts", "plain", "few-shot", "--spellings", "title", "{maker}: {title}", "--width", 4,
-        "--depth", 5, "--scorers", "title-likelihood", "--json", figures)  # fmt: skip
+        "--depth", 5, "--scorers", "title-likelihood", "rails", "--json", figures)  # fmt: skip
     found = json.loads(figures.read_text())
     assert found["queries"] == 3
     assert [(row["prompt"], row["spelling"], row["weight"]) for row in found["write"]] == [
@@ -102,7 +102,7 @@ def test_a_language_model_writes_and_ranks_on_any_folder(run, tmp_path):
         for spelling in ("title", "{maker}: {title}")
         for weight in (0.0, 0.5, 1.0)
     ]
-    assert found["recommend"][0]["scorer"] == "title-likelihood"
+    assert [row["scorer"] for row in found["recommend"]] == ["title-likelihood", "rails"]
 
 
 @pytest.mark.slow

@@ -15,12 +15,23 @@ if TYPE_CHECKING:
     import pandas
     import polars
 
-__all__ = ["Hit", "Json", "NewItems", "Page", "Progress", "Query", "QueryOptions", "Ranking", "Retriever", "Suggestion"]
+__all__ = [
+    "Hit",
+    "Json",
+    "NewItems",
+    "JsonObject",
+    "Progress",
+    "Query",
+    "QueryOptions",
+    "Ranking",
+    "Retriever",
+    "Suggestion",
+]
 
 Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
 """A value that JSON can hold."""
 
-Page: TypeAlias = dict[str, Any]
+JsonObject: TypeAlias = dict[str, Any]
 """A JSON object as it was read or will be sent: what an entry must be is said and checked where it is used."""
 
 NewItems = float | Literal["auto", "off"]
@@ -178,7 +189,7 @@ class Hit:
     def __repr__(self) -> str:
         return f"Hit({self.rank}, {self.item_id!r}, {shortened(self.title)!r}, {self.score:.4g})"
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> object:
         """Give an attribute; ``item_id``, ``title``, ``score`` and ``rank`` too."""
         if name in self.attributes:
             return self.attributes[name]
@@ -241,7 +252,7 @@ class Ranking(Sequence[Hit]):
     warnings: tuple[str, ...] = ()
     trace: Any = None
     fits: bool = True
-    facets: tuple[Page, ...] = ()
+    facets: tuple[JsonObject, ...] = ()
 
     def __repr__(self) -> str:
         first = ", ".join(f"{hit.item_id!r} {shortened(hit.title, 30)!r}" for hit in self.hits[:2])

@@ -375,3 +375,9 @@ def test_masks_equal_a_python_oracle(tree, rows):
     expected = [holds(tree, row) for row in rows]
     assert evaluate(tree, frame).tolist() == expected
     assert evaluate(written(tree), frame).tolist() == expected
+
+
+@pytest.mark.parametrize("unit", [1, 10**3, 10**6, 10**9])
+def test_a_moment_may_be_given_as_a_number_in_any_usual_unit(unit):
+    shop = Catalog.from_items([{"id": day, "title": day, "day": f"2024-05-{day}"} for day in ("30", "31")])
+    assert shop.where(f"day > {1_717_070_000 * unit}").tolist() == [False, True]  # 2024-05-30, 11:53 UTC

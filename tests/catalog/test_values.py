@@ -278,3 +278,12 @@ def test_filters_compare_moments_and_tags(where, kept):
         ]
     )
     assert "".join(item for item, keep in zip(shop.item_ids, shop.where(where), strict=True) if keep) == kept
+
+
+def test_typed_values_become_the_type_of_the_catalogue_where_nothing_is_lost():
+    shop = Catalog.from_items([{"id": "a", "title": "A", "size": 38, "new": True}])
+    grown = shop.add(
+        [{"id": "b", "title": "B", "size": 39.0, "new": 0}, {"id": "c", "title": "C", "size": 40, "new": 1}]
+    )
+    assert grown.frame.select("size", "new").rows() == [(38, True), (39, False), (40, True)]
+    assert grown.frame.schema["size"] == pl.Int64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 
 import pytest
@@ -13,6 +14,8 @@ pytest.importorskip("transformers")
 
 import genrail
 from genrail.cli.main import app
+from genrail.cli.reading import OPTIONS
+from genrail.engine import Engine
 from genrail.serving.host import Host
 
 ITEMS = 14
@@ -38,9 +41,12 @@ WAYS = {
     "native rqvae": ("--identifiers", "rqvae", "--levels", 2, *LEARNING),
     "native attributes": ("--identifiers", "attributes", *LEARNING),
     "titles": ("--model",),
+    "in-prompt": ("--set", "max_tokens=2", "--model"),
     "codes": (*LANGUAGE_MODEL, "--model"),
     "codes lsh": (*LANGUAGE_MODEL, "--identifiers", "lsh", "--model"),
+    "seal": ("--set", "width=4", "--set", "length=3", "--model"),
     "fused": ("--lanes", "bm25,cooccurrence"),
+    "fused seal": ("--lanes", "bm25,seal", "--set", 'settings={"seal": {"width": 4, "length": 3}}', "--model"),
 }
 
 
@@ -119,10 +125,58 @@ def test_rails_of_attribute_codes_are_words(files, tmp_path):
     assert "colour red / category boot" in drawn
 
 
+def test_every_argument_of_build_that_is_no_setting_has_an_option_to_point_to():
+    for method in (Engine.build, Engine.train):
+        assert set(inspect.signature(method).parameters) <= {*OPTIONS, "self", "progress", "settings"}
+
+
 def test_a_setting_that_does_not_exist_or_is_not_clear_is_named(files, tmp_path):
-    for setting, said in (("eppochs=1", "has no setting eppochs"), ("width=8", "has no setting width")):
+    wrong = [
+        "eppochs=1 has no setting eppochs",
+        "width=8 has no setting width",
+        "seed=3 use --seed",
+        "catalog=x CATALOG",
+    ]
+    for setting, said in (one.split(" ", 1) for one in wrong):
         result = CliRunner().invoke(
             app, ["build", str(files / "shop.csv"), "--recipe", "bm25", "--set", setting, "--out", str(tmp_path / "e")]
         )
         assert result.exit_code == 2
         assert said in " ".join(result.output.split())
+
+
+def test_a_language_model_is_taught_from_the_command_line(files, tmp_path):
+    folder, curve = tmp_path / "e", tmp_path / "curve.jsonl"
+    write(tmp_path / "queries.csv", [{"query_id": f"q{n}", "query": f"number {n}"} for n in range(ITEMS)])
+    write(tmp_path / "qrels.csv", [{"query_id": f"q{n}", "item_id": f"s{n}", "relevance": 1} for n in range(ITEMS)])
+    judged = ("--queries", tmp_path / "queries.csv", "--qrels", tmp_path / "qrels.csv")
+    events = ("--interactions", files / "events.csv")
+    good("build", files / "shop.csv", *NAMES, "--model", files / "lm", "--out", folder)
+    shown = json.loads(good("train", folder, *judged, *events, "--show", 1, "--json").stdout)["examples"]
+    assert [one["source"] for one in shown] == ["history", "judged", "text"]
+    assert "number" in good("train", folder, *judged, "--show", 2).stdout
+    assert not (folder / "versions" / "000002").exists()
+    how = ("--recipe", "sft", "--set", "learns=all", "--set", "epochs=1", "--set", "pseudo_queries=0")
+    told = json.loads(good("train", folder, *judged, *events, *how, "--curve", curve, "--json").stdout)
+    assert told["pairs"]["judged"] == ITEMS - 2 and told["loop"]["best"]["nDCG@10"] >= 0
+    assert json.loads(curve.read_text())["epoch"] == 1
+    good("build", files / "shop.csv", *NAMES, "--recipe", "bm25", "--out", tmp_path / "teacher")
+    taught = ("--recipe", "distill", "--teacher", tmp_path / "teacher", *how[2:6], "--set", "pseudo_queries=1")
+    told = json.loads(good("train", folder, *taught, "--json").stdout)
+    assert set(told["pairs"]) == {"teacher"}
+    assert len(asked("search", folder, "number 3", "-k", 3)) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--recipe", "hearsay"), "recipe is 'hearsay'"),
+        (("--recipe", "distill"), "nobody teaches"),
+        (("--recipe", "align", "--set", "learns=all"), "has no codes"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_one_sentence(files, tmp_path, options, said):
+    good("build", files / "shop.csv", *NAMES, "--model", files / "lm", "--out", tmp_path / "e")
+    result = CliRunner().invoke(app, ["train", str(tmp_path / "e"), *options], env={"COLUMNS": "200"})
+    assert result.exit_code == 2
+    assert said in " ".join(result.output.split())

@@ -39,7 +39,7 @@ def test_build_of_a_recipe_that_learns(tmp_path, recipe):
     (tmp_path / "shop.csv").write_text("sku,name\n1,red boot\n2,blue clog\n")
     (tmp_path / "events.csv").write_text("user,sku\nu,1\nu,2\nv,2\nv,1\n")
     words = (tmp_path / "shop.csv", "--recipe", recipe, "--interactions", tmp_path / "events.csv")
-    model = ("--set", f"model={tmp_path}") if recipe == "codes" else ()
+    model = ("--model", tmp_path) if recipe == "codes" else ()
     refused(without_torch("build", *words, *model, "--out", tmp_path / "shop.genrail"))
     assert not (tmp_path / "shop.genrail" / "CURRENT").exists()
 

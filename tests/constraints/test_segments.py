@@ -127,6 +127,11 @@ def test_identical_identifiers_in_both_segments_are_one_candidate_and_one_tail()
     assert [tail.tolist() for tail in index.tails(found.states[0, :2])] == [[], [2]]
 
 
+def test_the_tail_of_a_heavy_root_is_the_whole_identifier():
+    trie = Trie.from_matrix([[1, 2], [1, 2], [1, 2]], vocab_size=5, heavy=1)
+    assert [tail.tolist() for tail in trie.tails(trie.start(1).states[0])] == [[1, 2]]
+
+
 @pytest.mark.parametrize("wrong", [[[1]], [[1, 2, 3]], [[1, 9]], [[1, -1]], [[]]])
 def test_an_identifier_that_does_not_fit_is_refused_and_nothing_changes(wrong):
     index = small()

@@ -63,3 +63,10 @@ def test_it_tells_whether_kernels_have_to_be_compiled(monkeypatch):
 
     monkeypatch.setattr(warming, "best_of_two", NeverCompiled())
     assert not warming.is_warm(vocab_size=200)
+
+
+def test_all_kernels_are_those_of_ngrams_too(monkeypatch):
+    seen = []
+    monkeypatch.setattr(warming, "_WIDTHS", {})
+    warm_up(progress=lambda stage, done, total: seen.append((stage, done, total)))
+    assert seen == [("kernels for n-grams", 0, 1), ("kernels for n-grams", 1, 1)]

@@ -45,6 +45,23 @@ def test_extreme_keys_have_finite_weights():
         weigh([0, np.nan], [1, 1], 10)
 
 
+def test_what_the_query_does_not_raise_says_nothing():
+    plain = weigh([-2.0] * 3, [5] * 3, 10**6)
+    bounded = weigh([-2.0] * 3, [5] * 3, 10**6, gains=[-1.0, 2.0, 100.0])
+    assert bounded.tolist() == [0.0, 4.0, plain[2]]
+    index = SubstringIndex.from_sequences([[1, 2], [3]] * 20, 5)
+    assert weigh_keys(index, [[1], [3], [1]], [-0.3, -0.3, -0.9], gains=[0.0, 1.0, 9.0]).ngrams == ((3,),)
+    given = np.log([0.2] * 5)
+    assert unigram_weights(index, given, EvidenceSettings(smoothing=0.1), anyway=given).tolist() == [0.0] * 5
+
+
+def test_below_the_least_probability_nothing_weighs():
+    settings = EvidenceSettings(smoothing=2.0)
+    least = settings.least(1000)
+    assert weigh([least - 1e-9, least + 0.01], [1, 1], 1000, 2.0, 2.0).tolist()[0] == pytest.approx(0.0, abs=1e-9)
+    assert weigh([least + 0.01], [1], 1000, 2.0, 2.0)[0] > 0.0
+
+
 def test_a_rarer_and_a_more_probable_key_weigh_more():
     assert (np.diff(weigh([-2.0] * 4, [1, 10, 100, 1000], 10**6)) < 0).all()
     assert (np.diff(weigh([-4.0, -3.0, -2.0, -1.0], [10] * 4, 10**6)) > 0).all()
@@ -108,7 +125,7 @@ def slow_document(keys, text, matches, settings, unigrams):
     if unigrams is not None:
         free = {token for at, token in enumerate(text) if at not in positions} - tokens
         score += sum(unigrams[token] for token in free)
-    return (1 - settings.single_key) * score + settings.single_key * single, sorted(told)
+    return single if settings.scoring == "best" else score, sorted(told)
 
 
 def slow_evidence(live, keys, settings, unigrams, allowed):
@@ -148,7 +165,7 @@ def test_evidence_equals_the_description(seed):
         rare=int(rng.choice([1, 3, 1500])),
         candidates=int(rng.choice([2, 1500])),
         repetition=float(rng.choice([0, 0.8, 1])),
-        single_key=float(rng.choice([0, 0.3, 1])),
+        scoring=str(rng.choice(["intersective", "intersective", "best"])),
     )
     unigrams = rng.exponential(1, size=vocab_size) if rng.random() < 0.7 else None
     allowed = set(np.flatnonzero(rng.random(len(texts)) < rng.choice([0.3, 1])).tolist())
@@ -196,7 +213,7 @@ def test_the_best_single_key_alone():
     index = SubstringIndex.from_sequences([[1, 2, 3], [4]], 10)
     keys = weighed(((4,), 5), ((1,), 4), ((2,), 3))
     assert [one.row for one in gather_evidence(index, keys)] == [0, 1]
-    single = gather_evidence(index, keys, np.ones(10), settings=EvidenceSettings(single_key=1))
+    single = gather_evidence(index, keys, np.ones(10), settings=EvidenceSettings(scoring="best"))
     assert [(one.row, one.score) for one in single] == [(1, 5), (0, 4)]
 
 
@@ -216,6 +233,6 @@ def test_without_keys_or_documents_there_is_no_evidence():
 
 
 def test_settings_outside_their_range_are_refused():
-    for name, value in (("repetition", 1.5), ("single_key", -0.1), ("rare", 0), ("candidates", 0), ("smoothing", 0)):
+    for name, value in (("repetition", 1.5), ("scoring", "worst"), ("rare", 0), ("candidates", 0), ("smoothing", 0)):
         with pytest.raises(SettingsError, match=name):
             EvidenceSettings(**{name: value})

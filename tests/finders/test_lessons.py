@@ -66,15 +66,14 @@ def test_the_native_lane_of_a_fused_engine_is_taught_by_the_others():
         interactions=pasts(catalog, 60),
         encoder="hashing",
         epochs=1,
-        recipe="distill",
-        distillation={"folds": 2},
+        learning={"recipe": "distill", "distillation": {"folds": 2}},
     )
     assert engine.edition.finder.lanes["native"].report.lessons > 0
     assert list(engine.edition.finder.lanes)[0] == "native"
     alone = genrail.Engine.build(catalog, "native", interactions=pasts(catalog, 60), encoder="hashing", epochs=1)
     assert alone.edition.finder.report.lessons == 0
     with pytest.raises(SettingsError, match="nobody to learn from"):
-        genrail.Engine.build(catalog, "native", encoder="hashing", epochs=1, recipe="distill")
+        genrail.Engine.build(catalog, "native", encoder="hashing", epochs=1, **{"learning.recipe": "distill"})
 
 
 def test_an_engine_learns_from_rewards():
@@ -86,6 +85,17 @@ def test_an_engine_learns_from_rewards():
     fused = genrail.Engine.build(catalog, interactions=events, encoder="hashing", epochs=1)
     report = fused.train(interactions=events, recipe="grpo", epochs=1)
     assert "reward" in report.to_dict()["start"]
+
+
+def test_what_a_model_learns_from_is_saved_with_it(tmp_path):
+    catalog = shop()
+    settings = {"learning.recipe": "distill", "learning.distillation.share": 0.25, "epochs": 1}
+    engine = genrail.Engine.build(catalog, encoder="hashing", **settings)
+    engine.save(tmp_path / "shop")
+    recipe = genrail.load(tmp_path / "shop").edition.finder.recipe
+    assert recipe == engine.edition.finder.recipe and recipe.learning.distillation.share == 0.25
+    with pytest.raises(SettingsError, match="knows sft"):
+        genrail.Engine.build(catalog, "native", encoder="hashing", learning={"recipe": "calrec"})
 
 
 @pytest.mark.parametrize("wrong", [{"share": 1.5}, {"temperature": 0.0}, {"folds": 0}, {"queries": -1}])

@@ -48,8 +48,9 @@ def test_words_that_open_titles_go_behind(shop):
     later = Wording.fit(shop, ["brand-last"])
     assert later.words(shop, 0) == ["trail boot red Otter Creek"]
     assert later.words(shop, 9) == ["trail boot blue Ecco"]
-    alone = shop.add([{"id": "x", "title": "Ecco"}])
-    assert later.words(alone, len(shop)) == ["Ecco"]  # something must stay
+    more = shop.add([{"id": "x", "title": "Ecco"}, {"id": "y", "title": "Ecco - lace boot"}])
+    assert later.words(more, len(shop)) == ["Ecco"]  # something must stay
+    assert later.words(more, len(shop) + 1) == ["lace boot Ecco -"]
 
 
 def test_templates_name_columns_and_several_spellings_are_told_apart(shop):

@@ -107,6 +107,10 @@ def test_a_key_that_makes_no_sense_is_refused(values, error):
         Key(**values)
 
 
+def test_a_rate_may_be_less_than_one_question_a_second():
+    assert Key("slow", rate_per_second=0.5).rate_per_second == 0.5
+
+
 def test_a_revoked_key_stops_working_and_no_keys_means_nobody(tmp_path, monkeypatch):
     keys, tokens = keys_in(tmp_path, Key("one"))
     assert len(keys) == 1

@@ -15,7 +15,7 @@ from genrail.identifiers.titles import Titles
 from genrail.models.causal import CausalModel
 from genrail.models.prompts import Prompts
 from genrail.training.packing import Answers, Pack, TrainingExample, packed
-from genrail.training.rails import hidden_states, rails_loss, token_loss
+from genrail.training.rails import contrastive_losses, hidden_states, rails_loss, token_loss
 from tests.models import checkpoints
 
 TITLES = checkpoints.TITLES[:40]
@@ -58,11 +58,8 @@ def test_a_pack_gives_what_its_sequences_give_alone(family):
         hidden = hidden_states(model.body, packs, model.sees)
         first = 0
         for pack in packs:
-            for slot in range(len(pack)):
-                path = [slot]
-                while pack.parents[path[0]] >= 0:
-                    path.insert(0, pack.parents[path[0]])
-                ids = torch.tensor([[pack.ids[one] for one in path]])
+            for slot in [*range(0, len(pack), 29), len(pack) - 1]:
+                ids = torch.tensor([[pack.ids[one] for one in pack.path(slot)]])
                 alone = model.body(input_ids=ids, use_cache=False)[0][0, -1]
                 assert torch.allclose(hidden[first + slot], alone, atol=2e-4, rtol=1e-3)
             first += len(pack)
@@ -153,3 +150,36 @@ def test_a_pack_shares_what_begins_alike():
     assert [pack.put([1, 2]), pack.put([1, 3]), pack.put([1, 2, 4])] == [1, 2, 3]
     assert (pack.ids, pack.parents, pack.depths) == ([1, 2, 3, 4], [-1, 0, 0, 1], [0, 1, 1, 2])
     assert pack.reach.tolist()[3] == [True, True, False, True] and not pack.chain
+
+
+def test_contrast_compares_means_of_what_was_read():
+    """Against the definition: each target behind its request, each request, and each target by itself, one by one."""
+    model, index, examples = make()
+    examples[1] = TrainingExample(
+        examples[1].prompt, examples[0].rows, examples[0].weights
+    )  # the same target twice is no wrong answer
+    packs = packed(examples, Answers(compressed(index)), contrast=True, size=200)
+    with torch.no_grad():
+        found = contrastive_losses(hidden_states(model.body, packs, model.sees), packs, 0.5)
+        table, means = Titles(model.tokenizer).assign(TITLES), []
+        for example in examples:
+            target = table.sequence(example.rows[0]).tolist()
+            both = model.body(input_ids=torch.tensor([[*example.prompt, *target]]), use_cache=False)[0][0]
+            alone = model.body(input_ids=torch.tensor([target]), use_cache=False)[0][0]
+            means.append([both[: len(example.prompt)].mean(0), both[len(example.prompt) :].mean(0), alone.mean(0)])
+    cosines = [
+        [torch.cosine_similarity(one[side], other[2], dim=0) for other in means] for one in means for side in (1, 0)
+    ]
+    wanted = [0.0, 0.0]
+    for place, line in enumerate(cosines):
+        row = place // 2
+        wrong = [value for other, value in enumerate(line) if other == row or {other, row} != {0, 1}]
+        wanted[place % 2] += float(torch.logsumexp(torch.stack(wrong) / 0.5, 0) - line[row] / 0.5)
+    assert [float(one) for one in found] == pytest.approx(wanted, rel=1e-3)
+
+
+def test_a_text_may_be_the_answer():
+    _, index, examples = make()
+    [pack] = packed([TrainingExample(examples[0].prompt, [3], text=[7, 8, 2])], Answers(compressed(index)))
+    assert pack.nodes == {} and [list(one) for one in pack.tokens.values()] == [[7], [8], [2]]
+    assert sum(sum(one.values()) for one in pack.tokens.values()) == pytest.approx(1.0)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genrail.errors import CatalogError, SettingsError, ShapeError
+from genrail.errors import SettingsError, ShapeError
 from genrail.models.native_network import QUERY
-from genrail.training.pairs import QueryPairs, encode_pseudo_queries, pseudo_queries, windows
+from genrail.training.pairs import QueryPairs, pseudo_queries, windows
 
 TITLES = ["Red trail running shoe with a grippy sole", "Blue", ""]
 TEXTS = ["Red trail running shoe with a grippy sole. Acme. Shoes. Made for wet rocks and long days out", "Blue", ""]
@@ -77,18 +77,6 @@ def test_a_pseudo_query_depends_on_its_row_and_the_seed_alone():
     assert pseudo_queries(TITLES, TEXTS, variants=4, seed=6)[0] != among
 
 
-def test_pseudo_queries_are_encoded_in_one_call():
-    calls = []
-
-    def encode(texts):
-        calls.append(len(texts))
-        return np.ones((len(texts), 3))
-
-    pairs = encode_pseudo_queries(encode, TITLES, TEXTS, variants=2)
-    assert calls == [4]
-    assert pairs.vectors.shape == (4, 3) and pairs.vectors.dtype == np.float32
-
-
 def test_queries_alone_are_read_as_one_position():
     pairs = QueryPairs(np.eye(3, dtype=np.float32), np.array([4, 5, 6]))
     batches = pairs.batches(2, np.random.default_rng(0))
@@ -122,7 +110,5 @@ def test_bad_input_is_named():
         pseudo_queries(TITLES, TEXTS, variants=0)
     with pytest.raises(ShapeError, match="one of each"):
         pseudo_queries(TITLES, TEXTS[:1])
-    with pytest.raises(CatalogError, match="no item has"):
-        encode_pseudo_queries(lambda texts: np.zeros((0, 2), np.float32), [""], [""])
     with pytest.raises(ShapeError, match="one vector per row"):
         QueryPairs(np.zeros((2, 3), dtype=np.float32), np.array([1]))

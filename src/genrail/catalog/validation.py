@@ -16,7 +16,7 @@ from genrail.catalog.sources import Limits
 from genrail.catalog.tables import Table
 from genrail.catalog.values import TAGS, written_column
 from genrail.errors import CatalogError
-from genrail.types import Json, Page
+from genrail.types import Json, JsonObject
 
 __all__ = ["Report", "validate"]
 
@@ -72,7 +72,7 @@ class Report:
         }
 
     @classmethod
-    def from_dict(cls, values: Page) -> Report:
+    def from_dict(cls, values: JsonObject) -> Report:
         """Read back what `to_dict` wrote."""
         refused = tuple((int(row), str(reason)) for row, reason in values["refused"])
         left_out = tuple((int(count), str(reason)) for count, reason in values.get("left_out", ()))

@@ -52,7 +52,7 @@ def build(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", help="A Hugging Face language model or folder: writes titles, or --recipe codes."),
+        typer.Option("--model", help="A Hugging Face language model or folder: titles, or --recipe codes or seal."),
     ] = None,
     queries: Annotated[Path | None, typer.Option("--queries", help="Judged queries to learn from.")] = None,
     qrels: Annotated[Path | None, typer.Option("--qrels", help="Which items are right for which query.")] = None,

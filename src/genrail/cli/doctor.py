@@ -14,7 +14,7 @@ import typer
 import genrail
 from genrail.cli.console import errors_as_sentences, note, print_json, print_table, stage_progress
 from genrail.cli.search import Debug, Json
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["doctor", "examine"]
 
@@ -70,13 +70,13 @@ def _compile(quiet: bool) -> None:
         note(f"the constraint kernels are ready after {seconds:.0f} s; later processes read them from the disk")
 
 
-def examine() -> Page:
+def examine() -> JsonObject:
     """Collect versions, devices and memory."""
     return {"machine": _machine(), "packages": [_package(*row) for row in PACKAGES]}
 
 
-def _machine() -> Page:
-    facts: Page = {
+def _machine() -> JsonObject:
+    facts: JsonObject = {
         "genrail": genrail.__version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -114,7 +114,7 @@ def _devices() -> str:
     return f"cpu ({torch.get_num_threads()} threads)"
 
 
-def _package(distribution: str, module: str, extra: str, purpose: str) -> Page:
+def _package(distribution: str, module: str, extra: str, purpose: str) -> JsonObject:
     try:
         version = metadata.version(distribution)
     except metadata.PackageNotFoundError:

@@ -11,7 +11,7 @@ import typer
 from genrail.cli.console import errors_as_sentences, note, print_json, print_table, stage_progress
 from genrail.cli.reading import Item, MinRating, Rating, Timestamp, User, format_for, parse_min_rating, read_events
 from genrail.cli.search import Debug, Encoding, EngineFolder, Format, Json
-from genrail.types import Page
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.catalog import Interactions
@@ -103,7 +103,7 @@ def _next_item(
 
 
 def _search(
-    engine: Engine, queries: Path, qrels: Path, reading: Page, lanes: bool, progress: Progress
+    engine: Engine, queries: Path, qrels: Path, reading: JsonObject, lanes: bool, progress: Progress
 ) -> tuple[list[Evaluation], list[Evaluation]]:
     """Measure search on judged queries: the engine, and what is beside it."""
     from genrail.catalog import read_qrels, read_queries
@@ -118,7 +118,7 @@ def _search(
     return found[:1], found[1:]
 
 
-def _for(path: Path, reading: Page) -> Page:
+def _for(path: Path, reading: JsonObject) -> JsonObject:
     return {**reading, "format": format_for(path, reading["format"])}
 
 

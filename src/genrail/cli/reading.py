@@ -88,6 +88,11 @@ def parse_min_rating(given: str | None) -> float | None:
         raise SettingsError(f"--min-rating is {given!r}; give a number, or all") from None
 
 
+# What `Engine.build` and `Engine.train` take beside settings, and the option that gives it.
+OPTIONS = {name: f"--{name}" for name in ("encoder", "interactions", "model", "qrels", "queries", "seed", "teacher")}
+OPTIONS |= {"catalog": "CATALOG", "hold_out": "--holdout", "recipe": "--recipe"}
+
+
 def read_settings(given: list[str]) -> dict[str, Any]:
     """Read ``name=value`` pairs; values are JSON where they can be, else words.
 
@@ -101,6 +106,8 @@ def read_settings(given: list[str]) -> dict[str, Any]:
         name, sign, value = pair.partition("=")
         if not sign or not name.strip():
             raise SettingsError(f"--set {pair!r} is not NAME=VALUE; write for example --set epochs=3")
+        if name.strip() in OPTIONS:
+            raise SettingsError(f"--set {pair!r}: that is no setting of a recipe; use {OPTIONS[name.strip()]}")
         try:
             found[name.strip()] = json.loads(value)
         except ValueError:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genrail.cli.console import errors_as_sentences, note, print_json, print_table, stage_progress, waiting
-from genrail.types import Page
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.engine import Engine
@@ -153,7 +153,7 @@ def _options(
     boost: list[str] | None,
     pin: list[str] | None,
     facet: list[str] | None,
-) -> Page:
+) -> JsonObject:
     """Name the options of a question as `Query` does."""
     order = {"offset": offset, "sort": sort, "min_score": min_score, "boost": boost or [], "pin": pin or []}
     return {"where": where, "exclude_seen": not include_seen, "facets": facet or (), **order}
@@ -164,7 +164,7 @@ def _answer(
     text: str | None,
     given: list[str],
     k: int,
-    options: Page,
+    options: JsonObject,
     explain: bool,
     as_json: bool,
     debug: bool,
@@ -220,7 +220,7 @@ def show_facets(ranking: Ranking) -> None:
         print_table("among the best hits", ["attribute", "values"], rows)
 
 
-def _counted(facet: Page) -> str:
+def _counted(facet: JsonObject) -> str:
     if "values" in facet:
         shown = zip(facet["values"], facet["counts"], strict=True)
         return ", ".join(f"{value} {count}" for value, count in shown)
@@ -258,7 +258,11 @@ def show_ranking(title: str, ranking: Ranking, explained_by: Engine | None = Non
         draw_rails(ranking.trace, f"the rails of {title}")
 
 
-def _why(explanation: Page) -> list[str]:
-    """Name the lanes that found an item, each with its rank there, and the item's identifier."""
+def _why(explanation: JsonObject) -> list[str]:
+    """Name the lanes that found an item, each with its rank there, and the item's identifier or n-grams."""
     lanes = [f"{name} {found['rank']}" for name, found in dict(explanation.get("lanes") or {}).items()]
-    return [", ".join(lanes), " ".join(map(str, explanation.get("identifier", ())))]
+    ngrams = [f'"{one["text"]}" {one["score"]:.1f}' for one in explanation.get("ngrams", ())]
+    passage = explanation.get("passage") or {}
+    if ngrams and passage["of"] > 1:
+        ngrams.append(f"in passage {passage['number']} of {passage['of']}")
+    return [", ".join(lanes), " ".join([*map(str, explanation.get("identifier", ())), ", ".join(ngrams)]).strip()]

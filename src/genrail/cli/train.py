@@ -42,7 +42,9 @@ def train(
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", help="File to keep the training in, and to resume it from.")
     ] = None,
-    curve: Annotated[Path | None, typer.Option("--curve", help="File for the learning curve, JSON lines.")] = None,
+    curve: Annotated[
+        Path | None, typer.Option("--curve", help="File for the learning curve, JSON lines; a picture is beside it.")
+    ] = None,
     show: Annotated[
         int | None, typer.Option("--show", help="Print so many examples of each source, and train nothing.")
     ] = None,

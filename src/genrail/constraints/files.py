@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,9 +14,22 @@ from genrail.arrays import Array
 from genrail.constraints.bits import bits_at
 from genrail.constraints.building import first_unsorted, heavy_edges
 from genrail.errors import DamagedError, FormatError
-from genrail.types import Page
+from genrail.types import JsonObject
 
-__all__ = ["FORMAT", "MANIFEST", "SEVERAL", "VERSION", "read_array", "read_trie", "sha256_of", "write_trie"]
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "Manifest",
+    "SEVERAL",
+    "VERSION",
+    "read_array",
+    "read_manifest",
+    "read_trie",
+    "sha256_of",
+    "verify_checksums",
+    "write_array",
+    "write_trie",
+]
 
 
 FORMAT = "genrail.trie"
@@ -36,26 +50,21 @@ def write_trie(folder: Path, settings: Mapping[str, object], arrays: dict[str, A
         several: A row may have several identifiers.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    described = {}
-    for name in _ARRAYS:
-        array = arrays[name]
-        np.save(folder / f"{name}.npy", array, allow_pickle=False)
-        described[name] = {
-            "dtype": array.dtype.str,
-            "shape": list(array.shape),
-            "sha256": sha256_of(folder / f"{name}.npy"),
-        }
+    described = {name: write_array(folder / f"{name}.npy", arrays[name]) for name in _ARRAYS}
     manifest = {"format": FORMAT, "version": SEVERAL if several else VERSION, "items": len(arrays["order"])}
     manifest |= {name: settings[name] for name in _SETTINGS}
     text = json.dumps({**manifest, "arrays": described}, indent=1) + "\n"
     (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
-def read_trie(folder: Path, *, mmap: bool, verify: bool) -> tuple[Page, dict[str, Array], bool]:
+def read_trie(folder: Path, *, mmap: bool, verify: bool) -> tuple[JsonObject, dict[str, Array], bool]:
     """Read what `write_trie` wrote, and check it; arguments and errors as for `Trie.load`."""
-    manifest = _read_manifest(folder)
+    page = Manifest(
+        MANIFEST, FORMAT, (VERSION, SEVERAL), "a trie", "Trie.save", entries=("items", *_SETTINGS), arrays=_ARRAYS
+    )
+    manifest = read_manifest(folder, page)
     if verify:
-        _verify_checksums(folder, manifest)
+        verify_checksums(folder, {name: manifest["arrays"][name] for name in _ARRAYS})
     arrays = {name: read_array(folder, name, manifest["arrays"][name], mmap) for name in _ARRAYS}
     _check_shapes(folder, manifest, arrays)
     if verify and (wrong := _wrong_content(manifest, arrays)):
@@ -69,28 +78,63 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_manifest(folder: Path) -> Page:
-    path = folder / MANIFEST
+class Manifest(NamedTuple):
+    """Say what describes the arrays of an index in its folder.
+
+    Args:
+        name: Of the file.
+        kind: What its entry `format` must be.
+        versions: Versions of the format that this genrail reads.
+        what: The index, for messages.
+        writer: The method that writes such folders, for messages.
+        entries: What must be in it besides.
+        arrays: Which arrays it must describe.
+    """
+
+    name: str
+    kind: str
+    versions: tuple[int, ...]
+    what: str
+    writer: str
+    entries: tuple[str, ...]
+    arrays: tuple[str, ...]
+
+
+def read_manifest(folder: Path, page: Manifest) -> JsonObject:
+    """Read the page of a folder.
+
+    Raises:
+        DamagedError: It is no JSON, or lacks an entry.
+        FormatError: It is not there, of another kind, or of another version.
+    """
+    path = folder / page.name
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise FormatError(f"{folder} holds no {MANIFEST}; give a folder written by Trie.save") from None
+        raise FormatError(f"{folder} holds no {page.name}; give a folder written by {page.writer}") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DamagedError(f"{path} is not readable JSON ({error}); restore the folder from a copy") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise FormatError(f"{path} does not describe a trie")
-    if manifest.get("version") not in (VERSION, SEVERAL):
+    if not isinstance(manifest, dict) or manifest.get("format") != page.kind:
+        raise FormatError(f"{path} does not describe {page.what}")
+    if manifest.get("version") not in page.versions:
         raise FormatError(
-            f"{path} is of format version {manifest.get('version')}; this genrail reads {VERSION} and {SEVERAL}: "
-            "update genrail, or build the index again"
+            f"{path} is of format version {manifest.get('version')}; this genrail reads "
+            f"{' and '.join(map(str, page.versions))}: update genrail, or build the index again"
         )
-    known = isinstance(manifest.get("arrays"), dict) and all(name in manifest["arrays"] for name in _ARRAYS)
-    if not known or any(name not in manifest for name in ("items", *_SETTINGS)):
+    described = manifest.get("arrays")
+    known = isinstance(described, dict) and all(name in described for name in page.arrays)
+    if not known or any(name not in manifest for name in page.entries):
         raise DamagedError(f"{path} lacks entries; restore the folder from a copy")
     return manifest
 
 
-def read_array(folder: Path, name: str, described: Page, mmap: bool) -> Array:
+def write_array(path: Path, array: Array) -> dict[str, object]:
+    """Write one array; return what a page says of it: type, shape and checksum."""
+    np.save(path, array, allow_pickle=False)
+    return {"dtype": array.dtype.str, "shape": list(array.shape), "sha256": sha256_of(path)}
+
+
+def read_array(folder: Path, name: str, described: JsonObject, mmap: bool) -> Array:
     """Open `name`.npy, refusing another type or shape than the manifest describes."""
     path = folder / f"{name}.npy"
     try:
@@ -109,7 +153,7 @@ def read_array(folder: Path, name: str, described: Page, mmap: bool) -> Array:
     return array
 
 
-def _check_shapes(folder: Path, manifest: Page, arrays: dict[str, Array]) -> None:
+def _check_shapes(folder: Path, manifest: JsonObject, arrays: dict[str, Array]) -> None:
     """Compare the arrays with each other: what is wrong here would be read outside of an array."""
     items, ragged = int(manifest["items"]), manifest["end_token"] is not None
     tokens = items * int(manifest["length"])
@@ -132,10 +176,15 @@ def _check_shapes(folder: Path, manifest: Page, arrays: dict[str, Array]) -> Non
         raise DamagedError(f"the arrays in {folder} do not fit each other; restore the folder from a copy")
 
 
-def _verify_checksums(folder: Path, manifest: Page) -> None:
-    for name in _ARRAYS:
+def verify_checksums(folder: Path, described: Mapping[str, JsonObject]) -> None:
+    """Hash the files of some arrays, and compare with what a page says of them.
+
+    Raises:
+        DamagedError: A file is another one.
+    """
+    for name, entry in described.items():
         path = folder / f"{name}.npy"
-        if path.exists() and sha256_of(path) != manifest["arrays"][name].get("sha256"):
+        if path.exists() and sha256_of(path) != entry.get("sha256"):
             raise DamagedError(f"{path} was altered after it was written; restore the folder from a copy")
 
 
@@ -145,7 +194,7 @@ def _by_life(order: Array, live: Array) -> tuple[Array, Array]:
     return order[alive], order[~alive]
 
 
-def _wrong_content(manifest: Page, arrays: dict[str, Array]) -> str:
+def _wrong_content(manifest: JsonObject, arrays: dict[str, Array]) -> str:
     """Say which rule of the format the content breaks; empty when it keeps all."""
     items, length, heavy = int(manifest["items"]), int(manifest["length"]), int(manifest["heavy"])
     rows, off, order = arrays["rows"], arrays["off"], arrays["order"]

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from genrail.arrays import Array
-from genrail.constraints.files import read_array, sha256_of
+from genrail.constraints.files import Manifest, read_array, read_manifest, verify_checksums, write_array
 from genrail.constraints.ngrams import first_out_of_order
 from genrail.constraints.owners import Owners
 from genrail.constraints.subset import Universe
 from genrail.constraints.substring_segment import Segment, follow_lists
-from genrail.errors import DamagedError, FormatError
-from genrail.types import Page
+from genrail.errors import DamagedError
+from genrail.types import JsonObject
 
 __all__ = ["FORMAT", "MANIFEST", "SETTINGS", "VERSION", "read_segments", "write_segments"]
 
@@ -33,30 +33,28 @@ SETTINGS = ("vocab_size", "row_count", "longest", "frequent")
 
 def write_segments(old: Segment, new: Segment, settings: Mapping[str, int], folder: Path) -> None:
     """Write the arrays of both segments, then the manifest with their types, shapes and checksums."""
-    described: Page = {}
+    described = {}
     for part, segment in zip(_SEGMENTS, (old, new), strict=True):
         (folder / part).mkdir(parents=True, exist_ok=True)
         for name, array in segment.arrays.items():
-            path = folder / part / f"{name}.npy"
-            np.save(path, array, allow_pickle=False)
-            described[f"{part}/{name}"] = {
-                "dtype": array.dtype.str,
-                "shape": list(array.shape),
-                "sha256": sha256_of(path),
-            }
+            described[f"{part}/{name}"] = write_array(folder / part / f"{name}.npy", array)
     manifest = {"format": FORMAT, "version": VERSION} | dict(settings)
     text = json.dumps({**manifest, "arrays": described}, indent=1) + "\n"
     (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
-def read_segments(folder: Path, *, mmap: bool, verify: bool) -> tuple[Segment, Segment, Page]:
+def read_segments(folder: Path, *, mmap: bool, verify: bool) -> tuple[Segment, Segment, JsonObject]:
     """Read both segments and the settings of a folder; see `SubstringIndex.load`."""
-    manifest = _read_manifest(folder)
+    listed = tuple(f"{part}/{name}" for part in _SEGMENTS for name in _ARRAYS)
+    page = Manifest(
+        MANIFEST, FORMAT, (VERSION,), "a substring index", "SubstringIndex.save", entries=SETTINGS, arrays=listed
+    )
+    manifest = read_manifest(folder, page)
     segments = []
     for part in _SEGMENTS:
         described = {name: manifest["arrays"][f"{part}/{name}"] for name in _ARRAYS}
         if verify:
-            _verify_checksums(folder / part, described)
+            verify_checksums(folder / part, described)
         arrays = {name: read_array(folder / part, name, described[name], mmap) for name in _ARRAYS}
         if wrong := _misfit(manifest, arrays) or (_wrong_content(manifest, arrays) if verify else ""):
             raise DamagedError(f"{folder / part}: {wrong}; restore the folder from a copy, or build the index again")
@@ -74,29 +72,7 @@ def _segment(arrays: dict[str, Array]) -> Segment:
     )
 
 
-def _read_manifest(folder: Path) -> Page:
-    path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FormatError(f"{folder} holds no {MANIFEST}; give a folder written by SubstringIndex.save") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DamagedError(f"{path} is not readable JSON ({error}); restore the folder from a copy") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise FormatError(f"{path} does not describe a substring index")
-    if manifest.get("version") != VERSION:
-        raise FormatError(
-            f"{path} is of format version {manifest.get('version')}; this genrail reads {VERSION}: update genrail, or "
-            "build the index again"
-        )
-    names = {f"{part}/{name}" for part in _SEGMENTS for name in _ARRAYS}
-    known = isinstance(manifest.get("arrays"), dict) and names <= manifest["arrays"].keys()
-    if not known or any(name not in manifest for name in SETTINGS):
-        raise DamagedError(f"{path} lacks entries; restore the folder from a copy")
-    return manifest
-
-
-def _misfit(manifest: Page, arrays: dict[str, Array]) -> str:
+def _misfit(manifest: JsonObject, arrays: dict[str, Array]) -> str:
     """Compare the arrays with each other: what is wrong here would be read outside of an array."""
     documents, tokens = len(arrays["rows"]), len(arrays["suffixes"])
     codes, text = len(arrays["vocabulary"]), arrays["text"]
@@ -120,14 +96,7 @@ def _misfit(manifest: Page, arrays: dict[str, Array]) -> str:
     return "" if whole else "the arrays do not fit each other"
 
 
-def _verify_checksums(folder: Path, described: Page) -> None:
-    for name, entry in described.items():
-        path = folder / f"{name}.npy"
-        if path.exists() and sha256_of(path) != entry.get("sha256"):
-            raise DamagedError(f"{path} was altered after it was written; restore the folder from a copy")
-
-
-def _wrong_content(manifest: Page, arrays: dict[str, Array]) -> str:
+def _wrong_content(manifest: JsonObject, arrays: dict[str, Array]) -> str:
     """Say which rule of the format the content breaks; empty when it keeps all."""
     text, begins, vocabulary, rows = arrays["text"], arrays["begins"], arrays["vocabulary"], arrays["rows"]
     codes, ends = len(vocabulary) - 1, begins[1:].astype(np.int64) - 1

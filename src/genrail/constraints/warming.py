@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import get_args
 
 import numpy as np
 
 from genrail.constraints.checks import token_type
+from genrail.constraints.index import ScoreMeaning
 from genrail.constraints.kernels import best_continuations
 from genrail.constraints.merging import best_of_two
 from genrail.constraints.segments import LiveTrie
+from genrail.constraints.substring import SubstringIndex
 from genrail.constraints.trie import Trie
 
-__all__ = ["is_warm", "warm_up"]
+__all__ = ["is_warm", "warm_up", "warm_up_substring"]
 
 _WIDTHS = {8: 1 << 8, 16: 1 << 16, 32: 1 << 17}  # bits of a stored token: a vocabulary that needs them
 STEPS = 6  # parts of `_exercise`
@@ -28,7 +31,7 @@ def warm_up(
 
     Args:
         report: Told in one sentence what is being done, and when it is over; for a progress line.
-        vocab_size: Only for indexes of this vocabulary; None for all three widths of tokens.
+        vocab_size: Only for tries of this vocabulary; None for all three widths of tokens, and for the substring index.
         progress: Called with (stage, parts done, all parts) as it goes; for a progress bar.
 
     Returns:
@@ -46,6 +49,8 @@ def warm_up(
                 progress(stage, done, STEPS)
         if progress is not None:
             progress(stage, STEPS, STEPS)
+    if vocab_size is None:
+        warm_up_substring(progress)
     seconds = time.perf_counter() - began
     if report is not None:
         report(f"the constraint kernels are ready after {seconds:.1f} s")
@@ -104,3 +109,29 @@ def _step(index: Trie | LiveTrie) -> None:
     index.items(state, index.subset(np.arange(index.row_count) < 1))
     index.children(state)
     index.tails(state[None])
+
+
+def warm_up_substring(progress: Callable[[str, int, int], None] | None = None) -> None:
+    """Compile every kernel of the substring index, or read it from the cache of an earlier process.
+
+    Args:
+        progress: Called with (stage, parts done, all parts); for a progress bar.
+
+    Cost: a minute on the first use on a machine, well below a second afterwards.
+
+    >>> warm_up_substring()
+    """
+    if progress is not None:
+        progress("kernels for n-grams", 0, 1)
+    index = SubstringIndex.from_sequences([[1, 2, 3], [1, 2]], vocab_size=8, frequent=1).add([[1, 3]]).remove([1])
+    subsets = [index.subset(np.arange(index.row_count) < 1)]
+    logits = np.zeros((1, index.vocab_size), dtype=np.float32)
+    for meaning in get_args(ScoreMeaning):
+        index.candidates(index.start(1), logits, np.zeros((1, 1)), 2, subsets, meaning)
+    state = index.find([1])
+    index.items(state, index.without([0], index.only([0])))
+    index.children(state)
+    index.locate(state)
+    index.compact()
+    if progress is not None:
+        progress("kernels for n-grams", 1, 1)

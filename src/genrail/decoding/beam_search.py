@@ -14,7 +14,7 @@ from genrail.constraints.index import Candidates, ConstraintIndex, RowSequences,
 from genrail.constraints.segments import LiveTrie
 from genrail.constraints.trie import Trie
 from genrail.decoding.answers import Decoded, Pool
-from genrail.decoding.rails import Prior, rails_search, reads_runs
+from genrail.decoding.rails import AnyRunModel, Prior, rails_search, reads_runs
 from genrail.decoding.settings import BeamSettings
 from genrail.decoding.tails import Tail, TailIndex, TailModel, empty_candidates, merge_tails
 from genrail.decoding.trace import DecodeTrace
@@ -100,7 +100,16 @@ def beam_search(
                 [DecodeTrace(index, subsets[query], settings.meaning) for query in asked] if settings.trace else None
             )
             found = rails_search(
-                model, reading, compressed(index), chosen, rows, k, prior, before_step, most > 1, steps
+                cast("AnyRunModel", model),
+                reading,
+                compressed(index),
+                chosen,
+                rows,
+                k,
+                prior,
+                before_step,
+                most > 1,
+                steps,
             )
             for query, answer in zip(asked, found, strict=True):
                 answers[query] = replace(answer, exhausted=allowed[query] < k)

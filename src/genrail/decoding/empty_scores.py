@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genrail.constraints.compressed import ROOT, CompressedTrie
-from genrail.decoding.rails import Prior, RunModel, branch_log_probabilities
+from genrail.decoding.rails import AnyRunModel, Prior, branch_log_probabilities
 from genrail.errors import DamagedError, StateError
 
 __all__ = ["EmptyScores"]
@@ -52,7 +52,11 @@ class EmptyScores:
         return bool(self._places(trie)[1].all())
 
     def extended(
-        self, model: RunModel, context: object, trie: CompressedTrie, progress: Callable[[int, int], None] | None = None
+        self,
+        model: AnyRunModel,
+        context: object,
+        trie: CompressedTrie,
+        progress: Callable[[int, int], None] | None = None,
     ) -> EmptyScores:
         """Read what is not known yet.
 
@@ -145,7 +149,7 @@ def _edge_keys(trie: CompressedTrie) -> Keys:
 
 
 def _read_branchings(
-    model: RunModel,
+    model: AnyRunModel,
     context: object,
     trie: CompressedTrie,
     wanted: npt.NDArray[np.bool_],
@@ -212,7 +216,7 @@ def _groups(trie: CompressedTrie, needed: npt.NDArray[np.bool_]) -> Sequence[Int
 
 
 def _write(
-    model: RunModel, hidden: object, rows: Int, nodes: Int, trie: CompressedTrie, logits: npt.NDArray[np.float32]
+    model: AnyRunModel, hidden: object, rows: Int, nodes: Int, trie: CompressedTrie, logits: npt.NDArray[np.float32]
 ) -> None:
     """Compute the logits of the edges of some nodes, whose hidden states stand at `rows`."""
     counts = trie.first_edge[nodes + 1] - trie.first_edge[nodes]

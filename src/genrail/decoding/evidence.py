@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -51,8 +52,8 @@ class EvidenceSettings:
         candidates: So many of the documents that rare keys found are scored by all keys.
         repetition: What of a key's weight depends on how many of its tokens are new in the document, 0 to 1.
         unigrams: So many of the model's most probable tokens are weighed as single tokens.
-        single_key: Share of the best single key in a document's score. 0: intersective, the sum of all evidence;
-            1: the best n-gram alone (the paper's LM+FM).
+        scoring: `intersective`: a document's score is the sum of all evidence; `best`: its best key alone (the paper's
+            LM+FM).
     """
 
     exponent: float = 2.0  # SEAL
@@ -62,17 +63,22 @@ class EvidenceSettings:
     candidates: int = 1500  # SEAL's searcher
     repetition: float = 0.8  # SEAL
     unigrams: int = 5000  # SEAL
-    single_key: float = 0.0  # the paper's best variant
+    scoring: Literal["intersective", "best"] = "intersective"  # the paper's best variant
 
     def __post_init__(self) -> None:
-        for name in ("repetition", "single_key"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise SettingsError(f"{name} is {getattr(self, name)}; it is between 0 and 1")
+        if not 0 <= self.repetition <= 1:
+            raise SettingsError(f"repetition is {self.repetition}; it is between 0 and 1")
+        if self.scoring not in ("intersective", "best"):
+            raise SettingsError(f"scoring is {self.scoring!r}; give 'intersective' or 'best'")
         for name in ("rare", "frequent", "candidates"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must be 1 or more")
         if self.exponent <= 0 or self.smoothing <= 0 or self.unigrams < 0:
             raise SettingsError("exponent and smoothing must be above 0, and unigrams not below 0")
+
+    def least(self, tokens: int) -> float:
+        """Give the log-probability that an n-gram must exceed to weigh anything in a corpus of so many tokens."""
+        return float(np.log((1.0 + self.smoothing) / (tokens + self.smoothing)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,11 +135,17 @@ class Evidence:
 
 
 def weigh(
-    log_probabilities: npt.ArrayLike, counts: npt.ArrayLike, tokens: int, exponent: float = 2.0, smoothing: float = 5.0
+    log_probabilities: npt.ArrayLike,
+    counts: npt.ArrayLike,
+    tokens: int,
+    exponent: float = 2.0,
+    smoothing: float = 5.0,
+    gains: npt.ArrayLike | None = None,
 ) -> Array:
     """Weigh n-grams: how much more the model expects them than the corpus does.
 
-    The weight is max(0, log-odds of the model - log-odds of the corpus) ** exponent.
+    The weight is max(0, log-odds of the model - log-odds of the corpus) ** exponent. With `gains`, what the query adds
+    bounds it: an n-gram that the model expects whatever is asked says nothing about the query.
 
     Args:
         log_probabilities: Of each n-gram under the model, given the query, (keys,).
@@ -141,6 +153,7 @@ def weigh(
         tokens: Tokens of the corpus.
         exponent: See `EvidenceSettings`.
         smoothing: See `EvidenceSettings`.
+        gains: How much the query raises the log-probability of each n-gram, or of its beginning, (keys,).
 
     Returns:
         float64, (keys,).
@@ -158,6 +171,8 @@ def weigh(
     corpus = (np.asarray(counts, dtype=np.float64) + smoothing) / (tokens + smoothing)
     with np.errstate(divide="ignore"):  # a key that is the whole corpus has infinite odds there, and no weight
         odds = model - np.log(-np.expm1(model)) - (np.log(corpus) - np.log1p(-np.minimum(corpus, 1.0)))
+    if gains is not None:
+        odds = np.minimum(odds, np.asarray(gains, dtype=np.float64))
     return np.asarray(np.maximum(odds, 0.0) ** exponent)
 
 
@@ -166,10 +181,11 @@ def weigh_keys(
     ngrams: Sequence[Sequence[int]],
     log_probabilities: npt.ArrayLike,
     settings: EvidenceSettings | None = None,
+    gains: npt.ArrayLike | None = None,
 ) -> Keys:
     """Weigh what a model wrote, dropping what no live document holds and what says nothing.
 
-    An n-gram that is given twice counts once, with the higher log-probability.
+    An n-gram that is given twice counts once, with the higher log-probability. For `gains` see `weigh`.
 
     Raises:
         ShapeError: An n-gram without tokens, or not one log-probability per n-gram.
@@ -181,16 +197,18 @@ def weigh_keys(
         raise ShapeError(f"{len(ngrams)} n-grams and {len(given)} log-probabilities; give one for each")
     if np.isnan(given).any():
         raise LogitsError(f"the log-probability of key {int(np.flatnonzero(np.isnan(given))[0])} is NaN")
-    best: dict[tuple[int, ...], float] = {}
-    for number, (ngram, log_probability) in enumerate(zip(ngrams, given.tolist(), strict=True)):
+    best: dict[tuple[int, ...], int] = {}
+    for number, ngram in enumerate(ngrams):
         key = tuple(int(token) for token in ngram)
         if not key:
             raise ShapeError(f"key {number} has no tokens; an n-gram has one at least")
-        best[key] = max(log_probability, best.get(key, log_probability))
+        if key not in best or given[best[key]] < given[number]:
+            best[key] = number
     keys = sorted(best)
     counts = np.array([index.count(index.find(key)) for key in keys], dtype=np.int64)
-    scores = [best[key] for key in keys]
-    weights = weigh(scores, counts, index.token_count, settings.exponent, settings.smoothing)
+    chosen = np.array([best[key] for key in keys], dtype=np.int64)
+    raised = None if gains is None else np.asarray(gains, dtype=np.float64)[chosen]
+    weights = weigh(given[chosen], counts, index.token_count, settings.exponent, settings.smoothing, raised)
     kept = np.flatnonzero((weights > 0) & (counts > 0) & (counts <= settings.frequent))
     kept = kept[np.argsort(-weights[kept], kind="stable")]
     return Keys(tuple(keys[i] for i in kept), weights[kept], counts[kept])
@@ -200,6 +218,7 @@ def unigram_weights(
     index: SubstringIndex,
     log_probabilities: npt.ArrayLike,
     settings: EvidenceSettings | None = None,
+    anyway: npt.ArrayLike | None = None,
 ) -> Array:
     """Weigh single tokens by one step of the model; the log-odds as they are, without exponent.
 
@@ -207,6 +226,7 @@ def unigram_weights(
         index: The corpus.
         log_probabilities: Of each token as the first one, given the query, (V,), V at least the index's vocabulary.
         settings: How many of the most probable tokens have a weight.
+        anyway: The same without a query; a token then weighs at most what the query adds.
 
     Returns:
         float64, (vocabulary of the index,); 0 for all others and for tokens that no live document holds.
@@ -217,7 +237,8 @@ def unigram_weights(
         raise ShapeError(f"{len(given)} log-probabilities of tokens; the index has a vocabulary of {index.vocab_size}")
     tokens, counts = index.children(index.start(1).states[0, 0]) if index.token_count else (np.zeros(0, np.int64),) * 2
     weights = np.zeros(index.vocab_size)
-    weights[tokens] = weigh(given[tokens], counts, index.token_count, 1.0, settings.smoothing)
+    raised = None if anyway is None else given[tokens] - np.asarray(anyway, dtype=np.float64).reshape(-1)[tokens]
+    weights[tokens] = weigh(given[tokens], counts, index.token_count, 1.0, settings.smoothing, raised)
     largest = np.lexsort((np.arange(len(given)), -given))[: settings.unigrams]
     kept = np.zeros(index.vocab_size)
     largest = largest[largest < index.vocab_size]
@@ -264,10 +285,11 @@ def gather_evidence(
     matches = _matches_in(keys, text, begins)
     accepted, gains = _accept(index, keys, matches, settings)
     scores = np.bincount(matches[0], weights=gains, minlength=len(rows)).astype(np.float64)
-    if unigrams is not None:
+    if settings.scoring == "best":
+        scores = _best_keys(len(rows), keys, matches)
+    elif unigrams is not None:
         stamps = _stamps(index, int(np.diff(begins).max(initial=0)))
         add_unigrams(keys.arrays, matches, accepted, text, begins, np.ascontiguousarray(unigrams), stamps, scores)
-    scores = _blended(scores, keys, matches, settings)
     order = np.lexsort((rows, -scores))[:k]
     return [_evidence(int(d), int(rows[d]), float(scores[d]), keys, matches, accepted, gains) for d in order]
 
@@ -294,9 +316,11 @@ def find_candidates(
     order = np.lexsort((offsets, found_keys, rows))
     candidates, documents = np.unique(rows[order], return_inverse=True)
     matches = documents.astype(np.int64), found_keys[order].astype(np.int64), offsets[order]
-    _, gains = _accept(index, keys, matches, settings)
-    scores = np.bincount(matches[0], weights=gains, minlength=len(candidates)).astype(np.float64)
-    scores = _blended(scores, keys, matches, settings)
+    if settings.scoring == "best":
+        scores = _best_keys(len(candidates), keys, matches)
+    else:
+        _, gains = _accept(index, keys, matches, settings)
+        scores = np.bincount(matches[0], weights=gains, minlength=len(candidates)).astype(np.float64)
     return candidates[np.lexsort((candidates, -scores))[: settings.candidates]]
 
 
@@ -337,13 +361,11 @@ def _accept(
     return accepted, gains
 
 
-def _blended(scores: Array, keys: Keys, matches: tuple[Array, Array, Array], settings: EvidenceSettings) -> Array:
-    """Mix the sum of the evidence with the best single key of each document."""
-    if settings.single_key == 0:
-        return scores
-    best = np.zeros(len(scores))
+def _best_keys(documents: int, keys: Keys, matches: tuple[Array, Array, Array]) -> Array:
+    """Give the weight of the best single key of each document."""
+    best = np.zeros(documents)
     np.maximum.at(best, matches[0], keys.weights[matches[1]])
-    return (1 - settings.single_key) * scores + settings.single_key * best
+    return best
 
 
 def _evidence(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from genrail.decoding.settings import BeamSettings
 from genrail.decoding.trace import DecodeTrace, TracedBeam
 from genrail.errors import LogitsError
 
-__all__ = ["Prior", "RunModel", "branch_log_probabilities", "rails_search", "reads_runs"]
+__all__ = ["Prior", "AnyRunModel", "RunModel", "branch_log_probabilities", "rails_search", "reads_runs"]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
@@ -29,8 +29,13 @@ Float = npt.NDArray[np.float64]
 READ_AHEAD = 8  # forced tokens of a beam read at once where each costs a sum over the vocabulary: it may still be lost
 
 
+ContextIn = TypeVar("ContextIn", contravariant=True)
+Runs = TypeVar("Runs")
+Hidden = TypeVar("Hidden")
+
+
 @runtime_checkable
-class RunModel(Protocol):
+class RunModel(Protocol[ContextIn, Runs, Hidden]):
     """Read several tokens at once, and give single logits. A `LanguageModel` may offer this.
 
     Hidden states are opaque, one for each token read; they are asked for single logits, or for the log-sum-exp of all.
@@ -41,28 +46,32 @@ class RunModel(Protocol):
         """Tell whether the other methods may be called."""
         ...
 
-    def open_runs(self, contexts: Sequence[Any]) -> tuple[Any, Any]:
+    def open_runs(self, contexts: Sequence[ContextIn]) -> tuple[Runs, Hidden]:
         """Read each context; give the state and the hidden state behind each, (contexts,)."""
         ...
 
-    def read_runs(self, state: Any, parents: Int, runs: Sequence[Int]) -> tuple[Any, Any]:
+    def read_runs(self, state: Runs, parents: Int, runs: Sequence[Int]) -> tuple[Runs, Hidden]:
         """Append a run of tokens, perhaps none, to each row; give the state, and the hidden states of all tokens."""
         ...
 
-    def logits_of(self, hidden: Any, rows: Int, tokens: Int) -> npt.NDArray[np.float32]:
+    def logits_of(self, hidden: Hidden, rows: Int, tokens: Int) -> npt.NDArray[np.float32]:
         """Give the logit of each token behind the hidden state of its row, both (pairs,)."""
         ...
 
-    def log_sums(self, hidden: Any, rows: Int) -> Float:
+    def log_sums(self, hidden: Hidden, rows: Int) -> Float:
         """Give the log-sum-exp over the whole vocabulary behind some hidden states."""
         ...
 
-    def join(self, states: Sequence[Any]) -> tuple[Any, list[int]]:
+    def join(self, states: Sequence[Runs]) -> tuple[Runs, list[int]]:
         """Put the rows of several states of one `open_runs` into one; give it, and where each of them begins."""
         ...
 
 
-def reads_runs(model: Any) -> bool:
+AnyRunModel: TypeAlias = RunModel[Any, Any, Any]
+"""A model into whose states those who search do not look."""
+
+
+def reads_runs(model: object) -> bool:
     """Tell whether a model is a `RunModel`."""
     return bool(getattr(model, "reads_runs", False))
 
@@ -165,7 +174,7 @@ class _Beam:
     start: int  # tokens before the first forced one of this edge
     end: int
     node: int
-    state: Any
+    state: object
     row: int
     read: int
     gain: float
@@ -187,7 +196,7 @@ class _Query:
         self.depth = 0
         self.beams: list[_Beam] = []
 
-    def begin(self, state: Any, row: int) -> None:
+    def begin(self, state: object, row: int) -> None:
         """Place the one beam at the beginning."""
         end, node = len(self.trie.beginning), ROOT if len(self.trie.depth) else -1
         self.beams = [_Beam(0.0, 0.0, -1, 0, end, node, state, row, 0, 0.0, [])]
@@ -262,9 +271,9 @@ class _Query:
 
     def _candidates(self) -> tuple[Float, Int, Int]:
         """List all continuations in the order of beams and tokens: scores, beams, edges (-1: the beam goes on)."""
-        scores: list[Any] = []
-        parents: list[Any] = []
-        edges: list[Any] = []
+        scores: list[Float | list[float]] = []
+        parents: list[Int | list[int]] = []
+        edges: list[Int | list[int]] = []
         trie = self.trie
         for place, beam in enumerate(self.beams):
             if beam.end > self.depth:
@@ -350,8 +359,8 @@ class _Query:
 
 
 def rails_search(
-    model: Any,
-    contexts: Sequence[Any],
+    model: AnyRunModel,
+    contexts: Sequence[object],
     trie: CompressedTrie,
     settings: BeamSettings,
     subsets: Sequence[Int | None] | None = None,
@@ -418,7 +427,7 @@ def _query(
     return query
 
 
-def _open(model: RunModel, hidden: Any, group: Sequence[_Query]) -> None:
+def _open(model: AnyRunModel, hidden: object, group: Sequence[_Query]) -> None:
     """Use what was seen behind the prompts: the first branching, or the first token that must follow."""
     for row, query in enumerate(group):
         [beam] = query.beams
@@ -428,7 +437,7 @@ def _open(model: RunModel, hidden: Any, group: Sequence[_Query]) -> None:
             _score_runs(model, hidden, [(query, beam, np.array([row]))])
 
 
-def _read(model: RunModel, waiting: Sequence[tuple[_Query, _Beam]]) -> None:
+def _read(model: AnyRunModel, waiting: Sequence[tuple[_Query, _Beam]]) -> None:
     """Read on for some beams in one call of the model."""
     states = list({id(beam.state): beam.state for _, beam in waiting}.values())
     state, firsts = (states[0], [0]) if len(states) == 1 else model.join(states)
@@ -449,7 +458,7 @@ def _read(model: RunModel, waiting: Sequence[tuple[_Query, _Beam]]) -> None:
     _branch(model, hidden, arrived)
 
 
-def _branch(model: RunModel, hidden: Any, arrived: Sequence[tuple[_Query, _Beam, int]]) -> None:
+def _branch(model: AnyRunModel, hidden: object, arrived: Sequence[tuple[_Query, _Beam, int]]) -> None:
     """Compute the log-probabilities of the children of some nodes."""
     if not arrived:
         return
@@ -464,7 +473,7 @@ def _branch(model: RunModel, hidden: Any, arrived: Sequence[tuple[_Query, _Beam,
         beam.children = found
 
 
-def _score_runs(model: RunModel, hidden: Any, scored: Sequence[tuple[_Query, _Beam, Int]]) -> None:
+def _score_runs(model: AnyRunModel, hidden: object, scored: Sequence[tuple[_Query, _Beam, Int]]) -> None:
     """Compute the log-probabilities of tokens that must follow, under the whole vocabulary."""
     rows, tokens, owners = [], [], []
     for query, beam, places in scored:
@@ -486,7 +495,7 @@ def _score_runs(model: RunModel, hidden: Any, scored: Sequence[tuple[_Query, _Be
         beam.steps.append(value)
 
 
-def _sums(model: RunModel, hidden: Any, rows: Int) -> Float:
+def _sums(model: AnyRunModel, hidden: object, rows: Int) -> Float:
     sums = model.log_sums(hidden, rows)
     if np.isposinf(sums).any():
         raise LogitsError("a logit is +inf; the model's weights or precision are broken")

@@ -19,7 +19,7 @@ from genrail.decoding.settings import BeamSettings
 from genrail.decoding.torch_index import TorchIndex
 from genrail.errors import SettingsError
 from genrail.models.vllm import CHILDREN, START, TRIE, VllmContext, VllmModel, let_vllm_look_around
-from genrail.types import Page
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from vllm import LLM, SamplingParams
@@ -107,8 +107,8 @@ def _open_trie(vllm_config: VllmConfig) -> Trie | None:
     return Trie.load(folder) if folder else None
 
 
-def _arguments(parameters: SamplingParams) -> Page:
-    found: Page = parameters.extra_args or {}
+def _arguments(parameters: SamplingParams) -> JsonObject:
+    found: JsonObject = parameters.extra_args or {}
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NoReturn, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from genrail.catalog import Catalog, Interactions
 from genrail.catalog.suggesting import Suggester
@@ -31,7 +31,7 @@ from genrail.finding.answering import as_queries, checked
 from genrail.finding.finder import unknown, within
 from genrail.finding.registry import kinds, recipe_named, recipe_type
 from genrail.showing import html_table
-from genrail.types import Json, Query, QueryOptions, Ranking, Suggestion
+from genrail.types import Json, JsonObject, Query, QueryOptions, Ranking, Suggestion
 
 if TYPE_CHECKING:
     from genrail.finders.calibrating_new_items import CalibrationSettings
@@ -94,7 +94,8 @@ class Engine(LiveEdition):
             queries: Query id to words, judged by `qrels`.
             qrels: Query id to item id to grade; items with a grade above 0 are right.
             model: The name or folder of a language model, or a loaded one, which writes titles; with
-                ``recipe="codes"`` it learns to write Semantic IDs.
+                ``recipe="codes"`` it learns to write Semantic IDs, with ``recipe="seal"`` it writes n-grams of the
+                texts; among several `lanes` it is given to each of these kinds.
             encoder: Text encoder, for recipes that read texts: None for all-MiniLM-L6-v2, a name or folder of any
                 sentence-transformers model, "hashing" for the tiny one without weights, or an object with `encode`.
             hold_out: Keep each user's last event out of training, so that `genrail evaluate` is honest.
@@ -421,7 +422,7 @@ class Engine(LiveEdition):
         rows = [[name, value] for name, value in self.describe().items() if not isinstance(value, Mapping)]
         return html_table(["what", "value"], rows, repr(self))
 
-    def __reduce__(self) -> NoReturn:
+    def __reduce__(self) -> str:
         raise SettingsError(
             "an engine is not pickled: it holds locks, and nothing of genrail is saved by pickle; save(folder), and "
             "genrail.load(folder) in the other process"
@@ -440,13 +441,19 @@ def _recipe(recipe: Recipe | str | None, model: AnyModel | str | None, settings:
         SettingsError: No such recipe or setting.
     """
     if model is not None:
-        chosen = "titles" if recipe is None else recipe
-        taking = isinstance(chosen, str) and chosen in kinds() and recipe_type(chosen).takes_language_model
-        if not isinstance(chosen, str) or not taking:
+        lanes = cast("Sequence[str] | None", settings.get("lanes"))
+        chosen = ("fused" if lanes else "titles") if recipe is None else recipe
+        taking = [name for name in (lanes if chosen == "fused" and lanes else [chosen]) if _takes_language_model(name)]
+        if not taking:
             raise SettingsError(
-                f"a language model writes titles or codes (recipe='titles' or 'codes'); with {chosen!r} leave model out"
+                "a language model writes titles, codes or n-grams (recipe='titles', 'codes' or 'seal', or one of them "
+                f"among the lanes); with {lanes or chosen!r} leave model out"
             )
-        return recipe_named(chosen, {"model": model, **settings})
+        if chosen in taking:
+            return recipe_named(str(chosen), {"model": model, **settings})
+        given = cast("Mapping[str, JsonObject]", settings.get("settings", {}))
+        of_lanes: JsonObject = {**given, **{str(one): {"model": model, **given.get(str(one), {})} for one in taking}}
+        return recipe_named("fused", {**settings, "settings": of_lanes})
     if recipe is None or isinstance(recipe, str):
         return recipe_named(recipe or "fused", settings)
     return _set(recipe, settings)
@@ -455,6 +462,10 @@ def _recipe(recipe: Recipe | str | None, model: AnyModel | str | None, settings:
 def _set(recipe: Recipe, settings: Mapping[str, object]) -> Recipe:
     """Change some settings of a recipe."""
     return replace(recipe, **_known(recipe, settings)) if settings else recipe  # type: ignore[type-var]
+
+
+def _takes_language_model(kind: object) -> bool:
+    return isinstance(kind, str) and kind in kinds() and recipe_type(kind).takes_language_model
 
 
 def _fitting(teacher: Engine, catalog: Catalog) -> Finder:

@@ -13,7 +13,7 @@ from genrail.engine.replaying import replayed
 from genrail.errors import DamagedError, FingerprintError, FormatError, GenrailError, StorageError
 from genrail.finding import Edition, open_finder, save_finder
 from genrail.storage.files import naming
-from genrail.types import Page
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.models.text_encoder import Encoder
@@ -143,10 +143,10 @@ def _parts(version: storage.Version, encoder: Encoder | None) -> tuple[Edition, 
 _EARLIER_KINDS = {"native": "native", "language model": "titles"}  # what engines before 0.2 called their only finder
 
 
-def _finder_details(path: Path, details: Page) -> Page:
+def _finder_details(path: Path, details: JsonObject) -> JsonObject:
     """Find what the finder saved; before 0.2 it stood beside the rest."""
     if "finder" in details:
-        found: Page = details["finder"]
+        found: JsonObject = details["finder"]
         return found
     kind = _EARLIER_KINDS.get(str(details.get("lane")))
     if kind is None:

@@ -11,11 +11,11 @@ from genrail.catalog import Catalog
 from genrail.engine.revising import grown, revise
 from genrail.errors import FormatError
 from genrail.finding import Added, Change, Edition
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["replayed"]
 
-Record = Page
+Record = JsonObject
 
 
 def replayed(edition: Edition, records: Iterable[Record]) -> Edition:

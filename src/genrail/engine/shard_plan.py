@@ -28,7 +28,7 @@ from genrail.rng import generator
 from genrail.storage import DISK
 from genrail.storage.files import naming
 from genrail.storage.manifest import seal, unseal
-from genrail.types import Json, Page
+from genrail.types import Json, JsonObject
 
 if TYPE_CHECKING:
     from genrail.finding import Progress
@@ -95,8 +95,8 @@ class ShardPlan:
     folder: Path
     catalog: Path
     shards: tuple[Shard, ...]
-    columns: Page
-    encoder: Page
+    columns: JsonObject
+    encoder: JsonObject
     codebooks: str
     settings: ShardSettings = field(default_factory=ShardSettings)
 
@@ -208,7 +208,7 @@ class ShardPlan:
         )
 
 
-def _check_encoder(found: Encoder, expected: Page, folder: Path) -> None:
+def _check_encoder(found: Encoder, expected: JsonObject, folder: Path) -> None:
     if found.fingerprint != expected["fingerprint"]:
         raise FingerprintError(
             f"the codebooks of {folder} belong to the text encoder {expected['name']!r} ({expected['fingerprint']}), "
@@ -327,7 +327,7 @@ def _shard_paths(place: Path) -> list[Path]:
 
 
 def _check_schemas(paths: list[Path]) -> None:
-    first: Page | None = None
+    first: JsonObject | None = None
     for path in paths:
         try:
             schema = dict(pl.read_parquet_schema(path))

@@ -16,6 +16,8 @@ from genrail.errors import MissingPackageError, QueryError, SettingsError, Shape
 from genrail.evaluation.runs import Qrels, Run
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from ir_measures.measures import Measure
 
 __all__ = ["DEFAULT_METRICS", "Measured", "Metric", "measure", "next_item_values", "parse_metrics", "target_ranks"]

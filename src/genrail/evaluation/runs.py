@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import QueryError
-from genrail.types import Page, Ranking
+from genrail.types import JsonObject, Ranking
 
 __all__ = ["Qrels", "Run", "tie_free"]
 
@@ -324,7 +324,7 @@ def _write(path: Path, parts: list[str]) -> None:
         half.unlink(missing_ok=True)
 
 
-def _read_json(path: Path) -> Page:
+def _read_json(path: Path) -> JsonObject:
     with _open(path) as file:
         try:
             values = json.load(file, object_pairs_hook=_unique_keys)
@@ -335,7 +335,7 @@ def _read_json(path: Path) -> Page:
     return values
 
 
-def _unique_keys(pairs: list[tuple[str, object]]) -> Page:
+def _unique_keys(pairs: list[tuple[str, object]]) -> JsonObject:
     values = dict(pairs)
     if len(values) < len(pairs):
         seen: set[str] = set()

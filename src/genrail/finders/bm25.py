@@ -16,7 +16,7 @@ from genrail.finders.scoring import DECAYS, ContentScoring, Integers, Values, We
 from genrail.finders.word_index import WordIndex
 from genrail.finders.words import English, Plain, pairs, words
 from genrail.finding.finder import Change, Finder, Json, Progress, Recipe
-from genrail.types import Page
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -236,7 +236,7 @@ class BM25(ContentScoring):
         return {"recipe": self.recipe.to_dict(), "seed": self.seed}
 
     @classmethod
-    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: JsonObject, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote.
 
         Raises:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from genrail.catalog import Catalog
+from genrail.constraints.compressed import compressed
 from genrail.decoding import BeamSettings
 from genrail.errors import CatalogError, DamagedError, FingerprintError, SettingsError, StorageError
 from genrail.finders.fine_tuning import fine_tuned, shown
@@ -24,6 +25,7 @@ from genrail.models.causal import CausalModel
 from genrail.models.checkpoints import load_checkpoint
 from genrail.models.code_tokens import CodeModel, add_code_tokens
 from genrail.models.encoders import LazyEncoder
+from genrail.models.plain_text import plain_tokens
 from genrail.models.prompts import Prompts, PromptTemplate
 from genrail.training.fine_tuning_settings import FineTuning
 from genrail.training.loop_settings import LoopSettings
@@ -31,6 +33,7 @@ from genrail.training.loop_settings import LoopSettings
 if TYPE_CHECKING:
     from genrail.constraints.compressed import CompressedTrie
     from genrail.models.text_encoder import Encoder
+    from genrail.training.pairs import Pair
 
 __all__ = ["CodeWriter", "CodesRecipe", "CodesSpelling"]
 
@@ -96,6 +99,22 @@ class CodesSpelling(Spelling):
             tokens=tokens.first + level * tokens.codes + trie.tokens,
             edge_token=tokens.first + edge_level * tokens.codes + trie.edge_token,
         )
+
+    def aligned(self, pair: Pair, catalog: Catalog, table: IdentifierTable) -> tuple[list[int], list[int]]:
+        """Render a task that joins codes and words: the prompt, and the tokens of the title where that is asked for."""
+        tokens, tokenizer = self.model.tokens, self.model.tokenizer
+        level = np.arange(tokens.levels) * tokens.codes + tokens.first
+
+        def coded(row: int) -> list[int]:
+            own: list[int] = (level + table.sequence(row)).tolist()
+            return own
+
+        words = coded(pair.rows[0]) if not pair.text and not pair.history else pair.text
+        past = [coded(row) if pair.coded else catalog.titles[row] for row in pair.history]
+        prompt = self.prompts.render(words, past, pair.named)
+        if not pair.named:
+            return prompt, []
+        return prompt, [*plain_tokens(tokenizer, [catalog.titles[pair.rows[0]]])[0], tokenizer.eos_token_id]
 
     @property
     def longest_history(self) -> int:
@@ -283,6 +302,8 @@ class CodesRecipe(Recipe):
 
     def _taught(self, finder: CodeWriter, data: Data, progress: Progress, copied: bool = True) -> CodeWriter:
         before = finder.spelling
+        if not copied and not len(compressed(finder.index).depth):
+            return finder  # one identifier alone: there is nothing to decide
         taught = fine_tuned(finder, data, self.tuning, progress, copied, self.distillation)
         spelling = replace(before.with_language_model(taught.model), held_out=before.held_out and data.hold_out)
         recipe = replace(self, tuning=self.tuning.kept())

@@ -30,7 +30,7 @@ from genrail.finders.scoring import (
 from genrail.finding.finder import Change, Finder, FindOptions, Found, Json, Progress, Recipe
 from genrail.models.encoders import LazyEncoder
 from genrail.models.scripts import unread_words
-from genrail.types import Page
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -311,7 +311,7 @@ class Dense(ContentScoring):
     def load(
         cls,
         folder: Path,
-        details: Page,
+        details: JsonObject,
         catalog: Catalog,
         encoder: Encoder | None = None,
         query_encoder: Encodes | None = None,
@@ -344,7 +344,7 @@ class Dense(ContentScoring):
         if settings is not None:
             if find_spec("faiss") is None:
                 raise MissingPackageError("faiss-cpu", "ann", "This saved index")
-            made.cells = Cells.load(folder, vectors, CellSettings(**cast("Page", settings)))
+            made.cells = Cells.load(folder, vectors, CellSettings(**cast("JsonObject", settings)))
         return made
 
     @classmethod
@@ -443,7 +443,7 @@ def named_encoder(details: Json, given: Encodes | None) -> Encodes:
         if given is None or hasattr(given, "fingerprint"):
             raise FingerprintError("this index was made with an encoder without a fingerprint; give that encoder again")
         return given
-    named = cast("Page", details)
+    named = cast("JsonObject", details)
     if given is not None and getattr(given, "fingerprint", None) != named["fingerprint"]:
         raise FingerprintError(
             f"this index was made with the encoder {named['name']!r} ({named['fingerprint']}), not with the one given; "

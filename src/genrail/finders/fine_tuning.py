@@ -14,15 +14,14 @@ from genrail.constraints.compressed import CompressedTrie, compressed
 from genrail.decoding import BeamSettings
 from genrail.errors import SettingsError
 from genrail.finders.lessons import Distillation, on_histories, on_words
-from genrail.finding import Data, Edition, FindOptions, Progress, Request, resolve
+from genrail.finding import Data, FindOptions, Progress, Request
 from genrail.models.adapters import Adapter, merge_lora
 from genrail.models.causal import CausalModel
 from genrail.rng import generator
 from genrail.training.figures import graded_figures
 from genrail.training.fine_tuning import Learner, Reader, fine_tune
 from genrail.training.packing import TrainingExample
-from genrail.training.pairs import Pair, held_out, history_pairs, judged_pairs, of_live, text_pairs
-from genrail.types import Query
+from genrail.training.pairs import Pair, aligned_pairs, held_out, history_pairs, judged_pairs, of_live, text_pairs
 
 if TYPE_CHECKING:
     from genrail.finders.generative import Generative
@@ -119,6 +118,9 @@ def pairs_of(data: Data, tuning: FineTuning, longest: int) -> tuple[list[Pair], 
     if made is None:
         made = 0 if pasts and not judged else VARIANTS
     texts = of_live(text_pairs(catalog.titles, catalog.texts(), made, data.seed), catalog.live)
+    if tuning.made_up is not None and tuning.made_up < len(texts):
+        drawn = generator(data.seed, "made-up queries").permutation(len(texts))[: tuning.made_up]
+        texts = [texts[place] for place in np.sort(drawn)]
     words, held = held_out(judged, tuning.validation, seed=data.seed)
     withheld = blind.held_back
     if withheld is not None and len(withheld) and tuning.validation:
@@ -126,7 +128,10 @@ def pairs_of(data: Data, tuning: FineTuning, longest: int) -> tuple[list[Pair], 
         held += [Pair(None, tuple(past), (row,), source="history") for past, row in cases if catalog.live[row]]
     if not judged and not pasts:
         texts, held = held_out(texts, tuning.validation, seed=data.seed)
-    return [*words, *pasts, *texts], held
+    learnt = [*words, *pasts, *texts]
+    if tuning.recipe == "align":
+        learnt += of_live(aligned_pairs(learnt, catalog.titles, data.seed), catalog.live)
+    return learnt, held
 
 
 def taught_pairs(
@@ -197,36 +202,21 @@ def fine_tuned(
     learner = Learner(module, tuning, _code_rows(finder), data.seed)
     model = CausalModel(module, given.tokenizer, given.name, given.attention, given.prompts_together)
     student = finder.replaced(spelling=finder.spelling.with_language_model(model))
-    longest = student.spelling.longest_history
-    learnt, held = pairs_of(data, tuning, longest)
-    if tuning.recipe == "distill":
-        settings = distillation or Distillation()
-        learnt = taught_pairs(learnt, data, longest, settings, progress)
-        held = [pair for pair in held if pair.source != "text"] + taught_pairs(
-            [pair for pair in held if pair.source == "text"], data, longest, settings, progress
-        )
+    learnt, held = _requests(student, data, tuning, distillation or Distillation(), progress)
     trie = finder.spelling.in_words(compressed(finder.index))
     examples, counts = _examples(learnt, student, trie, tuning, progress)
-    measure = _measure(data, held, tuning.validation_beams)
-
-    def validate() -> dict[str, float]:
-        if measure is None:
-            return {}
-        student.spelling.changed()
-        return measure(student)
-
     report = fine_tune(
         Reader(module, model.body, model.output, model.sees if model.reads_runs else None),
         [example for example, _ in examples],
         _groups([pair for _, pair in examples]),
         trie,
         tuning,
-        validate=validate,
+        validate=_validation(student, held, tuning.validation_beams),
+        focus=None if tuning.focus is None else data.catalog.where(tuning.focus),
         seed=data.seed,
         progress=_told(progress),
     )
-    weights = learner.close()
-    adapter = None
+    weights, adapter = learner.close(), None
     if learner.wrapped is not None:
         module, adapter = merge_lora(learner.wrapped, given.fingerprint, given.name)
     module = module.requires_grad_(True).to(given.model.dtype)
@@ -235,6 +225,20 @@ def fine_tuned(
     told = FineTuningReport(report, known, len(held), weights, unknown=_unknown(data), **counts)
     meaning = "renormalised" if tuning.loss == "rails" else finder.beam.meaning
     return FineTuned(final, adapter, replace(finder.beam, meaning=meaning), told)
+
+
+def _requests(
+    student: Generative, data: Data, tuning: FineTuning, settings: Distillation, progress: Progress
+) -> tuple[list[Pair], list[Pair]]:
+    """List what is learnt and what is held out, as a teacher sees it where there is one."""
+    longest = student.spelling.longest_history
+    learnt, held = pairs_of(data, tuning, longest)
+    if tuning.recipe == "distill":
+        learnt = taught_pairs(learnt, data, longest, settings, progress)
+        texts = [pair for pair in held if pair.source == "text"]
+        held = [pair for pair in held if pair.source != "text"]
+        held += taught_pairs(texts, data, longest, settings, progress)
+    return learnt, held
 
 
 def _code_rows(finder: Generative) -> range | None:
@@ -256,7 +260,7 @@ def shown(finder: Generative, data: Data, tuning: FineTuning, count: int) -> lis
                 {"item_id": data.catalog.item_ids[row], "title": data.catalog.titles[row], "share": weight}
                 for row, weight in zip(pair.rows, pair.weights, strict=True)
             ]
-            prompt = cast("CausalModel", finder.spelling.model).tokenizer.decode(_prompt(finder, pair))
+            prompt = cast("CausalModel", finder.spelling.model).tokenizer.decode(_prompt(finder, pair)[0])
             found.append({"source": pair.source, "prompt": prompt, "items": items})
     return sorted(found, key=lambda one: str(one["source"]))
 
@@ -296,21 +300,31 @@ def _examples(
         if place % 1000 == 0:
             progress("prompts", place, len(pairs))
         fitting: Pair | None = pair
-        prompt = _prompt(finder, pair)
-        if room is not None and len(prompt) + longest > room:
-            fitting = None if tuning.too_long == "leave out" else _shortened(finder, pair, room - longest)
+        prompt, text = _prompt(finder, pair)
+        answer = len(text) or longest
+        if room is not None and len(prompt) + answer > room:
+            fitting = None if tuning.too_long == "leave out" else _shortened(finder, pair, room - answer)
             shortened, left_out = shortened + (fitting is not None), left_out + (fitting is None)
-            prompt = [] if fitting is None else _prompt(finder, fitting)
+            prompt, text = ([], []) if fitting is None else _prompt(finder, fitting)
         if fitting is not None:
-            found.append((TrainingExample(prompt, pair.rows, pair.weights), fitting))
+            found.append((TrainingExample(prompt, pair.rows, pair.weights, text), fitting))
     progress("prompts", len(pairs), len(pairs))
     return found, {"shortened": shortened, "left_out": left_out}
 
 
-def _prompt(finder: Generative, pair: Pair) -> list[int]:
-    allowed = finder.catalog.live
-    request = Request(pair.text, np.array(pair.history, dtype=np.int64), allowed, (), allowed)
-    return cast("list[int]", finder.spelling.contexts([request], finder.catalog)[0])
+def _prompt(finder: Generative, pair: Pair) -> tuple[list[int], list[int]]:
+    """Render a request as the finder asks; give what should follow too, where that is no item."""
+    if pair.coded or pair.named:
+        return finder.spelling.aligned(pair, finder.catalog, finder.table)
+    return cast("list[int]", finder.spelling.contexts([_request(finder, pair)], finder.catalog)[0]), []
+
+
+def _request(finder: Generative, pair: Pair) -> Request:
+    """Ask for what is right: any live item but those of the past."""
+    past, live = np.array(pair.history, dtype=np.int64), finder.catalog.live
+    allowed = live.copy()
+    allowed[past] = False
+    return Request(pair.text, past, allowed, (), live, excluded=past)
 
 
 def _shortened(finder: Generative, pair: Pair, room: int) -> Pair | None:
@@ -323,24 +337,22 @@ def _shortened(finder: Generative, pair: Pair, room: int) -> Pair | None:
             pair = replace(pair, text=" ".join(words[:-1]))
         else:
             return None
-        if len(_prompt(finder, pair)) <= room:
+        if len(_prompt(finder, pair)[0]) <= room:
             return pair
 
 
-def _measure(data: Data, held: Sequence[Pair], beams: int) -> Callable[[Generative], dict[str, float]] | None:
-    """Make what asks a finder the held-out requests and compares its answers with what is right."""
+def _validation(student: Generative, held: Sequence[Pair], beams: int) -> Callable[[], dict[str, float]] | None:
+    """Make what asks the student the held-out requests, and compares its answers with what is right."""
     if not held:
         return None
-    ids = data.catalog.item_ids
-    queries = [Query(pair.text, [ids[row] for row in pair.history]) for pair in held]
+    requests = [_request(student, pair) for pair in held]
+    right = [dict(zip(pair.rows, pair.weights, strict=True)) for pair in held]
     decoder = BeamSettings(width=max(beams, CUTOFF), meaning="renormalised")
 
-    def measure(finder: Generative) -> dict[str, float]:
-        edition = Edition(data.catalog, finder)
-        requests = [resolve(query, edition.catalog, edition.filters) for query in queries]
-        found = finder.find(requests, CUTOFF, FindOptions(decoder=decoder))
-        right = [dict(zip(pair.rows, pair.weights, strict=True)) for pair in held]
+    def validate() -> dict[str, float]:
+        student.spelling.changed()
+        found = student.find(requests, CUTOFF, FindOptions(decoder=decoder))
         ndcg, recall = graded_figures([one.rows for one in found], right, CUTOFF)
         return {f"nDCG@{CUTOFF}": ndcg, f"R@{CUTOFF}": recall}
 
-    return measure
+    return validate

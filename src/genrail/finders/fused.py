@@ -32,7 +32,7 @@ from genrail.finding import (
 from genrail.finding.ranks import tie_order
 from genrail.ranking.mixing import Answers, Mixture, squashed
 from genrail.ranking.negation import mentions, read_negation
-from genrail.types import Page
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -331,7 +331,7 @@ class Fused(Searching, Finder):
         }
 
     @classmethod
-    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: JsonObject, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote."""
         lanes = {
             name: open_finder(folder / "lanes" / name, each, catalog, encoder)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import SettingsError
 from genrail.finders.fused import BATCH, HISTORY, HISTORY_SEEN, WORDS, WORDS_SHARE, Fused
-from genrail.finders.lessons import Distillation
+from genrail.finders.lessons import Learning
 from genrail.finders.noise import noise_levels
 from genrail.finders.scoring import event_counts
 from genrail.finding import (
@@ -19,6 +19,7 @@ from genrail.finding import (
     Edition,
     Finder,
     FindOptions,
+    Json,
     Progress,
     Recipe,
     Report,
@@ -27,7 +28,6 @@ from genrail.finding import (
     resolve,
 )
 from genrail.ranking.mixing import Answers, Mixture, learn_mixture
-from genrail.training.rewards import ReinforcementSettings
 from genrail.types import Query
 
 if TYPE_CHECKING:
@@ -37,10 +37,7 @@ __all__ = ["FusedRecipe", "Lanes", "built_lanes", "mixtures", "taught_lanes"]
 
 CUTOFF = 10
 DEFAULT = ("native", "bm25", "dense", "two-tower", "lookup", "cooccurrence")
-OF_NATIVE = (
-    *("levels", "codes", "identifiers", "pseudo_queries", "train_items", "max_seconds", "epochs"),
-    *("recipe", "distillation", "reinforcement"),
-)
+OF_NATIVE = ("levels", "codes", "identifiers", "pseudo_queries", "train_items", "max_seconds", "epochs", "learning")
 ENOUGH = 100  # judged queries that a tower is taught by in a fusion; it shifts all questions, so a handful is too few
 # Beside vectors, which know what a text is about, a lexical lane does best that looks at titles and at words in a row;
 # on five sets the fusion gains .009 nDCG@10 by these, BM25 alone next to nothing (docs/results.md).
@@ -60,8 +57,8 @@ class FusedRecipe(Recipe):
         words_share: Of the score for words and a history together, what the words decide.
         negations: Read "without X" in a query as what is not wanted.
         ranker: Learn a small network on top of the weights, kept where it wins on questions it was not learnt on.
-        levels, codes, identifiers, pseudo_queries, train_items, max_seconds, epochs, recipe, distillation,
-            reinforcement: See `NativeRecipe`; the other lanes are the teacher.
+        levels, codes, identifiers, pseudo_queries, train_items, max_seconds, epochs, learning: See `NativeRecipe`; the
+            other lanes are the teacher.
     """
 
     kind: ClassVar[str] = "fused"
@@ -80,19 +77,23 @@ class FusedRecipe(Recipe):
     train_items: int | None = None
     max_seconds: float | None = None
     epochs: int | None = None
-    recipe: Literal["sft", "distill", "grpo"] = "sft"
-    distillation: Distillation = field(default_factory=Distillation)
-    reinforcement: ReinforcementSettings = field(default_factory=ReinforcementSettings)
+    learning: Learning = field(default_factory=Learning)
 
     def __post_init__(self) -> None:
-        if isinstance(self.distillation, Mapping):  # from a manifest
-            object.__setattr__(self, "distillation", Distillation(**self.distillation))
-        if isinstance(self.reinforcement, Mapping):
-            object.__setattr__(self, "reinforcement", ReinforcementSettings(**self.reinforcement))
+        if isinstance(self.learning, Mapping):  # from a manifest
+            object.__setattr__(self, "learning", Learning(**self.learning))
         if not self.lanes or len(set(self.lanes)) != len(self.lanes):
             raise SettingsError(f"lanes are {self.lanes}; give one or more, each once")
         if not 0.0 <= self.words_share <= 1.0:
             raise SettingsError(f"words_share is {self.words_share}; give 0 to 1")
+
+    def to_dict(self) -> dict[str, Json]:
+        """Turn the settings into plain values; a model that has no name is saved with its lane."""
+        kept = {
+            name: {key: value for key, value in own.items() if key != "model" or isinstance(value, str)}
+            for name, own in self.settings.items()
+        }
+        return asdict(replace(self, settings=kept))
 
     def recipes(self) -> dict[str, Recipe]:
         """Make the recipe of each lane."""
@@ -144,10 +145,12 @@ class Lanes:
     Args:
         final: As they answer.
         blind: As they are asked while weights are learnt; the same ones where they never saw these events.
+        taught: Those that learnt from the judged queries, which then cannot tell how much they count.
     """
 
     final: dict[str, Finder]
     blind: dict[str, Finder]
+    taught: frozenset[str] = frozenset()
 
 
 def built_lanes(
@@ -168,7 +171,7 @@ def built_lanes(
     for name, recipe in sorted(recipes.items(), key=lambda one: one[1].takes_teacher):
         if recipe.needs_interactions and data.sequences is None:
             continue
-        if recipe.learns_queries and len(recipes) > 1 and len(data.judged) < ENOUGH:
+        if recipe.needs_queries and len(recipes) > 1 and len(data.judged) < ENOUGH:
             continue
         if given and name in given:
             final[name] = blind[name] = given[name]
@@ -180,7 +183,8 @@ def built_lanes(
     if not final:
         raise SettingsError(f"the lanes {', '.join(recipes)} need interactions; give some, or other lanes")
     order = [name for name in recipes if name in final]
-    return Lanes({name: final[name] for name in order}, {name: blind[name] for name in order})
+    taught = frozenset(name for name in order if recipes[name].learns_queries and name not in (given or {}))
+    return Lanes({name: final[name] for name in order}, {name: blind[name] for name in order}, taught)
 
 
 def _taught_by(recipe: Recipe, lanes: Mapping[str, Finder], data: Data, progress: Progress) -> Data:
@@ -251,7 +255,8 @@ def taught_lanes(
             final[name] = blind[name] = lane
     if data.sequences is None and not data.judged:
         raise SettingsError("nothing to learn from: give interactions, or queries and qrels")
-    return Lanes({name: final[name] for name in lanes}, {name: blind[name] for name in lanes}), report
+    taught = frozenset(name for name, lane in lanes.items() if lane.recipe.learns_queries)
+    return Lanes({name: final[name] for name in lanes}, {name: blind[name] for name in lanes}, taught), report
 
 
 def mixtures(
@@ -272,8 +277,7 @@ def mixtures(
     priors = {WORDS: _prior(lanes.final, words, earned=True), HISTORY: _prior(lanes.final, pasts, earned=False)}
     priors[HISTORY_SEEN] = priors[HISTORY]
     found = {**priors, **(before or {})}
-    taught = any(lanes.final[name].recipe.learns_queries for name in words)
-    if data.judged and len(words) > 1 and not taught:
+    if data.judged and len(words) > 1 and not lanes.taught.intersection(words):
         queries = [Query((data.queries or {})[query_id]) for query_id in data.judged]
         grades = [
             dict(zip(data.catalog.rows(list(each)).tolist(), each.values(), strict=True))

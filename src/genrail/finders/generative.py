@@ -27,12 +27,13 @@ from genrail.identifiers.several import load_identifiers
 from genrail.identifiers.table import Identifiers
 from genrail.models.language_model import AnyModel
 from genrail.showing import html_table
-from genrail.types import Page
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.models.causal import CausalModel
     from genrail.models.encoders import LazyEncoder
     from genrail.models.text_encoder import Encoder
+    from genrail.training.pairs import Pair
 
 __all__ = ["Generative", "RailTrace", "Spelling", "generative_part", "live_index"]
 
@@ -74,7 +75,7 @@ class Spelling(Protocol):
         ...
 
     @classmethod
-    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None) -> Self:
+    def load(cls, folder: Path, details: JsonObject, catalog: Catalog, encoder: Encoder | None) -> Self:
         """Read what `save` wrote."""
         ...
 
@@ -118,6 +119,14 @@ class Spelling(Protocol):
     def with_language_model(self, model: CausalModel) -> Self:
         """Ask another language model, of the same vocabulary, in the same words."""
         return self
+
+    def aligned(self, pair: Pair, catalog: Catalog, table: Any) -> tuple[list[int], list[int]]:
+        """Render a task that joins codes and words: the prompt, and what should follow where that is no item.
+
+        Raises:
+            SettingsError: This family has no codes.
+        """
+        raise SettingsError(f"recipe 'align' joins codes and words, and {self.name} has no codes; give 'sft'")
 
     def in_words(self, trie: CompressedTrie) -> CompressedTrie:
         """Write identifiers as tokens of the language model's whole vocabulary."""
@@ -283,7 +292,7 @@ class Generative(Searching, Finder):
         return {**details, "identifiers": self.table.fingerprint, "beam": asdict(self.beam)}
 
     @classmethod
-    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: JsonObject, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote.
 
         Raises:

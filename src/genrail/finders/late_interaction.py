@@ -20,7 +20,7 @@ from genrail.finders.scoring import ContentScoring, check_content
 from genrail.finding.finder import Added, Change, Finder, Json, Progress, Recipe
 from genrail.models.encoders import LazyEncoder
 from genrail.rng import generator
-from genrail.types import Page
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -268,7 +268,7 @@ class LateInteraction(ContentScoring):
     def load(
         cls,
         folder: Path,
-        details: Page,
+        details: JsonObject,
         catalog: Catalog,
         encoder: Encoder | EncodesTokens | None = None,
     ) -> Self:
@@ -324,7 +324,7 @@ class LateInteractionRecipe(Recipe):
         return LateInteraction(data.catalog, data.encoder, settings=self, progress=told, seed=data.seed)
 
 
-def _encoder_of(details: Page, given: Encoder | EncodesTokens | None) -> EncodesTokens:
+def _encoder_of(details: JsonObject, given: Encoder | EncodesTokens | None) -> EncodesTokens:
     """Find the encoder that was saved.
 
     Raises:
@@ -361,7 +361,7 @@ def _logged(added: Added, width: int) -> _Tokens:
         DamagedError: It does not hold tokens for each item.
     """
     try:
-        reading = cast("Page", added.reading)
+        reading = cast("JsonObject", added.reading)
         codes = np.frombuffer(base64.b64decode(reading["codes"]), dtype=np.int8).reshape(-1, width)
         scales = np.frombuffer(base64.b64decode(reading["scales"]), dtype="<f4").astype(np.float32)
         offsets = np.concatenate([[0], np.cumsum(np.array(reading["tokens"], dtype=np.int64))]).astype(np.int64)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +12,14 @@ import numpy.typing as npt
 from genrail.errors import SettingsError
 from genrail.finding import Data, Edition, Finder, FindOptions, Progress, Request, resolve
 from genrail.rng import generator
+from genrail.training.rewards import ReinforcementSettings
 from genrail.types import Query
 
 if TYPE_CHECKING:
     from genrail.evaluation.splits import FlatSequences
     from genrail.training.distillation import Lessons
 
-__all__ = ["Distillation", "later_events", "on_histories", "on_words"]
+__all__ = ["Distillation", "Learning", "later_events", "on_histories", "on_words"]
 
 Rows = npt.NDArray[np.int64]
 BATCH = 64
@@ -56,6 +57,33 @@ class Distillation:
             )
         if min(self.histories, self.queries) < 0 or min(self.depth, self.folds) < 1:
             raise SettingsError("histories and queries must be 0 or more, depth and folds 1 or more")
+
+
+@dataclass(frozen=True)
+class Learning:
+    """Say what a native model learns from.
+
+    Args:
+        recipe: What was right (`sft`), also what a teacher ranks (`distill`; in a fused engine the other lanes teach),
+            or, by `train`, the rewards of what the model itself writes (`grpo`).
+        distillation: How to learn from a teacher.
+        reinforcement: How to learn from rewards.
+
+    Raises:
+        SettingsError: No such recipe.
+    """
+
+    recipe: Literal["sft", "distill", "grpo"] = "sft"
+    distillation: Distillation = field(default_factory=Distillation)
+    reinforcement: ReinforcementSettings = field(default_factory=ReinforcementSettings)
+
+    def __post_init__(self) -> None:
+        if self.recipe not in ("sft", "distill", "grpo"):
+            raise SettingsError(f"recipe is {self.recipe!r}; a native model knows sft, distill and grpo")
+        if isinstance(self.distillation, Mapping):  # from a manifest
+            object.__setattr__(self, "distillation", Distillation(**self.distillation))
+        if isinstance(self.reinforcement, Mapping):
+            object.__setattr__(self, "reinforcement", ReinforcementSettings(**self.reinforcement))
 
 
 def on_histories(

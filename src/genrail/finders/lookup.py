@@ -17,7 +17,7 @@ from genrail.finders.arrays import load_json, save_json
 from genrail.finders.parts import appended
 from genrail.finders.scoring import Integers, Scoring, Values
 from genrail.finding.finder import Change, Finder, Json, Progress, Recipe
-from genrail.types import Page
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -132,7 +132,7 @@ class Lookup(Scoring):
         return {"recipe": self.recipe.to_dict(), "seed": self.seed}
 
     @classmethod
-    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: JsonObject, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote.
 
         Raises:

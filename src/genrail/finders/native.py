@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from genrail.catalog import Catalog
 from genrail.decoding import BeamSettings, Decoded
 from genrail.errors import CatalogError, FingerprintError, SettingsError
 from genrail.finders.generative import Generative, RailTrace, Spelling, live_index
-from genrail.finders.lessons import Distillation, later_events, on_histories, on_words
+from genrail.finders.lessons import Learning, later_events, on_histories, on_words
 from genrail.finders.new_items import Memory, Mixing, Newcomers, mixed_answers, newcomers
 from genrail.finders.readings import pack, unpack
 from genrail.finding import Change, Data, Finder, FindOptions, Json, Progress, Recipe, Request
@@ -24,7 +24,6 @@ from genrail.identifiers.schemes import SCHEME, codebook_size, described, identi
 from genrail.models.encoders import LazyEncoder, require_torch
 from genrail.models.scripts import unread_words
 from genrail.rng import generator
-from genrail.training.rewards import ReinforcementSettings
 
 if TYPE_CHECKING:
     from genrail.identifiers.semantic_ids import SemanticIds
@@ -209,10 +208,7 @@ class NativeRecipe(Recipe):
         max_seconds: Stop training after this long and keep the best so far; None trains to the end.
         epochs: Passes over the training data at most; None chooses by the size of the catalogue and the events.
         beam: How to search.
-        recipe: What is learnt from: what was right (`sft`), also what a teacher ranks (`distill`; in a fused engine the
-            other lanes teach), or, by `train`, the rewards of what the model itself writes (`grpo`).
-        distillation: How to learn from a teacher.
-        reinforcement: How to learn from rewards.
+        learning: What is learnt from.
 
     Cost: about a minute per 10,000 items on two cores without interactions; see docs/results.md.
     """
@@ -230,18 +226,12 @@ class NativeRecipe(Recipe):
     max_seconds: float | None = None
     epochs: int | None = None
     beam: BeamSettings = field(default_factory=BeamSettings)
-    recipe: Literal["sft", "distill", "grpo"] = "sft"
-    distillation: Distillation = field(default_factory=Distillation)
-    reinforcement: ReinforcementSettings = field(default_factory=ReinforcementSettings)
+    learning: Learning = field(default_factory=Learning)
 
     def __post_init__(self) -> None:
-        if self.recipe not in ("sft", "distill", "grpo"):
-            raise SettingsError(f"recipe is {self.recipe!r}; a native model knows sft, distill and grpo")
-        if isinstance(self.distillation, Mapping):
-            object.__setattr__(self, "distillation", Distillation(**self.distillation))
-        if isinstance(self.reinforcement, Mapping):
-            object.__setattr__(self, "reinforcement", ReinforcementSettings(**self.reinforcement))
-        if isinstance(self.beam, Mapping):  # from a manifest
+        if isinstance(self.learning, Mapping):  # from a manifest
+            object.__setattr__(self, "learning", Learning(**self.learning))
+        if isinstance(self.beam, Mapping):
             object.__setattr__(self, "beam", BeamSettings(**self.beam))
         if self.train_items is not None and self.train_items < 1:
             raise SettingsError(f"train_items is {self.train_items}; give 1 or more")
@@ -301,7 +291,7 @@ class NativeRecipe(Recipe):
         held_out = before.held_out and data.hold_out
         after = replace(before, model=copy.deepcopy(before.model), held_out=held_out, memory=memory)
         judged = _judged_pairs(before.encoder, data)
-        if self.recipe == "grpo":
+        if self.learning.recipe == "grpo":
             return finder.replaced(spelling=after, report=self._rewarded(after, data, judged, progress))
         return finder.replaced(spelling=after, report=self._taught(after, data, judged, progress))
 
@@ -311,7 +301,7 @@ class NativeRecipe(Recipe):
         """Teach the model, in place, by the reward of what it writes for histories and judged queries."""
         from genrail.training.reinforcement import reinforce
 
-        model, settings, data = spelling.model, self.reinforcement, data.without_validation
+        model, settings, data = spelling.model, self.learning.reinforcement, data.without_validation
         if data.sequences is None and given is None:
             given, _ = self._made_up(spelling.encoder, data, self.pseudo_queries, data.seed, progress)
         random = generator(data.seed, "rewarded requests")
@@ -366,8 +356,8 @@ class NativeRecipe(Recipe):
 
     def _lessons(self, spelling: NativeSpelling, data: Data, progress: Progress) -> list[Lessons]:
         """Ask the teacher, if there is one."""
-        settings = self.distillation
-        if self.recipe != "distill":
+        settings = self.learning.distillation
+        if self.learning.recipe != "distill":
             return []
         if data.teacher is None:
             raise SettingsError("there is nobody to learn from: distill needs an engine with further lanes")

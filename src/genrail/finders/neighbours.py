@@ -24,7 +24,7 @@ from genrail.finders.scoring import (
 )
 from genrail.finding.finder import Change, Json, Recipe
 from genrail.finding.ranks import tie_order
-from genrail.types import Page
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -98,7 +98,7 @@ class Neighbours(HistoryScoring):
         return {"recipe": asdict(self.settings), "seed": self.seed, "table": len(self._postings)}
 
     @classmethod
-    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: JsonObject, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote.
 
         Raises:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import FormatError, SettingsError
-from genrail.types import Json, Page
+from genrail.types import Json, JsonObject
 
 __all__ = ["Calibration", "Judged", "Observations", "observe"]
 
@@ -127,7 +127,7 @@ class Calibration:
         return {"version": VERSION, **asdict(self), "new": list(self.new), "known": list(self.known)}
 
     @classmethod
-    def from_dict(cls, values: Page) -> Self:
+    def from_dict(cls, values: JsonObject) -> Self:
         """Read what `to_dict` gave.
 
         Raises:

@@ -12,7 +12,7 @@ import numpy as np
 from genrail.finders.arrays import load_array, save_arrays
 from genrail.finders.scoring import NO_WORDS, Integers, Scoring, Values, event_counts, grown_rows
 from genrail.finding.finder import Change, Finder, Json, Progress, Recipe
-from genrail.types import Page
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -89,7 +89,7 @@ class Popularity(Scoring):
         return {"seed": self.seed}
 
     @classmethod
-    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: JsonObject, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote.
 
         Raises:

@@ -34,7 +34,7 @@ from genrail.finding import (
 from genrail.finding.registry import open_scorer, scorer_named
 from genrail.ranking.second_look import Look, learnt_weight, mixed, scaled
 from genrail.rng import generator
-from genrail.types import Page, Query
+from genrail.types import JsonObject, Query
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -123,7 +123,7 @@ class Reranked(Searching, Finder):
         return {"inner": inner, "scorer": scorer, "weight": self.weight}
 
     @classmethod
-    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: JsonObject, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote."""
         inner = open_finder(folder / "inner", details["inner"], catalog, encoder)
         scorer = open_scorer(folder / "scorer", details["scorer"])

@@ -32,7 +32,7 @@ from genrail.rng import generator
 from genrail.training.figures import next_item_figures
 from genrail.training.loop import LoopReport, LoopSettings, Progress, run
 from genrail.training.pairs import ContextBatch, windows
-from genrail.types import Page
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -181,7 +181,7 @@ class SASRec(HistoryScoring):
         return {"recipe": self.recipe.to_dict(), "seed": self.seed, "trained": self.trained, "items": items}
 
     @classmethod
-    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: JsonObject, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote.
 
         Raises:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from genrail.errors import SettingsError
 from genrail.finding import Json, Request, Scorer
 from genrail.models.at_hand import Precision
-from genrail.types import Page
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -88,13 +88,13 @@ class TextRanker(Scorer):
         Raises:
             SettingsError: A loaded model was given, which has no name to load it by.
         """
-        if not self._by_name:
+        if not isinstance(self.model, str | Path):
             raise SettingsError(f"the ranker {self.name} holds a loaded model; give its name or folder to save it")
         names = ("text", "most_characters", "states", "memory", "dtype")
         return {"model": str(self.model), **{name: getattr(self, name) for name in names}}
 
     @classmethod
-    def load(cls, folder: Path, details: Page) -> Self:
+    def load(cls, folder: Path, details: JsonObject) -> Self:
         """Read what `save` wrote."""
         return cls(**{name: value for name, value in details.items() if name != "kind"})
 
@@ -105,10 +105,6 @@ class TextRanker(Scorer):
         named = isinstance(self.model, str | Path)
         loaded = load_checkpoint(str(self.model), dtype=self.dtype, packed=True) if named else self.model
         return cast("CausalModel", loaded)
-
-    @property
-    def _by_name(self) -> bool:
-        return isinstance(self.model, str | Path)
 
     def kept(self) -> ItemStates:
         """Open what is kept of the items' texts."""

@@ -36,7 +36,7 @@ from genrail.models.encoders import LazyEncoder, require_torch
 from genrail.models.tiger import TigerModel, TigerSettings
 from genrail.training.loop import LoopSettings, Progress
 from genrail.training.tiger import TigerTraining, train_tiger
-from genrail.types import Page
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -141,7 +141,7 @@ class TigerSpelling(Spelling):
         }
 
     @classmethod
-    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None) -> Self:
+    def load(cls, folder: Path, details: JsonObject, catalog: Catalog, encoder: Encoder | None) -> Self:
         """Read what `save` wrote.
 
         Raises:
@@ -267,7 +267,7 @@ class TIGER(Generative):
         return {**super().save(folder), "recipe": self.recipe.to_dict()}
 
     @classmethod
-    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: JsonObject, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote.
 
         Raises:
@@ -313,7 +313,7 @@ class TigerRecipe(Recipe):
         if isinstance(self.model, dict):  # from a manifest
             object.__setattr__(self, "model", TigerSettings(**self.model))
         if isinstance(self.training, dict):
-            values: Page = dict(self.training)
+            values: JsonObject = dict(self.training)
             object.__setattr__(self, "training", TigerTraining(**{**values, "loop": LoopSettings(**values["loop"])}))
 
     def build(self, data: Data, progress: seam.Progress) -> TIGER:

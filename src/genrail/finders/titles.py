@@ -18,7 +18,7 @@ from genrail.decoding.decoders import Calibrated, Decoder
 from genrail.decoding.empty_scores import EmptyScores
 from genrail.decoding.rails import reads_runs
 from genrail.decoding.summing import Combine
-from genrail.errors import CatalogError, FingerprintError, SettingsError
+from genrail.errors import CatalogError, SettingsError
 from genrail.finders.catalog_facts import catalog_facts, check_column
 from genrail.finders.empty_kept import EmptyKept
 from genrail.finders.generative import Generative, Spelling, live_index
@@ -30,7 +30,7 @@ from genrail.identifiers import IdentifierTable
 from genrail.identifiers.several import SeveralIdentifiers
 from genrail.identifiers.table import Identifiers
 from genrail.identifiers.wording import TITLE, Wording
-from genrail.models.at_hand import Precision, present_device
+from genrail.models.at_hand import Precision
 from genrail.models.encoders import require_torch
 from genrail.models.identifier_writer import WriterSettings, write_identifiers
 from genrail.models.prompts import Example, Prompts, PromptTemplate
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LanguageModelSettings", "TitleSpelling", "TitleWriter", "TitlesRecipe"]
 
-COPY = "checkpoint"  # folder of the copied weights inside a saved engine
-ADAPTER = "adapter"  # folder of what was learnt over a model that is loaded by name
 MOST_CALIBRATED = 50_000  # items of which what they have anyway is read unasked: four minutes of a core
 
 
@@ -294,29 +292,17 @@ class TitleSpelling(Spelling):
 
     def save(self, folder: Path) -> dict[str, Json]:
         """Copy weights and tokenizer, unless they can be loaded by name again; name and fingerprint the checkpoint."""
-        if self.source is None:
-            self.model.model.save_pretrained(folder / COPY)
-            self.model.tokenizer.save_pretrained(folder / COPY)
-        if self.adapter is not None:
-            self.adapter.save(folder / ADAPTER)
+        from genrail.models.checkpoints import save_checkpoint
+
         return {
-            "checkpoint": self.source,
+            **save_checkpoint(self.model, self.source, self.adapter, folder),
             "name": self.name,
-            "model": self.model.fingerprint if self.adapter is None else self.adapter.base,
-            "adapter": None if self.adapter is None else self.adapter.fingerprint,
             "held_out": self.held_out,
-            "tokenizer_class": type(self.model.tokenizer).__name__,
             "settings": self.settings.to_dict(),
             "facts": self.facts,
             "wording": self.wording.to_dict(),
-            "loaded": self._loaded(),
             "empty": self.empty.save(folder, self.empty_context()),
         }
-
-    def _loaded(self) -> dict[str, str]:
-        """Tell precision, device and attention of the model as it is, so that it can be loaded the same."""
-        told = self.model.describe()
-        return {name: str(told[name]) for name in ("dtype", "device", "attention") if name in told}
 
     @classmethod
     def load(cls, folder: Path, details: Mapping[str, Any], catalog: Catalog, encoder: Encoder | None) -> Self:
@@ -325,29 +311,14 @@ class TitleSpelling(Spelling):
         Raises:
             FingerprintError: Weights or tokenizer are not those the engine was built with.
         """
-        from genrail.models.checkpoints import load_checkpoint
+        from genrail.models.checkpoints import open_checkpoint
 
-        source = details["checkpoint"]
-        how = dict(details.get("loaded", {}))  # saved by earlier versions: none, and float32 on a CPU
-        if "device" in how:
-            how["device"] = present_device(how["device"])
-        model = load_checkpoint(source or folder / COPY, tokenizer_class=details["tokenizer_class"], packed=True, **how)
-        if model.fingerprint != details["model"]:
-            raise FingerprintError(
-                f"the language model found as {source or folder / COPY} is not the one the engine was built with "
-                "(weights, configuration or tokenizer differ); build the engine again with this one"
-            )
+        model, adapter = open_checkpoint(folder, details)
         settings = LanguageModelSettings.from_dict(details["settings"]) if "settings" in details else None
-        adapter = None
-        if details.get("adapter") is not None:
-            from genrail.models.adapters import adapted
-
-            adapter, model = adapted(model, folder / ADAPTER, details["adapter"])
-        model.name = str(details.get("name") or model.name)
         held_out = bool(details.get("held_out", True))
         wording = Wording.from_dict(details["wording"]) if "wording" in details else Wording()
         facts, settings = str(details.get("facts", "")), settings or LanguageModelSettings()
-        made = cls(model, source, settings, facts, wording, adapter, held_out)
+        made = cls(model, details["checkpoint"], settings, facts, wording, adapter, held_out)
         if details.get("empty") is not None:
             made.empty.load(folder, details["empty"], made.empty_context())
         return made

@@ -17,7 +17,7 @@ from genrail.finders.parts import Rows
 from genrail.finders.scoring import check_content
 from genrail.finding.finder import Finder, Json, Progress, Recipe
 from genrail.rng import generator
-from genrail.types import Page
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -105,7 +105,7 @@ class TwoTower(Dense):
     def load(
         cls,
         folder: Path,
-        details: Page,
+        details: JsonObject,
         catalog: Catalog,
         encoder: Encoder | None = None,
         query_encoder: Encodes | None = None,
@@ -154,13 +154,14 @@ class TwoTowerRecipe(Recipe):
     kind: ClassVar[str] = "two-tower"
     finder: ClassVar[type[Finder]] = TwoTower
     learns_queries: ClassVar[bool] = True
+    needs_queries: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if isinstance(self.towers, dict):  # from a manifest
             from genrail.training.loop import LoopSettings
             from genrail.training.two_tower import TwoTowerSettings
 
-            values: Page = dict(self.towers)
+            values: JsonObject = dict(self.towers)
             values["loop"], values["kept"] = LoopSettings(**values["loop"]), tuple(values["kept"])
             object.__setattr__(self, "towers", TwoTowerSettings(**values))
         check_content(self.decay, self.history)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import SettingsError
-from genrail.types import Json, Page, Progress
+from genrail.types import Json, JsonObject, Progress
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -239,7 +239,7 @@ class Finder(Protocol):
         ...
 
     @classmethod
-    def load(cls, folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Self:
+    def load(cls, folder: Path, details: JsonObject, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote.
 
         Args:
@@ -357,6 +357,9 @@ class Recipe(Protocol):
     learns_queries: ClassVar[bool] = False
     """Whether it is taught by judged queries, which then cannot tell how much it counts."""
 
+    needs_queries: ClassVar[bool] = False
+    """Whether it adds nothing to a fusion without judged queries in some number."""
+
     needs_interactions: ClassVar[bool] = False
     """Whether it is of no use without interactions."""
 
@@ -438,7 +441,7 @@ class Scorer(Protocol):
         ...
 
     @classmethod
-    def load(cls, folder: Path, details: Page) -> Self:
+    def load(cls, folder: Path, details: JsonObject) -> Self:
         """Read what `save` wrote."""
         ...
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from genrail.errors import FormatError, SettingsError
 from genrail.kinds import Kinds
-from genrail.types import Page
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +31,8 @@ _BUILT_IN = {
     "native": "genrail.finders.native:NativeRecipe",
     "titles": "genrail.finders.titles:TitlesRecipe",
     "codes": "genrail.finders.codes:CodesRecipe",
+    "in-prompt": "genrail.finders.in_prompt:InPromptRecipe",
+    "seal": "genrail.finders.seal:SealRecipe",
     "tiger": "genrail.finders.tiger:TigerRecipe",
     "bm25": "genrail.finders.bm25:BM25Recipe",
     "tfidf": "genrail.finders.tfidf:TFIDFRecipe",
@@ -144,7 +146,7 @@ def scorer_named(kind: str, settings: Mapping[str, object] | None = None) -> Sco
         raise SettingsError(f"the scorer {kind} cannot be made so: {error}") from None
 
 
-def open_scorer(folder: Path, details: Page) -> Scorer:
+def open_scorer(folder: Path, details: JsonObject) -> Scorer:
     """Read a scorer that was saved.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from genrail.finding.finder import Finder, Json
 from genrail.finding.registry import recipe_type
-from genrail.types import Page
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -28,7 +28,7 @@ def save_finder(finder: Finder, folder: Path) -> dict[str, Json]:
     return plain
 
 
-def open_finder(folder: Path, details: Page, catalog: Catalog, encoder: Encoder | None = None) -> Finder:
+def open_finder(folder: Path, details: JsonObject, catalog: Catalog, encoder: Encoder | None = None) -> Finder:
     """Read what `save_finder` wrote.
 
     Raises:

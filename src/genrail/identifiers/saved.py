@@ -16,7 +16,7 @@ import numpy as np
 
 from genrail.arrays import Array
 from genrail.errors import DamagedError, FormatError
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["Saved", "fingerprint", "kind_of", "read", "write"]
 
@@ -28,7 +28,7 @@ class Saved:
     """Hold what was read: the kind of the object, its plain values and its arrays by name."""
 
     kind: str
-    details: Page
+    details: JsonObject
     arrays: dict[str, Array]
 
 
@@ -78,7 +78,7 @@ def kind_of(folder: Path, name: str) -> str:
     return str(_page(folder / f"{name}.json")["kind"])
 
 
-def _page(path: Path) -> Page:
+def _page(path: Path) -> JsonObject:
     try:
         page = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

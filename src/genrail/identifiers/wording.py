@@ -101,6 +101,8 @@ class Wording:
         count = 0
         while count < min(MOST_OPENERS, len(words) - 1) and _bare(words[count]) in self.openers:
             count += 1
+        while count and count < len(words) - 1 and not _bare(words[count]):
+            count += 1  # a dash between a brand and the rest
         return " ".join([*words[count:], *words[:count]])
 
 

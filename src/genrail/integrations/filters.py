@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from genrail.catalog.conditions import field_name, literal
 from genrail.errors import FilterError
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["comparison", "from_haystack", "joined"]
 
@@ -55,7 +55,7 @@ def joined(parts: Sequence[str], word: str) -> str:
     return f"NOT ({together})" if word.upper() == "NOT" else together
 
 
-def from_haystack(filters: Page) -> str:
+def from_haystack(filters: JsonObject) -> str:
     """Write a filter of Haystack; ``meta.`` before a field is left out.
 
     Raises:

@@ -15,7 +15,7 @@ from genrail.engine.engine import Engine
 from genrail.errors import MissingPackageError, SettingsError
 from genrail.integrations.asking import ask, content, metadata
 from genrail.integrations.filters import from_haystack
-from genrail.types import Json, Page, Retriever
+from genrail.types import Json, JsonObject, Retriever
 
 try:
     from haystack import Document, component, default_from_dict, default_to_dict
@@ -43,7 +43,7 @@ class GenrailRetriever:
         engine: str | Path | Retriever,
         top_k: int = 10,
         where: str | None = None,
-        filters: Page | None = None,
+        filters: JsonObject | None = None,
         content: str | None = None,
     ) -> None:
         self.engine, self.top_k, self.where, self.filters, self.content = engine, top_k, where, filters, content
@@ -66,12 +66,12 @@ class GenrailRetriever:
         return default_to_dict(self, engine=str(self.engine), **settings)  # type: ignore[no-any-return]
 
     @classmethod
-    def from_dict(cls, data: Page) -> GenrailRetriever:
+    def from_dict(cls, data: JsonObject) -> GenrailRetriever:
         """Make the component from what `to_dict` wrote."""
         return default_from_dict(cls, data)  # type: ignore[no-any-return]
 
     @component.output_types(documents=list[Document])
-    def run(self, query: str, filters: Page | None = None, top_k: int | None = None) -> dict[str, list[Document]]:
+    def run(self, query: str, filters: JsonObject | None = None, top_k: int | None = None) -> dict[str, list[Document]]:
         """Search; the arguments of a run go before those of the component, filters beside them."""
         self.warm_up()
         assert self._opened is not None
@@ -85,7 +85,7 @@ class GenrailRetriever:
 
     @component.output_types(documents=list[Document])
     async def run_async(
-        self, query: str, filters: Page | None = None, top_k: int | None = None
+        self, query: str, filters: JsonObject | None = None, top_k: int | None = None
     ) -> dict[str, list[Document]]:
         """Search in a thread, as `run`."""
         return await asyncio.to_thread(self.run, query, filters, top_k)

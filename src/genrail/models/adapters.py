@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from genrail.errors import DamagedError, FingerprintError, MissingPackageError, SettingsError
 from genrail.models.causal import CausalModel
+from genrail.models.packed_linear import pack, unpack
 
 __all__ = ["Adapter", "adapted", "attach_lora", "blocks", "merge_lora"]
 
@@ -102,7 +103,10 @@ def adapted(model: Any, folder: Path, fingerprint: str) -> tuple[Adapter, Causal
     adapter = Adapter.load(folder, model.fingerprint)
     if adapter.fingerprint != fingerprint:
         raise FingerprintError(f"{folder} is not the adapter that was saved; restore the folder")
-    return adapter, CausalModel(adapter.merged_into(model.model), model.tokenizer, model.name, model.attention)
+    unpack(model.body)
+    merged = CausalModel(adapter.merged_into(model.model), model.tokenizer, model.name, model.attention)
+    pack(merged.body)
+    return adapter, merged
 
 
 def attach_lora(model: Any, rank: int, first_layer: int = 0, seed: int = 0) -> Any:

@@ -7,11 +7,12 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 from transformers.cache_utils import DynamicCache
 
 from genrail.errors import QueryError, SettingsError
@@ -20,6 +21,11 @@ from genrail.models.checkpoint_model import CheckpointModel, to_numpy
 from genrail.models.output_layer import OutputLayer, WholeLogits
 from genrail.models.prompts import frame
 from genrail.models.token_tree import EVERYTHING, Attention, TokenTree
+from genrail.types import Json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers.cache_utils import Cache
 
 __all__ = ["CausalModel", "TreeState"]
 
@@ -70,8 +76,8 @@ class CausalModel(CheckpointModel):
 
     def __init__(
         self,
-        model: Any,
-        tokenizer: Any,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
         name: str = "",
         attention: Literal["auto", "shared", "rows"] = "auto",
         prompts_together: int | None = None,
@@ -81,7 +87,7 @@ class CausalModel(CheckpointModel):
             raise SettingsError(f"attention is {attention!r}; give 'auto', 'shared' or 'rows'")
         self.prompts_together = prompts_together or (1 if self.device.type == "cpu" else 16)
         self._keeps_last = "logits_to_keep" in inspect.signature(model.forward).parameters
-        self._prefix: tuple[tuple[int, ...], Any] | None = None
+        self._prefix: tuple[tuple[int, ...], DynamicCache] | None = None
         self._told = False
         self.attention: Literal["shared", "rows"] = "rows"
         self._sees = Attention.of(model.config) or EVERYTHING
@@ -106,7 +112,7 @@ class CausalModel(CheckpointModel):
             return RowsState((None,) * len(read), caches, rows, np.zeros_like(rows)), logits
         return self._planted([cache for cache, _ in read]), logits
 
-    def _planted(self, caches: Sequence[Any]) -> TreeState:
+    def _planted(self, caches: Sequence[Cache]) -> TreeState:
         """Begin the trees of some prompts."""
         rows, size = np.arange(len(caches)), self.prompts_together
         pairs = [[(layer.keys, layer.values) for layer in cache.layers] for cache in caches]
@@ -261,7 +267,7 @@ class CausalModel(CheckpointModel):
             self._check_prompts([tokens])
             self._prefix = (tuple(tokens), self._read(tokens)[0])
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Json]:
         """Give name, parameters and settings."""
         return {
             **super().describe(),
@@ -271,7 +277,7 @@ class CausalModel(CheckpointModel):
         }
 
     @torch.inference_mode()
-    def _read(self, context: Sequence[int]) -> tuple[Any, torch.Tensor]:
+    def _read(self, context: Sequence[int]) -> tuple[Cache, torch.Tensor]:
         """Run the body over one prompt; give its cache and the last hidden state, (1, width)."""
         self._check_beginning(context)
         # Layers with a window keep no more than it in a cache of their own kind; trees want every token's place.
@@ -303,7 +309,7 @@ class CausalModel(CheckpointModel):
     def _beginning(self) -> tuple[int, ...]:
         return tuple(frame(self.tokenizer)[0])
 
-    def _forward_rows(self, _: None, ids: torch.Tensor, cache: Any) -> tuple[torch.Tensor, Any]:
+    def _forward_rows(self, _: None, ids: torch.Tensor, cache: Cache) -> tuple[torch.Tensor, Cache]:
         self._check_length(cache.get_seq_length() + ids.shape[1])
         output = self.model(input_ids=ids.to(self.device), past_key_values=cache, use_cache=True)
         return output.logits, output.past_key_values
@@ -362,7 +368,7 @@ class CausalModel(CheckpointModel):
         return _alike(grown, plain, self.model.dtype)
 
     @torch.inference_mode()
-    def _plain(self, ids: list[int]) -> tuple[Any, torch.Tensor]:
+    def _plain(self, ids: list[int]) -> tuple[Cache, torch.Tensor]:
         output = self.body(
             input_ids=torch.tensor([ids], device=self.device), past_key_values=DynamicCache(), use_cache=True
         )
@@ -416,7 +422,7 @@ def _portions(rows: Int, runs: Sequence[Int], most_tokens: int) -> list[Int]:
 
 
 @torch.inference_mode()
-def _parted(model: Any) -> tuple[Any, OutputLayer]:
+def _parted(model: PreTrainedModel) -> tuple[nn.Module, OutputLayer]:
     """Part a model into its body and its output layer, where a trial shows that the layer is all that follows."""
     body, layer = getattr(model, "base_model", model), model.get_output_embeddings()
     if body is model or not isinstance(layer, torch.nn.Linear):

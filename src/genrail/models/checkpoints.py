@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genrail.errors import MissingPackageError, SettingsError
-from genrail.models.at_hand import Precision, find_named
+from genrail.errors import FingerprintError, MissingPackageError, SettingsError
+from genrail.models.at_hand import Precision, find_named, present_device
 from genrail.models.gguf import Report, converted, converted_named, quiet_transformers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from genrail.models.adapters import Adapter
     from genrail.models.causal import CausalModel
     from genrail.models.seq2seq import Seq2SeqModel
 
-__all__ = ["Precision", "load_checkpoint"]
+__all__ = ["Precision", "load_checkpoint", "open_checkpoint", "save_checkpoint"]
+
+COPY = "checkpoint"  # folder of the copied weights inside a saved finder
+ADAPTER = "adapter"  # folder of what was learnt over a model that is loaded by name
 
 
 def load_checkpoint(
@@ -117,3 +122,62 @@ def wrap(
     if model.config.is_encoder_decoder:
         return Seq2SeqModel(model, tokenizer, name, **settings)
     return CausalModel(model, tokenizer, name, **settings)
+
+
+def save_checkpoint(
+    model: CausalModel | Seq2SeqModel, source: str | None, adapter: Adapter | None, folder: Path
+) -> dict[str, Any]:
+    """Name a model within a saved finder, and copy its weights and tokenizer where no name gives them again.
+
+    Args:
+        model: As it answers.
+        source: Name from which it can be loaded, but for the adapter; None for a local, changed or in-memory one.
+        adapter: What was learnt over the model called `source`, merged into `model` already.
+        folder: Of the finder.
+
+    Returns:
+        Plain values for the manifest, for `open_checkpoint`.
+    """
+    if source is None:
+        model.model.save_pretrained(folder / COPY)
+        model.tokenizer.save_pretrained(folder / COPY)
+    if adapter is not None:
+        adapter.save(folder / ADAPTER)
+    told = model.describe()
+    return {
+        "checkpoint": source,
+        "name": model.name,
+        "model": model.fingerprint if adapter is None else adapter.base,
+        "adapter": None if adapter is None else adapter.fingerprint,
+        "tokenizer_class": type(model.tokenizer).__name__,
+        "loaded": {name: str(told[name]) for name in ("dtype", "device", "attention") if name in told},
+    }
+
+
+def open_checkpoint(folder: Path, details: Mapping[str, Any]) -> tuple[CausalModel | Seq2SeqModel, Adapter | None]:
+    """Load what `save_checkpoint` named: of the same precision, on the same device where that is here.
+
+    Returns:
+        The model, its adapter merged in, and that adapter.
+
+    Raises:
+        FingerprintError: Weights, tokenizer or adapter are not those the engine was built with.
+    """
+    source, adapter = details["checkpoint"], None
+    how = dict(details.get("loaded", {}))  # saved by earlier versions: none, and float32 on a CPU
+    if "device" in how:
+        how["device"] = present_device(how["device"])
+    model: Any = load_checkpoint(
+        source or folder / COPY, tokenizer_class=details["tokenizer_class"], packed=True, **how
+    )
+    if model.fingerprint != details["model"]:
+        raise FingerprintError(
+            f"the language model found as {source or folder / COPY} is not the one the engine was built with "
+            "(weights, configuration or tokenizer differ); build the engine again with this one"
+        )
+    if details.get("adapter") is not None:
+        from genrail.models.adapters import adapted
+
+        adapter, model = adapted(model, folder / ADAPTER, details["adapter"])
+    model.name = str(details.get("name") or model.name)
+    return model, adapter

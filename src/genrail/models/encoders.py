@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import FingerprintError, MissingPackageError, SettingsError
-from genrail.types import Json, Page
+from genrail.types import Json, JsonObject
 
 if TYPE_CHECKING:
     from genrail.models.text_encoder import Encoder
@@ -77,7 +77,7 @@ class LazyEncoder:
         FingerprintError: The encoder found is not the one the engine was built with.
     """
 
-    def __init__(self, details: Page, given: Encoder | str | None = None) -> None:
+    def __init__(self, details: JsonObject, given: Encoder | str | None = None) -> None:
         self.name: str = details["name"]
         self.fingerprint: str = details["fingerprint"]
         self.dimensions: int = details["dimensions"]
@@ -98,7 +98,7 @@ class LazyEncoder:
         return made
 
     @classmethod
-    def named(cls, details: Page, given: Encoder | str | None = None) -> LazyEncoder:
+    def named(cls, details: JsonObject, given: Encoder | str | None = None) -> LazyEncoder:
         """Stand for the encoder that was saved as `details`; finders that name the same one share the wrapper."""
         if given is not None:
             return given if isinstance(given, LazyEncoder) else cls(details, given)

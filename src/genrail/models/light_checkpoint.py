@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from genrail.errors import DamagedError
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["light_pooling", "token_limit"]
 
@@ -78,7 +78,7 @@ def _tokenizer_agrees(folder: Path) -> bool:
     return all(settings.get(key, normalizer.get(name)) == normalizer.get(name) for key, name in _NORMALIZER.items())
 
 
-def _pooling(settings: Page) -> str | None:
+def _pooling(settings: JsonObject) -> str | None:
     if settings.get("include_prompt", True) is not True:
         return None
     mode = settings.get("pooling_mode")

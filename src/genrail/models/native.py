@@ -20,7 +20,7 @@ from genrail.models.native_network import QUERY, ChildLogits, NativeNetwork, Nod
 from genrail.models.native_nodes import NodeTable
 from genrail.models.native_settings import NativeSettings
 from genrail.rng import generator
-from genrail.types import Json, Page
+from genrail.types import Json, JsonObject
 
 __all__ = ["NativeContext", "NativeModel", "NativeState"]
 
@@ -431,7 +431,7 @@ def _checked_vectors(vectors: npt.ArrayLike, count: int, dimensions: int | None 
     return array
 
 
-def _read_header(path: Path) -> Page:
+def _read_header(path: Path) -> JsonObject:
     try:
         header = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 
 from genrail.errors import SettingsError
-from genrail.types import Json, Page
+from genrail.types import Json, JsonObject
 
 __all__ = ["NativeSettings"]
 
@@ -67,7 +67,7 @@ class NativeSettings:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Page) -> NativeSettings:
+    def from_dict(cls, values: JsonObject) -> NativeSettings:
         """Make settings from plain values.
 
         Raises:

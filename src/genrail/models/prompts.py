@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Example", "PromptTemplate", "Prompts", "frame"]
 
+Data = str | Sequence[int]
+"""What a user gave: text, or tokens of the model."""
+
 _SLOT = re.compile(r"slot([0-9a-f]{16})x(\d+)end")
 
 
@@ -53,6 +56,7 @@ class PromptTemplate:
         answer: Announces the answer, where there is no chat template. It ends in a line break, so that the title's
             first token needs no leading space.
         line: One title of the history.
+        naming: Stands behind a request whose answer is a title where items are otherwise answered by codes.
     """
 
     system: str = "You work in a shop. Answer with the title of one product of the shop, and with nothing else."
@@ -64,6 +68,7 @@ class PromptTemplate:
     empty: str = "Which product?"
     answer: str = "Product:\n"
     line: str = "{number}. {title}"
+    naming: str = "What is it called?"
 
     def __post_init__(self) -> None:
         needs = {"search": ("{query}",), "recommendation": ("{history}",), "both": ("{query}", "{history}")}
@@ -122,19 +127,22 @@ class Prompts:
         self._behind = behind if seq2seq and not self.chat else []
         self._examples = [(self._request(one.query, one.history), one.title) for one in examples]
 
-    def render(self, query_text: str | None, history_titles: Sequence[str] = ()) -> list[int]:
+    def render(self, query_text: Data | None, history_titles: Sequence[Data] = (), naming: bool = False) -> list[int]:
         """Turn one request into token ids.
 
         Args:
             query_text: The words, or None.
-            history_titles: Titles of the past, oldest first.
+            history_titles: Titles of the past, oldest first. Words and titles may be given as tokens of the model, such
+                as those of codes, which no text can make.
+            naming: Ask for a title, see `PromptTemplate.naming`.
 
         Raises:
             QueryError: Neither words nor a history; `empty` is for that.
         """
-        if not (query_text or "").strip() and not history_titles:
+        if not _stripped(query_text) and not history_titles:
             raise QueryError("the request is empty: give words, or titles of a history, or both")
-        return self._render(self._request(query_text, history_titles))
+        asked, data = self._request(query_text, history_titles)
+        return self._render((f"{asked}\n{self.template.naming}" if naming else asked, data))
 
     def empty(self) -> list[int]:
         """Render a request that says nothing, for calibrated scores (Zhao et al. 2021, Calibrate Before Use)."""
@@ -148,15 +156,15 @@ class Prompts:
             length += 1
         return prompts[0][:length]
 
-    def _request(self, query: str | None, history: Sequence[str]) -> tuple[str, dict[str, list[str]]]:
+    def _request(self, query: Data | None, history: Sequence[Data]) -> tuple[str, dict[str, list[Data]]]:
         """Choose the template, and keep what the user gave apart from it."""
-        words = (query or "").strip()
+        words = _stripped(query)
         titles = list(history)[-self.max_history :]
         template = self.template
         chosen = template.both if words and titles else template.search if words else template.recommendation
         return chosen, {"{query}": [words], "{history}": titles}
 
-    def _render(self, request: tuple[str, dict[str, list[str]]]) -> list[int]:
+    def _render(self, request: tuple[str, dict[str, list[Data]]]) -> list[int]:
         slots = _Slots(self.template.line)
         turns = [(slots.fill(*shown), slots.mark(title)) for shown, title in self._examples]
         asked = slots.fill(*request)
@@ -207,9 +215,14 @@ class Prompts:
             before = text[end : match.start()]
             own = before.rstrip(" ")  # the space before a word belongs to its token
             ids += self._encode_template(own)
-            ids += plain_tokens(self.tokenizer, [before[len(own) :] + slots.values[int(match[2])]])[0]
+            ids += self._encode_data(before[len(own) :], slots.values[int(match[2])])
             end = match.end()
         return ids + self._encode_template(text[end:])
+
+    def _encode_data(self, before: str, data: Data) -> list[int]:
+        if isinstance(data, str):
+            return plain_tokens(self.tokenizer, [before + data])[0]
+        return [*(plain_tokens(self.tokenizer, [before])[0] if before else []), *data]
 
     def _encode_template(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
@@ -219,15 +232,15 @@ class _Slots:
     """Stand for the user's texts while a template is filled, by words that no text contains by chance."""
 
     def __init__(self, line: str) -> None:
-        self.values: list[str] = []
+        self.values: list[Data] = []
         self._line = line
         self._key = secrets.token_hex(8)  # never shown, never in the result: a user cannot write it beforehand
 
-    def mark(self, text: str) -> str:
+    def mark(self, text: Data) -> str:
         self.values.append(text)
         return f"slot{self._key}x{len(self.values) - 1}end"
 
-    def fill(self, template: str, data: dict[str, list[str]]) -> str:
+    def fill(self, template: str, data: dict[str, list[Data]]) -> str:
         if "{query}" in template:
             template = template.replace("{query}", self.mark(data["{query}"][0]))
         if "{history}" in template:
@@ -240,6 +253,10 @@ class _Slots:
 
     def find(self, text: str) -> list[re.Match[str]]:
         return [match for match in _SLOT.finditer(text) if match[1] == self._key]
+
+
+def _stripped(words: Data | None) -> Data:
+    return words.strip() if isinstance(words, str) else words or ""
 
 
 def frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:

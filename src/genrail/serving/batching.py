@@ -18,7 +18,7 @@ from genrail.serving.metrics import Metrics
 from genrail.serving.settings import ServeSettings
 from genrail.serving.tracing import Tracing
 from genrail.serving.turns import share
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["Backend", "Batch", "Batcher", "Kind"]
 
@@ -40,10 +40,10 @@ class Kind:
 class Waiting:
     """Hold a question and the place for its answer."""
 
-    question: Page
+    question: JsonObject
     kind: Kind
     key: str
-    answer: asyncio.Future[Page]
+    answer: asyncio.Future[JsonObject]
     context: Any = None  # of the trace
     since: int = 0
 
@@ -62,7 +62,7 @@ class Batch:
     _left: list[Callable[[], None]] = field(default_factory=list)
 
     @property
-    def page(self) -> Page:
+    def page(self) -> JsonObject:
         """Write the batch as plain values."""
         return {
             "questions": [one.question for one in self.waiting],
@@ -109,7 +109,7 @@ class Backend(Protocol):
         """
         ...
 
-    async def answer(self, batch: Batch) -> Page:
+    async def answer(self, batch: Batch) -> JsonObject:
         """Answer a batch.
 
         Raises:
@@ -117,7 +117,7 @@ class Backend(Protocol):
         """
         ...
 
-    async def call(self, name: str, page: Page) -> Page:
+    async def call(self, name: str, page: JsonObject) -> JsonObject:
         """Ask for something else: `item`, `rerank`, `describe`, `check_disk`, `change`."""
         ...
 
@@ -219,7 +219,9 @@ class Batcher:
         self._settled = asyncio.get_running_loop().time() + SETTLING_SECONDS
         self._roomy = self._roomy or going_on
 
-    async def ask(self, question: Page, kind: Kind, seconds: float, key: str = "", ends: float | None = None) -> Page:
+    async def ask(
+        self, question: JsonObject, kind: Kind, seconds: float, key: str = "", ends: float | None = None
+    ) -> JsonObject:
         """Answer one question.
 
         Args:

@@ -16,7 +16,7 @@ from genrail.serving.questions import answered, json_answer
 from genrail.serving.schemas import ChangeAnswer, ChangeState, IndexState, ItemIds, Items, Nothing, RollbackRequest
 from genrail.serving.service import Service
 from genrail.serving.settings import ServeSettings
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["change_routes"]
 
@@ -40,7 +40,7 @@ class _Changes:
         found = await self._told(job) | {"request_id": who.request_id}
         return json_answer(found, 202, {"Location": f"/v1/index/changes/{job.name}"})
 
-    async def make_items(self, request: Request, verb: str, items: list[Page]) -> Response:
+    async def make_items(self, request: Request, verb: str, items: list[JsonObject]) -> Response:
         """Make a change of items that are within their limits."""
         column = (await self._service.call("describe"))["engine"]["title_column"]
         check_items(self._settings.limits, items, str(column))
@@ -53,8 +53,8 @@ class _Changes:
             raise Refusal(404, f"no change {name!r} is known; those of the last 64 that ended are remembered")
         return json_answer(await self._told(job) | {"request_id": caller(request).request_id})
 
-    async def _told(self, job: Job) -> Page:
-        page: Page = {"change": job.name, "verb": job.verb, "status": job.status}
+    async def _told(self, job: Job) -> JsonObject:
+        page: JsonObject = {"change": job.name, "verb": job.verb, "status": job.status}
         if job.status == "running":
             page["progress"] = await self._service.call("progress")
         elif job.status == "done":
@@ -64,7 +64,7 @@ class _Changes:
         return page
 
 
-def _live(page: Page) -> Page:
+def _live(page: JsonObject) -> JsonObject:
     return {name: page[name] for name in ("changed", "items", "index_version", "model_version")}
 
 

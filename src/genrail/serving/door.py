@@ -24,7 +24,7 @@ from genrail.serving.errors import Refusal, problem
 from genrail.serving.keys import Key, Keys
 from genrail.serving.limits import Rates
 from genrail.serving.service import Service
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["ADMIN_PATHS", "Caller", "Door", "caller"]
 
@@ -50,7 +50,7 @@ class Caller:
 
     request_id: str
     key: Key | None
-    page: Page = field(default_factory=dict)
+    page: JsonObject = field(default_factory=dict)
     spend: Callable[..., Refusal | None] = lambda count=1: None  # noqa: E731
 
     @property

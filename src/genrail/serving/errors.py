@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from starlette.responses import Response
 
 from genrail.errors import GenrailError
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["Refusal", "as_bytes", "problem", "refusal_of"]
 
@@ -68,7 +68,7 @@ class Refusal(GenrailError):
         self.reason = reason
         self.retry_after = retry_after
 
-    def to_dict(self, request_id: str) -> Page:
+    def to_dict(self, request_id: str) -> JsonObject:
         """Write the problem as plain values."""
         return {
             "type": "about:blank",

@@ -11,7 +11,7 @@ from genrail.finding import Edition, Trace
 from genrail.serving.overview import Tree
 from genrail.serving.title_words import TitleWords
 from genrail.serving.twin_numbers import TwinNumbers
-from genrail.types import Page, Ranking
+from genrail.types import JsonObject, Ranking
 
 __all__ = ["explain"]
 
@@ -19,12 +19,12 @@ __all__ = ["explain"]
 def explain(
     edition: Edition,
     ranking: Ranking,
-    question: Page,
-    wanted: Page,
+    question: JsonObject,
+    wanted: JsonObject,
     tenant: bool = False,
     before_step: Callable[[], None] | None = None,
     names: TitleWords | None = None,
-) -> Page:
+) -> JsonObject:
     """Write a ranking's trace for people.
 
     Args:
@@ -45,7 +45,7 @@ def explain(
     item = _item(edition, ranking, question.get("item_id"), numbers)
     if made is None:  # nothing was decoded
         return {"trace": {"steps": []}, "item": item}
-    trace: Page = dict(made.to_dict(wanted["children"]))
+    trace: JsonObject = dict(made.to_dict(wanted["children"]))
     words = _Words(edition, names)
     for step, traced in zip(trace["steps"], made.steps, strict=True):
         kept = {tuple(prefix) for prefix in step["kept"]}
@@ -87,7 +87,7 @@ class _Words:
         return [self._names.naming(self._tree.rows(state)) for state in states]
 
 
-def _item(edition: Edition, ranking: Ranking, item_id: str | None, numbers: TwinNumbers) -> Page | None:
+def _item(edition: Edition, ranking: Ranking, item_id: str | None, numbers: TwinNumbers) -> JsonObject | None:
     if item_id is None:
         return None
     row = int(edition.catalog.rows([item_id])[0])

@@ -8,14 +8,14 @@ import struct
 from socket import socket
 from threading import Lock
 
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["Line", "pack", "read_frame"]
 
 LENGTH = struct.Struct(">I")
 
 
-def pack(page: Page) -> bytes:
+def pack(page: JsonObject) -> bytes:
     r"""Write one frame.
 
     >>> pack({"id": 1})
@@ -25,14 +25,14 @@ def pack(page: Page) -> bytes:
     return LENGTH.pack(len(data)) + data
 
 
-async def read_frame(reader: asyncio.StreamReader) -> Page:
+async def read_frame(reader: asyncio.StreamReader) -> JsonObject:
     """Read one frame.
 
     Raises:
         IncompleteReadError: The other side is gone.
     """
     [length] = LENGTH.unpack(await reader.readexactly(LENGTH.size))
-    page: Page = json.loads(await reader.readexactly(length))
+    page: JsonObject = json.loads(await reader.readexactly(length))
     return page
 
 
@@ -44,7 +44,7 @@ class Line:
         self._stream = connection.makefile("rb")
         self._lock = Lock()
 
-    def send(self, page: Page) -> None:
+    def send(self, page: JsonObject) -> None:
         """Write one frame."""
         self.write(pack(page))
 
@@ -53,7 +53,7 @@ class Line:
         with self._lock:
             self._connection.sendall(data)
 
-    def receive(self) -> Page | None:
+    def receive(self) -> JsonObject | None:
         """Read one frame; None when the other side is gone."""
         head = self._stream.read(LENGTH.size)
         if len(head) < LENGTH.size:
@@ -62,5 +62,5 @@ class Line:
         data = self._stream.read(length)
         if len(data) < length:
             return None
-        page: Page = json.loads(data)
+        page: JsonObject = json.loads(data)
         return page

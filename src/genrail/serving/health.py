@@ -10,7 +10,7 @@ from genrail.serving.door import caller
 from genrail.serving.errors import Refusal
 from genrail.serving.questions import json_answer
 from genrail.serving.service import Service
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["health_routes"]
 
@@ -32,7 +32,7 @@ def health_routes(service: Service) -> APIRouter:
         trouble = service.trouble
         if trouble is not None:
             raise Refusal(503, f"{trouble}; ask again in a moment", "unavailable", 1)
-        page: Page = {"ready": True}
+        page: JsonObject = {"ready": True}
         if caller(request).key is not None:
             page |= {"disk": service.disk, "waiting": service.waiting}
         return json_answer(page)

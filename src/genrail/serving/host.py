@@ -33,7 +33,7 @@ from genrail.serving.overview import branches, example_queries
 from genrail.serving.reranking import rerank
 from genrail.serving.title_words import TitleWords
 from genrail.serving.twin_numbers import TwinNumbers
-from genrail.types import Hit, Page, Query, QueryOptions, Ranking
+from genrail.types import Hit, JsonObject, Query, QueryOptions, Ranking
 
 __all__ = ["Host", "ItemUnknown", "Standing", "error_of", "plain_value"]
 
@@ -71,7 +71,7 @@ class Standing:
     folder: Path | None
     number: int
     views: OrderedDict[str, Edition] = field(default_factory=OrderedDict)
-    overviews: OrderedDict[str, Page] = field(default_factory=OrderedDict)
+    overviews: OrderedDict[str, JsonObject] = field(default_factory=OrderedDict)
     names_of: OrderedDict[str, TitleWords] = field(default_factory=OrderedDict)
     _lock: Lock = field(default_factory=Lock)
 
@@ -97,7 +97,7 @@ class Standing:
             return found
 
     @property
-    def names(self) -> Page:
+    def names(self) -> JsonObject:
         """Give what every answer carries."""
         return {"index_version": self.index_version, "model_version": self.model_version}
 
@@ -116,7 +116,7 @@ class Host:
         self.engine = engine
         self._width = beam_width
         self._changes = 0
-        self.progress: Page = {"stage": None, "done": 0, "total": 0}  # of the change that is being made
+        self.progress: JsonObject = {"stage": None, "done": 0, "total": 0}  # of the change that is being made
         self._lock = Lock()
         self._suggesters: OrderedDict[str, Suggester] = OrderedDict()  # by tenant
         self._suggesting = Lock()
@@ -148,7 +148,7 @@ class Host:
 
     # --- questions --------------------------------------------------------------------------------------------------
 
-    def answer(self, batch: Page, before_step: Callable[[], None] | None = None) -> Page:
+    def answer(self, batch: JsonObject, before_step: Callable[[], None] | None = None) -> JsonObject:
         """Answer the questions of one batch in one decode.
 
         Args:
@@ -194,7 +194,7 @@ class Host:
             # One of them spoils the answer: each for itself, so that the others get theirs.
             return [answer for query in queries for answer in self._answer(edition, [query], k, options)]
 
-    def item(self, page: Page) -> Page:
+    def item(self, page: JsonObject) -> JsonObject:
         """Give one item: `item_id`, `tenant`."""
         standing = self.standing
         edition = _seen(standing, page["tenant"])
@@ -206,7 +206,7 @@ class Host:
             **standing.names,
         }
 
-    def about(self, page: Page) -> Page:
+    def about(self, page: JsonObject) -> JsonObject:
         """Tell what `tenant` can filter by: attributes with their values, and some titles as examples."""
         standing = self.standing
         name, catalog = page["tenant"] or "", _seen(standing, page["tenant"]).catalog
@@ -222,7 +222,7 @@ class Host:
                 standing.overviews.popitem(last=False)
         return found | standing.names
 
-    def listed(self, page: Page) -> Page:
+    def listed(self, page: JsonObject) -> JsonObject:
         """Give the first `k` of some `listed` items (id and weight) that `where` and `tenant` allow."""
         standing = self.standing
         edition = _seen(standing, page["tenant"])
@@ -238,7 +238,7 @@ class Host:
         ]
         return _page(Ranking(tuple(hits), len(hits) < page["k"]), explained=False) | standing.names
 
-    def suggest(self, page: Page) -> Page:
+    def suggest(self, page: JsonObject) -> JsonObject:
         """Complete what somebody types: `typed`, `k`, `tenant`, whose items alone are read."""
         standing, name = self.standing, page["tenant"] or ""
         catalog = _seen(standing, page["tenant"]).catalog
@@ -249,7 +249,7 @@ class Host:
                 self._suggesters.popitem(last=False)
         return {"suggestions": [one.to_dict() for one in made.suggest(page["typed"], page["k"])], **standing.names}
 
-    def branches(self, page: Page) -> Page:
+    def branches(self, page: JsonObject) -> JsonObject:
         """List what can follow a prefix: `prefix`, `where`, `most`, `titles`, `tenant`."""
         standing = self.standing
         edition = _seen(standing, page["tenant"])
@@ -257,7 +257,7 @@ class Host:
         names = standing.title_words(page["tenant"])
         return branches(edition, page["prefix"], where, page["most"], page["titles"], tenant, names) | standing.names
 
-    def prepare(self, page: Page, before_step: Callable[[], None]) -> Page:
+    def prepare(self, page: JsonObject, before_step: Callable[[], None]) -> JsonObject:
         """Evaluate a filter, `where` of `tenant`, so that the question that comes with it finds it evaluated.
 
         Called beside the decodes: a filter that costs much delays the one who asks it, and nobody else. It stops
@@ -269,14 +269,14 @@ class Host:
         _seen(self.standing, page["tenant"]).filters.get(page["where"], before_step)
         return {}
 
-    def rerank(self, page: Page) -> Page:
+    def rerank(self, page: JsonObject) -> JsonObject:
         """Score texts for a query: `query`, `documents`."""
         standing = self.standing
         return {**rerank(standing.edition.finder, page["query"], page["documents"]), **standing.names}
 
     # --- changes ----------------------------------------------------------------------------------------------------
 
-    def change(self, page: Page) -> Page:
+    def change(self, page: JsonObject) -> JsonObject:
         """Change the engine; when this returns, the change is on the disk and the next batch sees it.
 
         Args:
@@ -305,7 +305,7 @@ class Host:
             finally:
                 self._lock.release()
 
-    def state(self) -> Page:
+    def state(self) -> JsonObject:
         """Tell what is live."""
         standing = self.standing
         return {
@@ -315,7 +315,7 @@ class Host:
             **standing.names,
         }
 
-    def describe(self) -> Page:
+    def describe(self) -> JsonObject:
         """Tell what is live, what the engine is, and which versions there are."""
         folder = self.standing.folder
         versions = [] if folder is None else storage.versions(folder)
@@ -342,37 +342,37 @@ class Host:
         return "ok"
 
 
-def _add(engine: Engine, page: Page, tell: Progress) -> int:
+def _add(engine: Engine, page: JsonObject, tell: Progress) -> int:
     engine.add(page["items"], progress=tell)
     return len(page["items"])
 
 
-def _update(engine: Engine, page: Page, tell: Progress) -> int:
+def _update(engine: Engine, page: JsonObject, tell: Progress) -> int:
     engine.update(page["items"], progress=tell)
     return len(page["items"])
 
 
-def _remove(engine: Engine, page: Page, tell: Progress) -> int:
+def _remove(engine: Engine, page: JsonObject, tell: Progress) -> int:
     engine.remove(page["ids"])
     return len(page["ids"])
 
 
-def _publish(engine: Engine, page: Page, tell: Progress) -> int:
+def _publish(engine: Engine, page: JsonObject, tell: Progress) -> int:
     engine.merge()
     return 0
 
 
-def _rollback(engine: Engine, page: Page, tell: Progress) -> int:
+def _rollback(engine: Engine, page: JsonObject, tell: Progress) -> int:
     engine.rollback(page.get("version"))
     return 0
 
 
-def _reload(engine: Engine, page: Page, tell: Progress) -> int:
+def _reload(engine: Engine, page: JsonObject, tell: Progress) -> int:
     engine.refresh()
     return 0
 
 
-_VERBS: dict[str, Callable[[Engine, Page, Progress], int]] = {
+_VERBS: dict[str, Callable[[Engine, JsonObject, Progress], int]] = {
     "add": _add,
     "update": _update,
     "remove": _remove,
@@ -391,7 +391,7 @@ def _give_back_memory() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-def error_of(error: BaseException) -> Page:
+def error_of(error: BaseException) -> JsonObject:
     """Write an error as plain values."""
     if isinstance(error, OSError) and not isinstance(error, GenrailError | ConnectionError | TimeoutError):
         return {"kind": "DiskError", "message": f"the disk failed ({error}); check it and repeat, nothing was changed"}
@@ -439,7 +439,7 @@ def _seen(standing: Standing, tenant: str | None) -> Edition:
         ) from None
 
 
-def _number_among_own(edition: Edition, pages: list[Page]) -> None:
+def _number_among_own(edition: Edition, pages: list[JsonObject]) -> None:
     numbers = TwinNumbers(edition)
     for hit in (hit for page in pages for hit in page.get("hits", ()) if hit.get("identifier")):
         hit["identifier"] = numbers.own(hit["identifier"])
@@ -452,7 +452,7 @@ def _row(edition: Edition, item_id: str) -> int:
     return row
 
 
-def _query(question: Page, edition: Edition) -> Query | GenrailError:
+def _query(question: JsonObject, edition: Edition) -> Query | GenrailError:
     arranged = {name: value for name, value in question.items() if name in QueryOptions.__annotations__}
     arranged = {name: value for name, value in arranged.items() if name not in ("where", "exclude_seen")}
     try:
@@ -470,7 +470,7 @@ def _query(question: Page, edition: Edition) -> Query | GenrailError:
         return error
 
 
-def _page(answer: Ranking | GenrailError, explained: bool) -> Page:
+def _page(answer: Ranking | GenrailError, explained: bool) -> JsonObject:
     if isinstance(answer, GenrailError):
         return {"error": error_of(answer)}
     return {
@@ -482,7 +482,7 @@ def _page(answer: Ranking | GenrailError, explained: bool) -> Page:
     }
 
 
-def _hit(hit: Hit, explained: bool) -> Page:
+def _hit(hit: Hit, explained: bool) -> JsonObject:
     page = {
         "id": hit.item_id,
         "title": hit.title,
@@ -494,7 +494,8 @@ def _hit(hit: Hit, explained: bool) -> Page:
         page["log_probability"] = plain_value(hit.log_probability)
         page["identifier"] = hit.explanation.get("identifier")
         page["found_by"] = plain_value(hit.explanation.get("lanes"))
-        page["matched"] = hit.explanation.get("matched")
+        for name in ("matched", "ngrams", "passage"):
+            page[name] = hit.explanation.get(name)
     if hit.matched is not None:
         page["matched"] = list(hit.matched)
     return page

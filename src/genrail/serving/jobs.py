@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from genrail.serving.errors import Refusal
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["Job", "Jobs"]
 
@@ -32,10 +32,10 @@ class Job:
 
     name: str
     verb: str
-    task: asyncio.Task[Page]
+    task: asyncio.Task[JsonObject]
     running: bool = False
 
-    async def wait(self, seconds: float) -> Page | None:
+    async def wait(self, seconds: float) -> JsonObject | None:
         """Wait for the change; None when it takes longer. Whoever stops waiting stops nothing.
 
         Raises:
@@ -69,12 +69,12 @@ class Jobs:
         make: Makes one change; called for one after the other in the order in which they came.
     """
 
-    def __init__(self, make: Callable[[Page], Awaitable[Page]]) -> None:
+    def __init__(self, make: Callable[[JsonObject], Awaitable[JsonObject]]) -> None:
         self._make = make
         self._turn = asyncio.Lock()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
 
-    def begin(self, page: Page) -> Job:
+    def begin(self, page: JsonObject) -> Job:
         """Begin a change; it is made even if nobody waits for it.
 
         Raises:
@@ -104,7 +104,7 @@ class Jobs:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, name: str, page: Page) -> Page:
+    async def _run(self, name: str, page: JsonObject) -> JsonObject:
         async with self._turn:
             self._jobs[name].running = True
             try:

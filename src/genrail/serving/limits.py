@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from genrail.serving.errors import Refusal
 from genrail.serving.settings import Limits
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["Rates", "check_items", "check_question", "costly_filter", "within"]
 
@@ -73,7 +73,7 @@ def within(name: str, value: int, limit: int) -> None:
         raise Refusal(422, f"{name} is {value}; the limit is {limit}", "limit")
 
 
-def check_question(limits: Limits, question: Page, k: int) -> None:
+def check_question(limits: Limits, question: JsonObject, k: int) -> None:
     """Refuse a question that is too large in any way.
 
     Raises:

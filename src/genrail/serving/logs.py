@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, TextIO
 
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["JsonLines", "about_text", "log_to"]
 
@@ -19,7 +19,7 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Write one record."""
-        page: Page = {
+        page: JsonObject = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
@@ -42,7 +42,7 @@ def _places(trace: Any) -> list[str]:
     return found[-8:]
 
 
-def about_text(text: str | None, whole: bool) -> Page:
+def about_text(text: str | None, whole: bool) -> JsonObject:
     """Say of a query what may be logged: its length and a hash, or the words where the operator asked for them.
 
     >>> about_text("red shoes", whole=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["Metrics"]
 
@@ -50,7 +50,7 @@ class Metrics:
             "genrail_closed_world_violations_total", "Rows refused by the last gate; always 0.", registry=registry
         )
 
-    def stand(self, state: Page) -> None:
+    def stand(self, state: JsonObject) -> None:
         """Take over what `Host.state` says."""
         self.items.set(state["items"])
         self.gate_checked.set(state["gate_checked"])

@@ -18,10 +18,10 @@ from genrail.serving.questions import json_answer
 from genrail.serving.service import Service
 from genrail.serving.settings import ServeSettings
 from genrail.storage.events import EventStore
+from genrail.types import JsonObject
 
 __all__ = ["operation_routes", "quantile"]
 
-Page = dict[str, Any]
 SHOWN = 20  # queries of each list
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
@@ -60,7 +60,7 @@ def operation_routes(service: Service, settings: ServeSettings, events: EventSto
     return routes
 
 
-def _top(counts: Mapping[str, int]) -> list[Page]:
+def _top(counts: Mapping[str, int]) -> list[JsonObject]:
     best = sorted(counts.items(), key=lambda each: (-each[1], each[0]))[:SHOWN]
     return [{"query": query, "times": times} for query, times in best]
 
@@ -78,7 +78,7 @@ def _counts(metric: Collector, label: str | None = None) -> dict[str, int]:
     return dict(found)
 
 
-def _routes(histogram: Histogram) -> list[Page]:
+def _routes(histogram: Histogram) -> list[JsonObject]:
     """Sum up each route: requests, errors of ours, and how long most of them took."""
     buckets: dict[str, Counter[float]] = {}
     failed: Counter[str] = Counter()

@@ -15,7 +15,7 @@ from genrail.finders.generative import generative_part
 from genrail.finding import Edition
 from genrail.serving.title_words import TitleWords
 from genrail.serving.twin_numbers import TwinNumbers
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["Tree", "branches", "example_queries"]
 
@@ -42,7 +42,7 @@ def branches(
     titles: int,
     tenant: bool = False,
     names: TitleWords | None = None,
-) -> Page:
+) -> JsonObject:
     """List what can follow a prefix of identifiers, and the items below each continuation.
 
     Args:

@@ -31,7 +31,7 @@ from genrail.serving.schemas import (
 )
 from genrail.serving.service import Service
 from genrail.serving.settings import Limits, ServeSettings
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["answered", "json_answer", "question_routes", "unless_left"]
 
@@ -64,20 +64,22 @@ async def _left(request: Request) -> None:
         pass
 
 
-def json_answer(page: Page | list[Page], status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def json_answer(
+    page: JsonObject | list[JsonObject], status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
     """Write a page as it is: its shape is known, so nothing is validated on the way out."""
     return Response(json.dumps(page, separators=(",", ":")).encode(), status, headers, media_type="application/json")
 
 
-def answered(page: Page, who: Caller, began: float) -> Page:
+def answered(page: JsonObject, who: Caller, began: float) -> JsonObject:
     """Add what every answer carries."""
     who.page["index_version"] = page.get("index_version")
     return page | {"took_ms": round((time.perf_counter() - began) * 1000, 3), "request_id": who.request_id}
 
 
-def _question(body: Wishes) -> Page:
+def _question(body: Wishes) -> JsonObject:
     """Write a question as `Host` takes it."""
-    page: Page = {"where": body.where, "text": getattr(body, "query", None)}
+    page: JsonObject = {"where": body.where, "text": getattr(body, "query", None)}
     if isinstance(body, SearchRequest | RecommendRequest):
         page |= {"history": body.history, "exclude_seen": not body.include_seen}
     return page | body.model_dump(include=ARRANGED, exclude_defaults=True)
@@ -94,7 +96,7 @@ def question_routes(service: Service, settings: ServeSettings, history_of: Histo
     routes = APIRouter(tags=["questions"])
     limits = settings.limits
 
-    async def ask(request: Request, question: Page, k: int, timeout_ms: int | None, **more: Any) -> Page:
+    async def ask(request: Request, question: JsonObject, k: int, timeout_ms: int | None, **more: Any) -> JsonObject:
         began, who = time.perf_counter(), caller(request)
         check_question(limits, question, k)
         who.page.update(about_text(question.get("text"), settings.log_queries), k=k)
@@ -150,7 +152,7 @@ def _add_multi_search(routes: APIRouter, service: Service, limits: Limits) -> No
         for one in body.requests:
             check_question(limits, _question(one), one.k)
 
-        async def each(one: SearchRequest) -> Page:
+        async def each(one: SearchRequest) -> JsonObject:
             try:
                 question, given = _question(one), one.timeout_ms
                 return await service.ask(question, one.k, tenant=who.tenant, timeout_ms=given, key=who.name)

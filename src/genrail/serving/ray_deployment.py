@@ -17,7 +17,7 @@ from genrail.serving.running import FileOfKeys
 from genrail.serving.service import Service
 from genrail.serving.settings import ServeSettings
 from genrail.serving.threads import Threads
-from genrail.types import Page
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -28,7 +28,7 @@ __all__ = ["ReadOnlyThreads", "application", "deploy", "replica_application"]
 class ReadOnlyThreads(Threads):
     """Answer questions and refuse changes, of which the other replicas would not hear."""
 
-    async def call(self, name: str, page: Page) -> Page:
+    async def call(self, name: str, page: JsonObject) -> JsonObject:
         """Ask the host for something else than a change.
 
         Raises:

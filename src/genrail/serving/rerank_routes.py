@@ -12,7 +12,7 @@ from genrail.serving.questions import json_answer, unless_left
 from genrail.serving.schemas import Words
 from genrail.serving.service import Service
 from genrail.serving.settings import ServeSettings
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["rerank_routes"]
 
@@ -53,7 +53,7 @@ def rerank_routes(service: Service, settings: ServeSettings) -> APIRouter:
     routes = APIRouter(tags=["rerank"])
     limits = settings.limits
 
-    async def scored(request: Request, query: str, documents: list[str]) -> Page:
+    async def scored(request: Request, query: str, documents: list[str]) -> JsonObject:
         within("the length of the query in characters", len(query), limits.query_characters)
         within("the number of documents", len(documents), limits.documents)
         for place, document in enumerate(documents):
@@ -68,7 +68,7 @@ def rerank_routes(service: Service, settings: ServeSettings) -> APIRouter:
         texts = [one.text if isinstance(one, Text) else one for one in body.documents]
         page = await scored(request, body.query, texts)
         order = sorted(range(len(texts)), key=lambda place: (-page["scores"][place], place))
-        results: list[Page] = []
+        results: list[JsonObject] = []
         for place in order[: body.top_n or len(order)]:
             result = {"index": place, "relevance_score": page["scores"][place]}
             results.append(result | ({"document": {"text": texts[place]}} if body.return_documents else {}))

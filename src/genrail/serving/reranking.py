@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from genrail.errors import SettingsError
-from genrail.types import Page
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.finding import Finder
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["rerank"]
 
 
-def rerank(finder: Finder, query: str, documents: Sequence[str]) -> Page:
+def rerank(finder: Finder, query: str, documents: Sequence[str]) -> JsonObject:
     """Score each document: the cosine of the text encoder's vectors, brought to 0 ... 1.
 
     Args:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from genrail.catalog.conditions import as_filter
 from genrail.errors import FilterError
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = [
     "ChangeAnswer",
@@ -65,7 +65,7 @@ def _written(where: object) -> object:
 
 Where = Annotated[
     Words | None,
-    BeforeValidator(_written, json_schema_input_type=Words | Page | None),
+    BeforeValidator(_written, json_schema_input_type=Words | JsonObject | None),
     Field(
         description="A filter over attributes, written or as a dictionary of fields.",
         examples=["price < 100 AND in_stock", {"price": {"<": 100}, "colour": ["red", "blue"]}],
@@ -158,6 +158,23 @@ class MultiSearchRequest(Request):
     requests: list[SearchRequest] = Field(min_length=1)
 
 
+class NgramBody(BaseModel):
+    """An n-gram that stands in the passage of an item."""
+
+    text: str
+    score: float = Field(description="What it adds to the item's score; 0 where it stands once more.")
+    start: int = Field(description="Its first character in the passage's text.")
+    end: int = Field(description="The character behind it.")
+
+
+class PassageBody(BaseModel):
+    """The passage by which an item was found."""
+
+    number: int = Field(description="1 for the first.")
+    of: int = Field(description="Passages of the item.")
+    text: str = Field(description="The passage, or the part of a long one around its best n-gram.")
+
+
 class HitBody(BaseModel):
     """One item of an answer."""
 
@@ -165,7 +182,7 @@ class HitBody(BaseModel):
     title: str
     score: float = Field(description="What the order follows, higher first; 0 to 1 for a fused engine.")
     rank: int = Field(description="1 for the first.")
-    metadata: Page = Field(description="The item's attributes.")
+    metadata: JsonObject = Field(description="The item's attributes.")
     log_probability: float | None = Field(None, description="In explanations.")
     identifier: list[int] | None = Field(None, description="In explanations: the tokens that the model wrote.")
     found_by: dict[str, dict[str, float]] | None = Field(
@@ -174,6 +191,10 @@ class HitBody(BaseModel):
     matched: list[str] | None = Field(
         None, description="Words of the item that the query asks for, as they stand there; with highlight."
     )
+    ngrams: list[NgramBody] | None = Field(
+        None, description="In explanations: n-grams that the model wrote and that stand in the item's text."
+    )
+    passage: PassageBody | None = Field(None, description="In explanations: where they stand.")
 
 
 class SearchAnswer(BaseModel):
@@ -202,7 +223,7 @@ class SearchAnswer(BaseModel):
     exhausted: bool = Field(description="True when fewer than k items are allowed, so that nothing more could come.")
     warnings: list[str] = Field(description="Whatever was left out or could not be used.")
     fits: bool = Field(description="False where nothing is near the words: the hits are the least far ones.")
-    facets: list[Page] | None = Field(
+    facets: list[JsonObject] | None = Field(
         None, description="For each attribute: name, kind, and values with counts, or least and most."
     )
     took_ms: float
@@ -241,7 +262,7 @@ class Suggestions(BaseModel):
 class MultiSearchAnswer(BaseModel):
     """One answer or problem for each search, in order."""
 
-    results: list[Page]
+    results: list[JsonObject]
     took_ms: float
     request_id: str
 
@@ -249,11 +270,11 @@ class MultiSearchAnswer(BaseModel):
 class Explanation(SearchAnswer):
     """An answer with the steps that led to it."""
 
-    trace: Page = Field(
+    trace: JsonObject = Field(
         description="steps: beams with prefix, probability, removed_mass, children (token, probability, items, kept, "
         "spelling); kept and died prefixes."
     )
-    item: Page | None = Field(None, description="id, title, identifier, rank or null, and its story.")
+    item: JsonObject | None = Field(None, description="id, title, identifier, rank or null, and its story.")
 
 
 class EventBody(Request):
@@ -299,7 +320,7 @@ class Item(BaseModel):
 
     id: str
     title: str
-    metadata: Page
+    metadata: JsonObject
     index_version: str
     model_version: str
     request_id: str
@@ -310,7 +331,7 @@ class Items(Request):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"items": [{"sku": "n1", "name": "Clog", "price": 30}]}]})
 
-    items: list[Page] = Field(min_length=1)
+    items: list[JsonObject] = Field(min_length=1)
 
 
 class ItemIds(Request):
@@ -350,9 +371,9 @@ class ChangeState(BaseModel):
     change: str
     verb: str
     status: str = Field(description="waiting, running, done or failed.")
-    progress: Page | None = Field(None, description="stage, done, total: of a change that is running.")
-    result: Page | None = Field(None, description="changed, items and versions: of a change that is done.")
-    problem: Page | None = Field(None, description="status and detail: of a change that failed.")
+    progress: JsonObject | None = Field(None, description="stage, done, total: of a change that is running.")
+    result: JsonObject | None = Field(None, description="changed, items and versions: of a change that is done.")
+    problem: JsonObject | None = Field(None, description="status and detail: of a change that failed.")
     request_id: str
 
 
@@ -363,7 +384,7 @@ class IndexState(BaseModel):
     index_version: str
     model_version: str
     versions: list[int]
-    engine: Page
+    engine: JsonObject
     disk: str = Field(description='"ok", or what is wrong with the engine on disk.')
     request_id: str
 
@@ -376,4 +397,4 @@ class Problem(BaseModel):
     status: int
     detail: str
     request_id: str
-    errors: list[Page] | None = None
+    errors: list[JsonObject] | None = None

@@ -20,7 +20,7 @@ from genrail.serving.tally import Tally
 from genrail.serving.threads import Threads
 from genrail.serving.tracing import Tracing
 from genrail.serving.turns import Turns
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["Service"]
 
@@ -98,14 +98,14 @@ class Service:
 
     async def ask(
         self,
-        question: Page,
+        question: JsonObject,
         k: int,
         *,
         tenant: str | None = None,
-        explain: Page | None = None,
+        explain: JsonObject | None = None,
         timeout_ms: int | None = None,
         key: str = "",
-    ) -> Page:
+    ) -> JsonObject:
         """Answer one question.
 
         Args:
@@ -148,8 +148,8 @@ class Service:
             ) from None
 
     async def call(
-        self, name: str, page: Page | None = None, seconds: float | None = None, key: str | None = None
-    ) -> Page:
+        self, name: str, page: JsonObject | None = None, seconds: float | None = None, key: str | None = None
+    ) -> JsonObject:
         """Ask the engine for `item`, `about`, `suggest`, `listed`, `branches`, `filter`, `rerank`, `describe`, `state`.
 
         Args:
@@ -174,7 +174,7 @@ class Service:
         except TimeoutError:
             raise Refusal(504, "not answered in time; ask again in a moment", "deadline", 1) from None
 
-    async def rerank(self, query: str, documents: list[str], key: str) -> Page:
+    async def rerank(self, query: str, documents: list[str], key: str) -> JsonObject:
         """Score texts for a query, a few at a time, so that questions of others are decoded between them.
 
         Raises:
@@ -182,7 +182,7 @@ class Service:
         """
         self._check_trouble()
         scores: list[float] = []
-        page: Page = {}
+        page: JsonObject = {}
         seconds = self.settings.deadline_seconds
         ends = asyncio.get_running_loop().time() + seconds
         for start in range(0, len(documents), RERANK_DOCUMENTS):
@@ -197,7 +197,7 @@ class Service:
         if self._backend.trouble is not None:
             raise Refusal(503, f"{self._backend.trouble}; ask again in a moment", "unavailable", 1)
 
-    def begin(self, page: Page) -> Job:
+    def begin(self, page: JsonObject) -> Job:
         """Begin a change, see `Host.change`; it is made after those before it, whether anybody waits or not.
 
         Raises:
@@ -208,7 +208,7 @@ class Service:
         self._check_trouble()
         return self.jobs.begin(page)
 
-    async def _change(self, page: Page) -> Page:
+    async def _change(self, page: JsonObject) -> JsonObject:
         """Change the engine; the change is on the disk and every later answer knows it.
 
         Args:

@@ -12,7 +12,7 @@ from genrail.errors import GenrailError
 from genrail.serving.batching import Batch
 from genrail.serving.errors import Refusal, refusal_of
 from genrail.serving.host import Host, error_of
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["Left", "Threads"]
 
@@ -41,7 +41,7 @@ class Threads:
         """Load what is lazy."""
         await self._in(self._decoding, self._host.warm_up)
 
-    async def answer(self, batch: Batch) -> Page:
+    async def answer(self, batch: Batch) -> JsonObject:
         """Answer a batch; stop at the next step once everybody has left."""
         left = Event()
         batch.when_left(left.set)
@@ -51,12 +51,12 @@ class Threads:
                 raise Left("nobody waits for this answer")
 
         try:
-            found: Page = await self._in(self._decoding, self._host.answer, batch.page, before_step)
+            found: JsonObject = await self._in(self._decoding, self._host.answer, batch.page, before_step)
             return found
         except Left:
             raise Refusal(499, "the client has left", "left") from None
 
-    async def call(self, name: str, page: Page) -> Page:
+    async def call(self, name: str, page: JsonObject) -> JsonObject:
         """Ask the host for something else; if the caller is cancelled, the work on it stops where it can."""
         self._host.settle()
         left = Event()
@@ -87,7 +87,7 @@ class Threads:
         # The text encoder is used by one thread at a time; a change waits for the device and for nobody else.
         pools = {"change": self._changing, "rerank": self._decoding}
         try:
-            found: Page = await self._in(pools.get(name, self._asking), calls[name] if name == "change" else call)
+            found: JsonObject = await self._in(pools.get(name, self._asking), calls[name] if name == "change" else call)
             return found
         except Left:
             raise Refusal(499, "the client has left", "left") from None

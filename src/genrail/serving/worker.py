@@ -21,7 +21,7 @@ from genrail.serving.frames import Line, pack
 from genrail.serving.host import Host, error_of
 from genrail.serving.logs import log_to
 from genrail.serving.threads import Left
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["main"]
 
@@ -35,7 +35,7 @@ class Worker:
     def __init__(self, line: Line, host: Host) -> None:
         self._line = line
         self._host = host
-        self._decodes: SimpleQueue[Page] = SimpleQueue()
+        self._decodes: SimpleQueue[JsonObject] = SimpleQueue()
         self._left: set[int] = set()
         self._changing = ThreadPoolExecutor(1, "change")
         self._asking = ThreadPoolExecutor(4, "ask")
@@ -59,16 +59,16 @@ class Worker:
 
         return before_step
 
-    def _unless_left(self, number: int, call: Callable[[], Page]) -> Callable[[], Page]:
-        def checked() -> Page:
+    def _unless_left(self, number: int, call: Callable[[], JsonObject]) -> Callable[[], JsonObject]:
+        def checked() -> JsonObject:
             self._before_step(number)()
             return call()
 
         return checked
 
-    def _reply(self, number: int, call: Callable[[], Page]) -> None:
+    def _reply(self, number: int, call: Callable[[], JsonObject]) -> None:
         """Answer one call; whatever goes wrong in it is told, and only a line that is gone ends this process."""
-        answer: Page
+        answer: JsonObject
         try:
             answer = {"id": number, "page": call()}
             data = pack(answer)
@@ -84,13 +84,13 @@ class Worker:
         except OSError:
             os._exit(0)  # the server is gone
 
-    def _finish(self, number: int, call: Callable[[], Page]) -> None:
+    def _finish(self, number: int, call: Callable[[], JsonObject]) -> None:
         self._reply(number, call)
         self._left.discard(number)
 
     def _read(self) -> None:
         host = self._host
-        calls: dict[str, Callable[[Page, int], Page]] = {
+        calls: dict[str, Callable[[JsonObject, int], JsonObject]] = {
             "item": lambda page, _: host.item(page),
             "about": lambda page, _: host.about(page),
             "branches": lambda page, _: host.branches(page),

@@ -14,7 +14,7 @@ from genrail.errors import DamagedError, GenrailError, StorageError
 from genrail.serving.errors import Refusal, refusal_of
 from genrail.serving.frames import pack, read_frame
 from genrail.serving.pulse import Pulse, processor_seconds
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["WorkerProcess"]
 
@@ -36,7 +36,7 @@ class WorkerProcess:
         self._unwanted: dict[int, int] = {}  # decodes that nobody waits for, and the looks since
         self._watching: asyncio.Task[None] | None = None
         self._numbers = itertools.count(1)
-        self._asked: dict[int, asyncio.Future[Page]] = {}
+        self._asked: dict[int, asyncio.Future[JsonObject]] = {}
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -115,7 +115,7 @@ class WorkerProcess:
         finally:
             self._lose()
 
-    def _take(self, frame: Page) -> None:
+    def _take(self, frame: JsonObject) -> None:
         if "beat" in frame:
             self._pulse.beat()
             return
@@ -149,22 +149,22 @@ class WorkerProcess:
             self._unwanted[number] = 0
             self.tell({"name": "left", "id": number})
 
-    def tell(self, frame: Page) -> None:
+    def tell(self, frame: JsonObject) -> None:
         """Send a frame that needs no answer."""
         if self._writer is not None and not self._writer.is_closing():
             with suppress(OSError, RuntimeError):  # it has just died; whoever waits hears it from `_read`
                 self._writer.write(pack(frame))
 
-    async def ask(self, number: int, name: str, page: Page) -> Page:
+    async def ask(self, number: int, name: str, page: JsonObject) -> JsonObject:
         """Send a question and wait for its answer."""
-        place: asyncio.Future[Page] = asyncio.get_running_loop().create_future()
+        place: asyncio.Future[JsonObject] = asyncio.get_running_loop().create_future()
         self._asked[number] = place
         self.tell({"id": number, "name": name, "page": page})
         if not self.ready:
             self._lose()
         return await place
 
-    async def call(self, name: str, page: Page) -> Page:
+    async def call(self, name: str, page: JsonObject) -> JsonObject:
         """Ask with a number of its own; if the caller is cancelled, the work on it stops where it can."""
         number = self.number()
         try:

@@ -11,7 +11,7 @@ from genrail.errors import GenrailError, StorageError
 from genrail.serving.batching import Batch
 from genrail.serving.errors import Refusal
 from genrail.serving.worker_process import WorkerProcess
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["Workers"]
 
@@ -94,7 +94,7 @@ class Workers:
             await self.close()
             raise
 
-    async def answer(self, batch: Batch) -> Page:
+    async def answer(self, batch: Batch) -> JsonObject:
         """Have an idle worker answer a batch."""
         worker = await self._idle_worker()
         try:
@@ -120,7 +120,7 @@ class Workers:
         for _ in range(aside):
             self._idle.put_nowait(worker)
 
-    async def call(self, name: str, page: Page) -> Page:
+    async def call(self, name: str, page: JsonObject) -> JsonObject:
         """Ask a worker for something else; changes go to the first worker, and then to all."""
         if name == "change":
             async with self._changing:
@@ -138,7 +138,7 @@ class Workers:
             return await self._workers[0].call(name, page)
         return await min(ready, key=lambda worker: worker.load).call(name, page)
 
-    async def _change(self, page: Page) -> Page:
+    async def _change(self, page: JsonObject) -> JsonObject:
         first, *others = self._workers
         if not first.answers:
             raise Refusal(503, "the worker that makes changes is starting; ask again in a moment", "unavailable", 1)

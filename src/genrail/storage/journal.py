@@ -26,7 +26,7 @@ from genrail.storage.current import journal_path, read_current
 from genrail.storage.files import DISK, Files, naming
 from genrail.storage.lock import hold
 from genrail.storage.manifest import FORMAT_VERSION, UPGRADE, Version
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["Journal", "Position", "open_journal"]
 
@@ -214,7 +214,7 @@ class Journal:
         """Say how far this process has read; give it to `publish` as `base`."""
         return Position(self.version.number, self._count)
 
-    def records(self) -> list[Page]:
+    def records(self) -> list[JsonObject]:
         """List the changes known to this object, oldest first.
 
         Raises:
@@ -223,7 +223,7 @@ class Journal:
         found = read_journal(self.version, self._files)
         return [json.loads(payload) for payload in found.payloads[1 : self._count + 1]]
 
-    def refresh(self) -> list[Page]:
+    def refresh(self) -> list[JsonObject]:
         """Read what other processes have appended since, oldest first.
 
         Raises:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from genrail.errors import DamagedError, FormatError, StorageError
 from genrail.storage.files import DISK, Files, naming
-from genrail.types import Page
+from genrail.types import JsonObject
 
 __all__ = ["FORMAT_VERSION", "FileEntry", "Version", "describe", "read_version"]
 
@@ -52,7 +52,7 @@ class Version:
     path: Path
     number: int
     kind: str
-    details: Page
+    details: JsonObject
     files: dict[str, FileEntry]
     created: str
     genrail_version: str
@@ -101,7 +101,7 @@ def seal(page: Mapping[str, object]) -> bytes:
     return (json.dumps(sealed, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
 
 
-def unseal(data: bytes, path: Path) -> Page:
+def unseal(data: bytes, path: Path) -> JsonObject:
     """Read what `seal` wrote.
 
     Raises:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from genrail.training.loop import LoopSettings
     from genrail.training.native import TrainingReport, train_native
     from genrail.training.native_settings import TrainingSettings
-    from genrail.training.pairs import QueryPairs, encode_pseudo_queries, pseudo_queries
+    from genrail.training.pairs import QueryPairs, pseudo_queries
     from genrail.training.reinforcement import reinforce
     from genrail.training.rewards import ReinforcementSettings, Rollouts
     from genrail.training.two_tower import TwoTowerSettings
@@ -29,7 +29,6 @@ __all__ = [
     "TrainingSettings",
     "TwoTowerSettings",
     "copurchase_vectors",
-    "encode_pseudo_queries",
     "pseudo_queries",
     "reinforce",
     "train_native",
@@ -45,7 +44,6 @@ _HOMES = {
     "TrainingSettings": "native_settings",
     "TwoTowerSettings": "two_tower",
     "copurchase_vectors": "copurchase",
-    "encode_pseudo_queries": "pairs",
     "pseudo_queries": "pairs",
     "reinforce": "reinforcement",
     "train_native": "native",

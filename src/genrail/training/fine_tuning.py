@@ -22,7 +22,7 @@ from genrail.rng import generator
 from genrail.training.fine_tuning_settings import FineTuning
 from genrail.training.loop import LoopReport, Progress, run
 from genrail.training.packing import Answers, Pack, TrainingExample, packed
-from genrail.training.rails import hidden_states, rails_loss, token_loss
+from genrail.training.rails import contrastive_losses, hidden_states, rails_loss, token_loss
 
 __all__ = ["Learner", "Reader", "fine_tune"]
 
@@ -104,6 +104,7 @@ def fine_tune(
     settings: FineTuning,
     *,
     validate: Callable[[], Mapping[str, float]] | None = None,
+    focus: npt.NDArray[np.bool_] | None = None,
     seed: int = 0,
     progress: Callable[[Progress], None] | None = None,
 ) -> LoopReport:
@@ -116,6 +117,7 @@ def fine_tune(
         trie: The identifiers.
         settings: How.
         validate: Measures the model as it stands, see `loop.Task`; None keeps the last weights.
+        focus: Rows that may be targets in the second stage, (rows,); None for one stage.
         seed: Of the order.
         progress: Called after each step.
 
@@ -126,7 +128,7 @@ def fine_tune(
     weights to learn above them; LoRA saves the gradients of the weights themselves, a third.
     Source: the loss over the children alone as `native` learns; De Cao et al. 2021, GENRE, for titles.
     """
-    task = _Task(reader, examples, np.asarray(groups, dtype=np.int64), trie, settings, validate, seed)
+    task = _Task(reader, examples, np.asarray(groups, dtype=np.int64), trie, settings, validate, seed, focus)
     # Decay would move the rows of words, which get no gradient.
     loop = replace(settings.loop, weight_decay=0.0) if settings.learns == "codes" else settings.loop
     with _checkpointing(reader.module, settings.checkpointing):
@@ -157,6 +159,7 @@ class _Task:
         settings: FineTuning,
         validate: Callable[[], Mapping[str, float]] | None,
         seed: int,
+        focus: npt.NDArray[np.bool_] | None = None,
     ) -> None:
         if not examples:
             raise SettingsError("there is nothing to learn from; give queries and qrels, interactions, or texts")
@@ -167,7 +170,13 @@ class _Task:
         order = np.argsort(groups, kind="stable")
         self._groups = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
         self._validate = validate
-        self._passes: dict[int, Int] = {}
+        self._passes: dict[tuple[int, int], Int] = {}
+        self._focused: list[Int] | None = None
+        if focus is not None:
+            kept = [group[[bool(focus[examples[place].rows[0]]) for place in group]] for group in self._groups]
+            self._focused = [group for group in kept if len(group)]
+            if not self._focused:
+                raise SettingsError("focus allows no item that there is something to learn about; give another filter")
 
     @property
     def module(self) -> nn.Module:
@@ -181,11 +190,12 @@ class _Task:
         return digest.hexdigest()
 
     def epoch(self, number: int) -> list[list[TrainingExample]]:
-        """Lay out the number-th portion of passes over all examples, each pass in an order of its own."""
-        total = len(self.examples)
+        """Lay out the number-th portion of passes over all examples of a stage, each pass in an order of its own."""
+        groups, number = self._stage(number)
+        total = sum(map(len, groups))
         size = min(self.settings.epoch or total, total)
         places = np.arange(number * size, (number + 1) * size)
-        chosen = [self.examples[self._pass(int(place // total))[place % total]] for place in places]
+        chosen = [self.examples[self._pass(groups, int(place // total))[place % total]] for place in places]
         batch = self.settings.batch
         if self.settings.pack_tokens is not None:
             return [chosen[first : first + batch] for first in range(0, size, batch)]
@@ -193,11 +203,18 @@ class _Task:
         batches = [chosen[first : first + batch] for first in range(0, size, batch)]
         return [batches[place] for place in generator(self.seed, "batches", number).permutation(len(batches))]
 
-    def _pass(self, number: int) -> Int:
-        if number not in self._passes:
-            order = generator(self.seed, "pass", number).permutation(len(self._groups))
-            self._passes = {number: np.concatenate([self._groups[place] for place in order])}
-        return self._passes[number]
+    def _stage(self, number: int) -> tuple[list[Int], int]:
+        """Give the groups of the stage that an epoch belongs to, and its number there."""
+        if self._focused is None or number < self.settings.first_epochs:
+            return self._groups, number
+        return self._focused, number - self.settings.first_epochs
+
+    def _pass(self, groups: list[Int], number: int) -> Int:
+        key = (id(groups), number)
+        if key not in self._passes:
+            order = generator(self.seed, "pass", number).permutation(len(groups))
+            self._passes = {key: np.concatenate([groups[place] for place in order])}
+        return self._passes[key]
 
     def cut(self, batch: Sequence[TrainingExample], pieces: int) -> list[tuple[list[TrainingExample], float]]:
         parts = np.array_split(np.arange(len(batch)), min(pieces, len(batch)))
@@ -206,16 +223,28 @@ class _Task:
     def loss(self, batch: Sequence[TrainingExample]) -> Tensor:
         settings, reader = self.settings, self.reader
         packs = self._packs(batch)
-        hidden = hidden_states(reader.body, packs, reader.sees)
+        halved = settings.precision == "bfloat16"
+        with torch.autocast(reader.body.device.type, dtype=torch.bfloat16, enabled=halved):
+            hidden = hidden_states(reader.body, packs, reader.sees).float()
         weight = sum(pack.weight for pack in packs)
-        if settings.loss == "rails":
-            return rails_loss(hidden, packs, self.answers.trie, reader.output, settings.smoothing) / weight
-        return token_loss(hidden, packs, reader.output, settings.smoothing) / weight
+        loss = hidden.new_zeros(())
+        if any(pack.nodes for pack in packs):
+            loss = loss + rails_loss(hidden, packs, self.answers.trie, reader.output, settings.smoothing)
+        if any(pack.tokens for pack in packs):
+            loss = loss + token_loss(hidden, packs, reader.output, settings.smoothing)
+        if settings.recipe != "calrec":
+            return loss / weight
+        target, user = contrastive_losses(hidden, packs, settings.temperature)
+        share = 1.0 - settings.target_target - settings.user_target
+        return (share * loss + settings.target_target * target + settings.user_target * user) / weight
 
     def _packs(self, batch: Sequence[TrainingExample]) -> list[Pack]:
         settings = self.settings
         size = None if self.reader.sees is None else settings.pack_tokens
-        return packed(batch, self.answers, rails=settings.loss == "rails", least=settings.least, size=size)
+        contrast = settings.recipe == "calrec"
+        return packed(
+            batch, self.answers, rails=settings.loss == "rails", least=settings.least, size=size, contrast=contrast
+        )
 
     def validate(self) -> Mapping[str, float]:
         return {} if self._validate is None else self._validate()

@@ -11,9 +11,10 @@ from genrail.training.loop_settings import LoopSettings
 
 __all__ = ["FineTuning"]
 
-RECIPES = ("sft", "distill")
+RECIPES = ("sft", "distill", "calrec", "align")
 LEAST = {
     "pseudo_queries": 0,
+    "made_up": 0,
     "next_items": 0,
     "validation": 0,
     "longest": 2,
@@ -23,6 +24,7 @@ LEAST = {
     "batch": 1,
     "pack_tokens": 1,
     "epoch": 1,
+    "first_epochs": 0,
 }
 
 
@@ -37,8 +39,11 @@ class FineTuning:
 
     Args:
         recipe: `sft`: supervised fine-tuning on pairs of a request and its items; `distill`: a teacher ranks items for
-            made-up queries and pasts, and its rankings are what is right, beside the item itself.
+            made-up queries and pasts, and its rankings are what is right, beside the item itself; `calrec`: `sft` with
+            two contrastive terms (Li et al. 2024, CALRec); `align`: `sft` with tasks that join codes and words, for
+            models that write codes (Zheng et al. 2024, LC-Rec).
         pseudo_queries: Made-up queries for each item; None for 4, or none where histories alone are given.
+        made_up: At most so many made-up queries in all, drawn by the seed; None for all.
         next_items: At most about so many events of histories; None for all.
         longest: Tokens of a prompt and its answer together; None for what the model can read.
         too_long: What becomes of a longer prompt: `shorten` drops the oldest titles, then the last words; or
@@ -55,19 +60,29 @@ class FineTuning:
         batch: Requests in one step.
         pack_tokens: Requests are put together into tries of about so many tokens, in which what they share is read
             once; None reads each right answer as a row of its own, padded.
+        target_target: With `calrec`, the share of the loss by which a target behind its request looks like itself
+            alone, among the targets of the batch.
+        user_target: Likewise, the share by which a request looks like its target.
+        temperature: Of both: cosines are divided by it.
+        focus: Only items that this filter allows are targets after the first `first_epochs`: the second stage of
+            CALRec, which learns from all categories first and then from the one that it is meant for.
+        first_epochs: Epochs of the first stage.
         least: Branchings that less than this share of a request's right items lead to are not read.
         epoch: Requests between two validations, which the loop's epochs count; None for all there are.
+        precision: Of the activations. `bfloat16` is faster where the processor computes in it; weights that learn stay
+            float32.
         checkpointing: Compute activations twice instead of keeping them: a third slower, a fraction of the memory.
         loop: Of the training loop.
         checkpoint: A file that this training is kept in after each epoch, and resumed from if it exists.
-        curve: A file for the learning curve, a line of JSON for each epoch.
+        curve: A file (`.jsonl`) for the learning curve, a line for each epoch; a picture stands beside it (`.html`).
 
     Raises:
         SettingsError: A value outside its range.
     """
 
-    recipe: Literal["sft", "distill"] = "sft"
+    recipe: Literal["sft", "distill", "calrec", "align"] = "sft"
     pseudo_queries: int | None = None
+    made_up: int | None = 50_000
     next_items: int | None = 20_000
     longest: int | None = None
     too_long: Literal["shorten", "leave out"] = "shorten"
@@ -81,7 +96,13 @@ class FineTuning:
     batch: int = 24
     pack_tokens: int | None = 384
     least: float = 0.02
+    target_target: float = 0.1
+    user_target: float = 0.1
+    temperature: float = 0.1
+    focus: str | None = None
+    first_epochs: int = 1
     epoch: int | None = 2000
+    precision: Literal["float32", "bfloat16"] = "float32"
     checkpointing: bool = False
     loop: LoopSettings = field(default_factory=_loop)
     checkpoint: str | None = None
@@ -93,6 +114,7 @@ class FineTuning:
             "too_long": ("shorten", "leave out"),
             "loss": ("rails", "cross-entropy"),
             "learns": ("lora", "all", "top", "codes"),
+            "precision": ("float32", "bfloat16"),
         }
         for name, known in choices.items():
             if getattr(self, name) not in known:
@@ -101,9 +123,11 @@ class FineTuning:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise SettingsError(f"{name} is {value}; give {least} or more")
-        for name in ("smoothing", "least"):
+        for name in ("smoothing", "least", "target_target", "user_target"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise SettingsError(f"{name} is {getattr(self, name)}; give 0 to below 1")
+        if self.target_target + self.user_target >= 1.0 or not self.temperature > 0.0:
+            raise SettingsError("target_target and user_target must be below 1 together, and temperature above 0")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FineTuning:

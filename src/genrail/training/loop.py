@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from genrail.errors import DamagedError, FingerprintError, SettingsError
+from genrail.evaluation import pictures
 from genrail.rng import generator
 from genrail.storage.files import naming
 from genrail.training.loop_settings import LoopSettings
@@ -169,7 +170,7 @@ def run(
         seed: Of dropout and other draws within a step.
         progress: Called after each step.
         checkpoint: A file (`.safetensors`), replaced in one go after each epoch; training resumes there if it exists.
-        curve: A file (`.jsonl`) with one line for each epoch, written as they end.
+        curve: A file (`.jsonl`) with one line for each epoch; a picture stands beside it (`.html`).
 
     Raises:
         SettingsError: The loss became infinite or NaN before there was anything to keep.
@@ -372,6 +373,20 @@ class _Run:
             lines = "".join(f"{json.dumps(one.flat())}\n" for one in self.history)
             with naming(self.curve, "writing the learning curve"):
                 self.curve.write_text(lines, encoding="utf-8")
+                self.curve.with_suffix(".html").write_text(self._picture(), encoding="utf-8")
+
+    def _picture(self) -> str:
+        """Draw loss and validation over the seconds, as a page."""
+        flat = [one.flat() for one in self.history]
+        names = dict.fromkeys(name for one in flat for name in one if name not in ("epoch", "seconds"))
+        sections = [
+            (
+                name,
+                pictures.lines({name: [(one["seconds"], one[name]) for one in flat if name in one]}, "seconds", name),
+            )
+            for name in names
+        ]
+        return pictures.page("Learning curve", sections)
 
     def _save(self, path: Path) -> None:
         tensors: dict[str, Tensor] = {}

@@ -25,11 +25,13 @@ class TrainingExample:
         prompt: Tokens, one at least.
         rows: The right items.
         weights: How much each counts, together 1.
+        text: Tokens that should follow instead, where the answer is no item.
     """
 
     prompt: Sequence[int]
     rows: Sequence[int]
     weights: Sequence[float] = (1.0,)
+    text: Sequence[int] = ()
 
 
 class Answers:
@@ -73,6 +75,8 @@ class Pack:
         nodes: Right answers on the rails: (slot, branching) to the share of each edge.
         tokens: Right answers over the whole vocabulary: slot to the share of each token.
         weight: Of all right items in it: examples, where none was cut in pieces.
+        spans: Of each example, for contrast: the slots of its prompt, those of its target behind it, those of the
+            target alone, and the target.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -81,6 +85,7 @@ class Pack:
     nodes: dict[tuple[int, int], dict[int, float]] = field(default_factory=dict)
     tokens: dict[int, dict[int, float]] = field(default_factory=dict)
     weight: float = 0.0
+    spans: list[tuple[list[int], list[int], list[int], int]] = field(default_factory=list)
     _slots: dict[tuple[int, int], int] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -109,6 +114,14 @@ class Pack:
         tokens = self.tokens.setdefault(slot, {})
         tokens[token] = tokens.get(token, 0.0) + share
 
+    def path(self, slot: int, start: int = -1) -> list[int]:
+        """List the slots from behind one slot (-1: from the beginning) to another, that one included."""
+        slots = []
+        while slot != start:
+            slots.append(slot)
+            slot = self.parents[slot]
+        return slots[::-1]
+
     @cached_property
     def reach(self) -> npt.NDArray[np.bool_]:
         """Mark for each slot those that it sees: the ones before it in its own sequence, and itself, (slots, slots)."""
@@ -131,18 +144,22 @@ class _Way:
     answers: Answers
     rails: bool
     least: float
+    contrast: bool
 
     def add(self, pack: Pack, example: TrainingExample) -> None:
         """Write an example into a pack."""
         start = pack.put(example.prompt)
+        if example.text:
+            self._write(pack, start, example.text, 1.0 / len(example.text))
+            pack.weight += 1.0
+            return
         pack.weight += sum(example.weights)
+        if self.contrast:
+            self._span(pack, start, example)
         shares = self._shares(example)
         if not self.rails:
             for identifier, share in shares.items():
-                slot = start
-                for token in self.answers.trie.sequence(identifier).tolist():
-                    pack.want_token(slot, token, share)
-                    slot = pack.put([token], slot)
+                self._write(pack, start, self.answers.trie.sequence(identifier).tolist(), share)
             return
         passing: dict[int, float] = {}
         for identifier, share in shares.items():
@@ -150,6 +167,20 @@ class _Way:
                 passing[node] = passing.get(node, 0.0) + share
         for identifier, share in shares.items():
             self._walk(pack, start, identifier, share, passing)
+
+    @staticmethod
+    def _write(pack: Pack, slot: int, tokens: Sequence[int], share: float) -> None:
+        """Let each token of a text be right behind the one before."""
+        for token in tokens:
+            pack.want_token(slot, token, share)
+            slot = pack.put([token], slot)
+
+    def _span(self, pack: Pack, start: int, example: TrainingExample) -> None:
+        """Write the foremost target of an example whole, behind its prompt and by itself."""
+        row = example.rows[int(np.argmax(example.weights))]
+        tokens = self.answers.trie.sequence(self.answers.of(row)[0]).tolist()
+        behind, alone = pack.put(tokens, start), pack.put(tokens)
+        pack.spans.append((pack.path(start), pack.path(behind, start), pack.path(alone), row))
 
     def _shares(self, example: TrainingExample) -> dict[int, float]:
         """Give the share of each identifier; an item with several counts by all of them alike."""
@@ -179,6 +210,7 @@ def packed(
     rails: bool = True,
     least: float = 0.0,
     size: int | None = 384,
+    contrast: bool = False,
 ) -> list[Pack]:
     """Lay out examples.
 
@@ -192,6 +224,7 @@ def packed(
         least: Branchings that less than this share of an example's right items lead to are left out.
         size: A pack is closed when it holds so many tokens. Attention costs the square of it; what examples share is
             read once in each pack. None gives every right item a pack of its own, in which nothing is shared.
+        contrast: Write the foremost target of each example whole as well, behind its prompt and by itself.
 
     >>> from genrail.constraints import Trie
     >>> from genrail.constraints.compressed import compressed
@@ -200,13 +233,14 @@ def packed(
     >>> pack.ids, pack.nodes
     ([3, 4, 5], {(1, 0): {0: 1.0, 1: 1.0}, (2, 1): {3: 1.0}})
     """
-    way, packs = _Way(answers, rails, least), []
+    way, packs = _Way(answers, rails, least, contrast), []
     if size is None:
         singles = [
             TrainingExample(example.prompt, [row], [weight])
             for example in examples
             for row, weight in zip(example.rows, example.weights, strict=True)
-        ]
+            if not example.text
+        ] + [example for example in examples if example.text]
         for single in singles:
             packs.append(Pack())
             way.add(packs[-1], single)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from genrail.errors import CatalogError, SettingsError, ShapeError
+from genrail.errors import SettingsError, ShapeError
 from genrail.models.native_network import QUERY
 from genrail.rng import generator
 
@@ -19,7 +19,7 @@ __all__ = [
     "Pair",
     "QueryPairs",
     "Windows",
-    "encode_pseudo_queries",
+    "aligned_pairs",
     "held_out",
     "history_pairs",
     "judged_pairs",
@@ -316,33 +316,6 @@ def _span(words: list[str], shortest: int, longest: int, random: np.random.Gener
     return " ".join(words[start : start + length])
 
 
-def encode_pseudo_queries(
-    encode: Callable[[Sequence[str]], Float],
-    titles: Sequence[str],
-    texts: Sequence[str],
-    variants: int = 4,
-    seed: int = 0,
-) -> QueryPairs:
-    """Make pseudo-queries and encode them once.
-
-    Args:
-        encode: Texts to vectors, (texts, dimensions): the encoder that made the item vectors.
-        titles: See `pseudo_queries`.
-        texts: See `pseudo_queries`.
-        variants: Queries for each item.
-        seed: Of the draws.
-
-    Raises:
-        CatalogError: No row has a word.
-
-    Cost: the encoder's, on `variants` short texts for each item.
-    """
-    queries, rows = pseudo_queries(titles, texts, variants, seed)
-    if not queries:
-        raise CatalogError("no item has a title or text; nothing to make queries from")
-    return QueryPairs(np.asarray(encode(queries), dtype=np.float32), rows)
-
-
 # --- requests and what is right for them, for models that read words ------------------------------------------------
 
 
@@ -355,7 +328,10 @@ class Pair:
         history: Catalogue rows, oldest first; perhaps none.
         rows: The right items, each once.
         weights: How much each of them counts; above 0, together 1.
-        source: Where it is from: `history`, `judged`, `text` or `teacher`.
+        source: Where it is from: `history`, `judged`, `text`, `teacher` or `align`.
+        coded: Items in the request are written as their codes instead of their titles; a request without words and past
+            is the code of its item.
+        named: The answer is the title of the item.
 
     Raises:
         ShapeError: Not one weight for each item.
@@ -366,6 +342,8 @@ class Pair:
     rows: tuple[int, ...]
     weights: tuple[float, ...] = (1.0,)
     source: str = "judged"
+    coded: bool = False
+    named: bool = False
 
     def __post_init__(self) -> None:
         if len(self.rows) != len(self.weights):
@@ -421,6 +399,31 @@ def text_pairs(titles: Sequence[str], texts: Sequence[str], variants: int = 4, s
         return []
     queries, rows = pseudo_queries(titles, texts, variants, seed)
     return [Pair(text.strip(), (), (row,), source="text") for text, row in zip(queries, rows.tolist(), strict=True)]
+
+
+def aligned_pairs(pairs: Sequence[Pair], titles: Sequence[str], seed: int = 0) -> list[Pair]:
+    """List tasks that join codes and words, beside those that a model of codes is meant for.
+
+    Of each item: its title is asked for and its code is right, and the other way; of each past, by turns: in codes, and
+    in codes with the title of the next item as the answer.
+
+    Args:
+        pairs: The others, pasts among them.
+        titles: One per row.
+        seed: Of the turns.
+
+    Source: Zheng et al. 2024, LC-Rec: item-to-index, index-to-item and fusion tasks.
+    """
+    found = []
+    for row, title in enumerate(titles):
+        if title.strip():
+            found += [Pair(title.strip(), (), (row,), source="align")]
+            found += [Pair(None, (), (row,), source="align", coded=True, named=True)]
+    random = generator(seed, "alignment of pasts")
+    for pair in pairs:
+        if pair.source == "history":
+            found.append(replace(pair, source="align", coded=True, named=bool(random.random() < 0.5)))
+    return found
 
 
 def of_live(pairs: Sequence[Pair], live: npt.NDArray[np.bool_]) -> list[Pair]:

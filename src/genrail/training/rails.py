@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from genrail.models.output_layer import OutputLayer
 from genrail.models.token_tree import EVERYTHING, SLIDING, Attention
 from genrail.training.packing import Pack
 
-__all__ = ["hidden_states", "rails_loss", "token_loss"]
+__all__ = ["contrastive_losses", "hidden_states", "rails_loss", "token_loss"]
 
 Int = npt.NDArray[np.int64]
 
@@ -128,14 +128,22 @@ def _log_sums(logits: Tensor, rows: Tensor, count: int) -> Tensor:
     return top + sums.log()
 
 
-def token_loss(hidden: Tensor, packs: Sequence[Pack], output: OutputLayer, smoothing: float = 0.0) -> Tensor:
+def token_loss(
+    hidden: Tensor,
+    packs: Sequence[Pack],
+    output: OutputLayer,
+    smoothing: float = 0.0,
+    allowed: Sequence[Mapping[int, Int]] | None = None,
+) -> Tensor:
     """Compute the cross-entropy of the right tokens over the whole vocabulary, summed over all examples.
 
     Args:
         hidden: From `hidden_states`.
         packs: The same.
         output: The output layer.
-        smoothing: Share of the right answer that is spread over the vocabulary.
+        smoothing: Share of the right answer that is spread over what was possible.
+        allowed: Of each pack, the tokens that may follow a slot, for every slot with a right one: the probability is
+            then shared out among them.
     """
     slots: list[int] = []
     tokens: list[int] = []
@@ -149,6 +157,8 @@ def token_loss(hidden: Tensor, packs: Sequence[Pack], output: OutputLayer, smoot
         first += len(pack)
     different, rows = np.unique(np.array(slots, dtype=np.int64), return_inverse=True)
     logits = output.logits(hidden[torch.from_numpy(different).to(hidden.device)]).float()
+    if allowed is not None:
+        logits = logits.masked_fill(_forbidden(packs, allowed, logits.shape).to(hidden.device), -torch.inf)
     log_probabilities = logits.log_softmax(dim=-1)
     at = torch.from_numpy(rows).to(hidden.device), torch.tensor(tokens, device=hidden.device)
     share = torch.tensor(shares, device=hidden.device)
@@ -156,4 +166,50 @@ def token_loss(hidden: Tensor, packs: Sequence[Pack], output: OutputLayer, smoot
     if not smoothing:
         return right
     spread = -(torch.zeros(len(different), device=hidden.device).index_add(0, at[0], share))
-    return (1.0 - smoothing) * right + smoothing * (spread * log_probabilities.mean(dim=-1)).sum()
+    possible = log_probabilities > -torch.inf
+    mean = torch.where(possible, log_probabilities, 0.0).sum(dim=-1) / possible.sum(dim=-1)
+    return (1.0 - smoothing) * right + smoothing * (spread * mean).sum()
+
+
+def _forbidden(packs: Sequence[Pack], allowed: Sequence[Mapping[int, Int]], shape: Sequence[int]) -> Tensor:
+    """Mark what may not follow each slot with a right token, (slots, vocabulary); slots in the order of their packs."""
+    mask, row = torch.ones(tuple(shape), dtype=torch.bool), 0
+    for pack, tokens in zip(packs, allowed, strict=True):
+        for slot in sorted(pack.tokens):
+            mask[row, torch.from_numpy(tokens[slot])] = False
+            row += 1
+    return mask
+
+
+def contrastive_losses(hidden: Tensor, packs: Sequence[Pack], temperature: float) -> tuple[Tensor, Tensor]:
+    """Compute CALRec's two contrastive terms, each summed over all examples.
+
+    Each is a cross-entropy of the right target among the targets of all examples, over cosines of means of hidden
+    states: of a target behind its request with the targets by themselves, and of a request with the targets by
+    themselves. The same target of another example is no wrong answer.
+
+    Args:
+        hidden: From `hidden_states`.
+        packs: The same, laid out with `contrast`.
+        temperature: Cosines are divided by it.
+
+    Source: Li et al. 2024, CALRec: Contrastive Alignment of Generative LLMs for Sequential Recommendation.
+    """
+    first, rows = 0, []
+    means: list[list[Tensor]] = [[], [], []]
+    for pack in packs:
+        for *slots, row in pack.spans:
+            rows.append(row)
+            for side, own in zip(means, slots, strict=True):
+                side.append(hidden[torch.tensor(own, device=hidden.device) + first].float().mean(dim=0))
+        first += len(pack)
+    user, behind, alone = (torch.nn.functional.normalize(torch.stack(side), dim=1) for side in means)
+    item = torch.tensor(rows, device=hidden.device)
+    same = (item[:, None] == item[None, :]) & ~torch.eye(len(rows), dtype=torch.bool, device=hidden.device)
+    right = torch.arange(len(rows), device=hidden.device)
+
+    def term(anchors: Tensor) -> Tensor:
+        logits = (anchors @ alone.T / temperature).masked_fill(same, -torch.inf)
+        return torch.nn.functional.cross_entropy(logits, right, reduction="sum")
+
+    return term(behind), term(user)

@@ -28,11 +28,33 @@ export async function whyDialog(dialog, hit, past) {
     make("p", {}, item.rank === null ? "It is not among the answers." : `It is answer ${item.rank}.`),
     mine?.found_by ? make("p", {}, "Found by ", make("strong", {}, foundBy(mine.found_by)), ". The number is its place there.") : null,
     mine?.matched?.length ? make("p", {}, "Words that match: ", make("strong", { dir: "auto" }, mine.matched.join(", "))) : null,
+    passage(mine),
     sum === null ? null : make("p", {}, `The generative model writes its identifier with probability ${percent(Math.exp(sum))} (log-probability ${sum.toFixed(2)}).`),
     table && make("details", { open: true }, make("summary", {}, "Its identifier, token by token: ", make("code", {}, codes(item.identifier))), table, make("p", { class: "small" }, `How the decoder tells it: ${item.story}.`)),
     make("p", {}, close),
   );
   close.focus();
+}
+
+// The passage by which an item was found, its n-grams marked.
+function passage(hit) {
+  if (!hit?.ngrams?.length) return null;
+  const { text, number, of } = hit.passage;
+  const parts = [];
+  let done = 0;
+  for (const { start, end, score } of hit.ngrams) {
+    if (start < done) continue;
+    parts.push(characters(text, done, start), make("mark", { title: `adds ${score.toFixed(1)}` }, characters(text, start, end)));
+    done = end;
+  }
+  parts.push(characters(text, done));
+  const place = of > 1 ? `, in passage ${number} of ${of}` : "";
+  return make("div", {}, make("p", {}, `The model wrote what is marked${place}:`), make("blockquote", { dir: "auto" }, ...parts));
+}
+
+// Count characters as the server does: an emoji is one.
+function characters(text, start, end) {
+  return [...text].slice(start, end).join("");
 }
 
 function pathTable(item, trace) {
