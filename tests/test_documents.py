@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from genrail.cli.main import app
+from genrail.finding import kinds
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = sorted((ROOT / "docs").rglob("*.md"))
@@ -84,6 +85,11 @@ def test_no_line_of_prose_is_wider_than_a_screen():
         if len(line) > 120 and document.name not in WIDE and not line.startswith(("|", "#", "![", " ", "<", ">"))
     ]
     assert wide == []
+
+
+def test_the_readme_names_every_kind_of_finder():
+    listed = (ROOT / "README.md").read_text()
+    assert [kind for kind in kinds() if f"`{kind}`" not in listed] == []
 
 
 def test_every_page_is_in_the_site():

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from genrail.finders.dense import Dense as Dense
     from genrail.finders.dense import DenseRecipe as DenseRecipe
     from genrail.finders.fusing import FusedRecipe as FusedRecipe
+    from genrail.finders.in_prompt import InPromptRecipe as InPromptRecipe
     from genrail.finders.item_knn import ItemKNN as ItemKNN
     from genrail.finders.item_knn import ItemKNNRecipe as ItemKNNRecipe
     from genrail.finders.late_interaction import LateInteraction as LateInteraction
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from genrail.finders.reranked import RerankedRecipe as RerankedRecipe
     from genrail.finders.sasrec import SASRec as SASRec
     from genrail.finders.sasrec import SASRecRecipe as SASRecRecipe
+    from genrail.finders.seal import SealRecipe as SealRecipe
     from genrail.finders.tfidf import TFIDF as TFIDF
     from genrail.finders.tfidf import TFIDFRecipe as TFIDFRecipe
     from genrail.finders.tiger import TIGER as TIGER
@@ -51,6 +53,7 @@ _HOME = {
     "Dense": "dense",
     "DenseRecipe": "dense",
     "FusedRecipe": "fusing",
+    "InPromptRecipe": "in_prompt",
     "ItemKNN": "item_knn",
     "ItemKNNRecipe": "item_knn",
     "LanguageModelSettings": "titles",
@@ -64,6 +67,7 @@ _HOME = {
     "RerankedRecipe": "reranked",
     "SASRec": "sasrec",
     "SASRecRecipe": "sasrec",
+    "SealRecipe": "seal",
     "TFIDF": "tfidf",
     "TFIDFRecipe": "tfidf",
     "TIGER": "tiger",

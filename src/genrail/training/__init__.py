@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from genrail.training.pairs import QueryPairs, pseudo_queries
     from genrail.training.reinforcement import reinforce
     from genrail.training.rewards import ReinforcementSettings, Rollouts
+    from genrail.training.span_settings import SpanSettings
     from genrail.training.two_tower import TwoTowerSettings
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "QueryPairs",
     "ReinforcementSettings",
     "Rollouts",
+    "SpanSettings",
     "TrainingReport",
     "TrainingSettings",
     "TwoTowerSettings",
@@ -40,6 +42,7 @@ _HOMES = {
     "QueryPairs": "pairs",
     "ReinforcementSettings": "rewards",
     "Rollouts": "rewards",
+    "SpanSettings": "span_settings",
     "TrainingReport": "native",
     "TrainingSettings": "native_settings",
     "TwoTowerSettings": "two_tower",
