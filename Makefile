@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-llm test test-all test-vllm test-ray test-adapters check bench docs format clean
+.PHONY: help install demo demo-llm test test-all test-vllm test-ray test-adapters check bench docs site notebooks format clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,12 @@ bench: $(READY) ## Measure the constraint step and the decoders, side by side
 
 docs: $(READY) ## Run every code block of README and docs
 	$(BIN)/python -m pytest tests/test_documents.py
+
+site: $(READY) ## Build the documentation site in build/site, without a network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
+notebooks: $(READY) ## Run the notebooks of examples/ and keep what they print (minutes)
+	cd examples && ../$(BIN)/jupyter execute --inplace *.ipynb
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

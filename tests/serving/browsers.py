@@ -41,6 +41,14 @@ NAMELESS = """() => [...document.querySelectorAll('button, input, select, [role=
   .map((each) => each.outerHTML.slice(0, 120))"""
 
 
+def serious(page):
+    """List what axe-core finds that keeps people out: rule and the first element."""
+    axe = pytest.importorskip("axe_core_python.sync_playwright", reason="pip install axe-core-python")
+    found = axe.Axe().run(page)["violations"]
+    grave = [each for each in found if each["impact"] in ("serious", "critical")]
+    return [f"{each['id']}: {each['nodes'][0]['html'][:160]}" for each in grave]
+
+
 def path_of_browser():
     return next((found for name in BROWSERS if (found := shutil.which(name))), None)
 

@@ -1,6 +1,7 @@
 """What the page promises without a browser: closed headers, nothing foreign, and overviews that tell the truth."""
 
 import re
+from dataclasses import replace
 from importlib.resources import files
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from genrail.catalog import Catalog
+from genrail.errors import SettingsError
 from genrail.serving import Service, create_application
 from genrail.serving.keys import Key
 from genrail.serving.page import PAGE_PATHS
@@ -52,14 +54,47 @@ def test_the_page_names_no_other_host_and_holds_no_inline_script():
         assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\(|new Function", text), (
             file.name
         )
-    page = (STATIC / "index.html").read_text()
-    assert not re.search(r"\son\w+=|\sstyle=|<style", page)
-    assert re.findall(r"<script[^>]*>(.*?)</script>", page, re.S) == [""]
+    for name in ("index.html", "operate.html"):
+        page = (STATIC / name).read_text()
+        assert not re.search(r"\son\w+=|\sstyle=|<style", page)
+        assert re.findall(r"<script[^>]*>(.*?)</script>", page, re.S) == [""]
+
+
+def test_pictures_come_from_where_the_operator_says_and_from_nowhere_else():
+    settings = replace(QUICK, images=("https://cdn.shop.example",))
+    with client(settings=settings) as http:
+        policy = http.get("/").headers["content-security-policy"]
+        assert "img-src 'self' https://cdn.shop.example;" in policy and "script-src 'self';" in policy
+        assert http.get("/v1/about").json()["images"] == ["https://cdn.shop.example"]
+    with pytest.raises(SettingsError, match="no origin"):
+        create_application(Service.of(engine()), replace(QUICK, images=("https://x; script-src *",)))
+
+
+def test_branches_are_named_by_words_of_their_titles(http):
+    edition = engine().edition
+    for child in branches(http, titles=20)["children"]:
+        if child["items"] > 1:
+            words = [word for item in child["examples"] for word in item["title"].split()]
+            assert child["words"] and all(words.count(word) > 1 for word in child["words"])
+    page = http.post("/v1/explain", json={"query": "red boot", "beams": 3, "children": 20}).json()
+    first = {child["token"]: child["words"] for child in page["trace"]["steps"][0]["beams"][0]["children"]}
+    tree = {child["token"]: child["words"] for child in branches(http, most=256)["children"]}
+    assert first.items() <= tree.items() and len(edition) == 40
+
+
+def test_names_of_branches_do_not_move_with_what_a_tenant_does_not_see(tmp_path):
+    keys, tokens = keys_in(tmp_path, Key("red", where="colour = 'red'"))
+    own = own_engine()
+    with client(own, keys=keys) as http:
+        http.headers.update(bearer(tokens["red"]))
+        before = [child["words"] for child in branches(http)["children"]]
+        own.add([{"sku": f"n{n}", "name": "blue boot 9", "colour": "blue", "price": 1} for n in range(5)])
+        assert [child["words"] for child in branches(http)["children"]] == before
 
 
 def test_every_file_of_the_folder_is_served(http):
     for file in STATIC.iterdir():
-        path = "/" if file.name == "index.html" else f"/static/{file.name}"
+        path = {"index.html": "/", "operate.html": "/operate"}.get(file.name, f"/static/{file.name}")
         assert http.get(path).text == file.read_text()
 
 
@@ -72,7 +107,9 @@ def test_about_tells_attributes_examples_and_whether_there_is_a_second_engine(ht
         ("red", "blue", "green", "black"), 10
     )
     assert page["items"] == 40 and page["beside"] is None
-    assert set(page["examples"]) <= set(engine().edition.catalog.titles)
+    assert page["images"] == []
+    titles = " / ".join(engine().edition.catalog.titles)
+    assert page["examples"] and all(words in titles for words in page["examples"])
 
 
 def test_about_knows_a_change(http):
@@ -159,11 +196,13 @@ def test_a_second_engine_answers_beside_with_a_door_of_its_own(tmp_path):
 
 def test_an_attribute_of_any_type_has_a_facet():
     from genrail.catalog.facets import facets
-    from genrail.serving.overview import sample_titles
+    from genrail.serving.overview import example_queries
+    from genrail.serving.title_words import TitleWords
 
     shop = Catalog.from_items([{"sku": "a", "name": "boot", "sizes": [1, 2], "weight": None, "note": "x"}])
     assert {each["name"]: each["kind"] for each in facets(shop)}["note"] == "words"
     assert len(facets(shop)) == len(shop.attribute_names)
-    assert sample_titles(shop) == ["boot"]
-    assert sample_titles(shop.remove(["a"])) == []
+    assert example_queries(shop, TitleWords(shop)) == ["boot"]
+    none = shop.remove(["a"])
+    assert example_queries(none, TitleWords(none)) == []
     assert facets(Catalog.from_items([{"sku": "a", "name": "boot"}])) == []

@@ -7,11 +7,14 @@ import pytest
 
 from genrail.catalog import Catalog
 from genrail.serving.keys import Key
-from tests.serving.browsers import CONTRAST, NAMELESS, Page, browser
+from tests.serving.browsers import CONTRAST, NAMELESS, Page, browser, serious
 from tests.serving.clients import keys_in
 from tests.serving.processes import server
 from tests.shops import build, engine, pasts, shop
 
+COUNTS = """() => { const rows = [...document.querySelectorAll("#filters .box")];
+  return [rows.map((row) => row.querySelector("label").textContent),
+          rows.map((row) => Number(row.querySelector(".number").textContent))]; }"""
 HOSTILE = '<img src=x onerror="document.title=\'taken\'"><script>document.title="taken"</script>'
 
 
@@ -60,30 +63,127 @@ def test_answers_come_as_one_types_and_only_from_this_server(at, url):
     assert len(hits(page)) == 12 and "ms" in page.inner_text("#status")
     page.click("text=Show more")
     it.settled()
-    assert len(hits(page)) == 24
-    assert page.url.endswith("#search?q=red+boot")
+    assert len(hits(page)) == len(set(hits(page))) == 24
+    assert page.url.endswith("#search?q=red+boot") and page.title().startswith("red boot – ")
     assert all(asked.startswith(url) for asked in it.asked)
     assert not any("boot" in asked for asked in it.asked)  # words travel in bodies, never in addresses
     assert it.errors == []
 
 
-def test_filters_made_of_the_attributes_hold(at):
+def test_filters_are_check_boxes_with_counts_of_this_question(at):
     it = at()
     page = it.open()
     it.search("boot")
-    page.click("#filters-toggle")
     page.fill("input[aria-label='price, at most']", "30")
-    page.select_option("select:near(label:text-is('colour'))", "red")
+    page.check("#filter-colour-red")
     it.settled()
     found = hits(page)
     assert found and all(int(one[1:]) % 4 == 0 and int(one[1:]) <= 20 for one in found)
+    counts = dict(zip(*page.evaluate(COUNTS), strict=True))
+    assert counts["red"] == 6 and counts["blue"] == 5  # of 10 to 30: as if no colour were chosen
+    page.check("#filter-colour-blue")
+    it.settled()
+    assert {int(one[1:]) % 4 for one in hits(page)} == {0, 1}
+    assert "colour IN ('red', 'blue')" in page.inner_text("#filters")
+    page.uncheck("#filter-colour-blue")
     page.fill("#filter-text", "price <")
     page.wait_for_selector("#trouble:not([hidden])")
+    assert page.evaluate("document.querySelector('main').classList.contains('old')")
     page.fill("#filter-text", "in_stock")
     page.wait_for_selector("#trouble", state="hidden")
     it.settled()
     assert set(hits(page)) == {one for one in found if int(one[1:]) % 3}
+    page.click("text=Clear all")
+    it.settled()
+    assert len(hits(page)) == 12
     assert [error for error in it.errors if "422" not in error] == []
+
+
+def test_an_answer_without_items_says_what_to_do(at):
+    it = at()
+    page = it.open("#search?q=boot&where=price+%3E+1000")
+    page.wait_for_selector("text=No item is allowed by these filters.")
+    page.click("text=Remove the filters")
+    page.wait_for_selector(".hit")
+    assert it.errors == []
+
+
+def test_the_back_button_leads_to_the_question_before(at):
+    it = at()
+    page = it.open()
+    page.click("#examples button >> nth=0")
+    page.wait_for_selector(".hit")
+    it.settled()
+    first, words = hits(page), page.input_value("#query")
+    page.fill("#query", "sandal")
+    page.press("#query", "Enter")
+    it.settled()
+    assert hits(page) != first
+    page.click("#tab-map")
+    page.wait_for_selector(".tile")
+    page.go_back()
+    page.wait_for_selector(".hit")
+    assert page.input_value("#query") == "sandal"
+    page.go_back()
+    it.settled()
+    assert page.input_value("#query") == words and hits(page) == first
+    assert it.errors == []
+
+
+def test_words_that_match_are_marked_and_the_price_is_shown(at):
+    it = at()
+    page = it.open()
+    it.search("red boot")  # this engine reads no words one by one: those of the query are marked as they are typed
+    first = page.locator(".hit").first
+    assert first.locator("mark").all_inner_texts() == ["red", "boot"]
+    assert first.locator(".price").inner_text() == str(10 + int(hits(page)[0][1:]))
+    assert first.locator(".swatch").count() == 1
+    assert it.errors == []
+
+
+def test_old_answers_stay_dimmed_while_the_server_cannot_be_reached(at):
+    it = at()
+    page = it.open()
+    it.search("red boot")
+    before = hits(page)
+    page.context.set_offline(True)
+    page.fill("#query", "blue sandal")
+    page.wait_for_selector("#trouble:not([hidden])")
+    assert hits(page) == before and page.evaluate("document.querySelector('main').classList.contains('old')")
+    page.context.set_offline(False)  # the browser says so, and the page asks again
+    page.wait_for_selector("#trouble", state="hidden")
+    it.settled()
+    assert hits(page) != before
+
+
+def test_suggestions_come_as_one_types_and_are_taken_with_the_keyboard(at):
+    it = at()
+    page = it.open()
+    page.type("#query", "sand")
+    page.wait_for_selector("#suggestions:not([hidden]) li")
+    assert page.get_attribute("#query", "aria-expanded") == "true"
+    assert all("sand" in text for text in page.locator("#suggestions li").all_inner_texts())
+    assert serious(page) == []
+    page.keyboard.press("ArrowDown")
+    chosen = page.inner_text("#suggestions li[aria-selected='true']")
+    assert page.get_attribute("#query", "aria-activedescendant") == "suggestion-0"
+    page.keyboard.press("Enter")
+    it.settled()
+    assert page.input_value("#query") == chosen and page.is_hidden("#suggestions") and hits(page)
+    assert not any("sand" in asked for asked in it.asked)
+    page.type("#query", " re")
+    page.keyboard.press("Escape")
+    assert page.is_hidden("#suggestions")
+    assert it.errors == []
+
+
+def test_a_slash_goes_to_the_search_field(at):
+    it = at()
+    page = it.open()
+    assert page.evaluate("document.activeElement.id") == "query"  # also when the page is opened
+    page.click("#tab-map")
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "query" and page.input_value("#query") == ""
 
 
 def test_picked_items_bring_what_shoppers_like_this_take(at):
@@ -120,7 +220,7 @@ def test_why_tells_rank_probability_and_path(at):
 def test_the_rails_player_steps_through_a_decode(at):
     it = at()
     page = it.open("#rails?q=red+boot")
-    page.wait_for_selector(".beam")
+    page.wait_for_selector(".beam-box")
     steps = int(page.get_attribute("#step", "max"))
     assert "Step 1 of" in page.inner_text("#view") and page.is_disabled("text=Back")
     for step in range(2, steps + 1):
@@ -129,8 +229,12 @@ def test_the_rails_player_steps_through_a_decode(at):
     assert page.is_disabled("text=Next step")
     page.click("button:text-is('Play')")
     page.wait_for_selector(f"text=Step 2 of {steps}")
-    assert page.locator("svg.rails circle.now").count() >= 1 and page.locator("tr.kept").count() >= 1
-    assert "removed" in page.inner_text(".beam >> nth=0")
+    assert page.locator(".beam-box.now").count() >= 1 and page.locator("tr.kept").count() >= 1
+    assert page.locator(".beam-box.way").count() == steps  # the way to the best answer, from the start on
+    page.click("text=Back")
+    assert not re.search(r"[0-9]", page.inner_text(".beam-box.way >> nth=1 >> span[dir]"))  # words, not codes
+    page.locator(".beam-box.now").last.click()
+    assert "may follow" in page.inner_text(".beam")
     assert it.errors == []
 
 
@@ -172,21 +276,18 @@ def test_a_hostile_title_stays_text(at):
         page.fill("#query", HOSTILE)
         it.settled()
     assert HOSTILE in page.inner_text("#view")
-    assert page.title() == "genrail" and page.locator("#view img, #view script").count() == 0
+    assert "taken" not in page.title().replace(HOSTILE, "") and page.locator("#view img, #view script").count() == 0
     assert it.errors == []
 
 
 def test_everything_can_be_done_with_the_keyboard(at):
     it = at()
     page = it.open()
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.className") == "skip"
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.id") == "query"
-    page.keyboard.type("red boot")
+    page.keyboard.type("red boot")  # the field has the focus from the start
     page.wait_for_selector(".hit")
     it.settled()
-    for _ in range(12):
+    page.keyboard.press("Escape")
+    for _ in range(3):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.id") == "tab-search":
             break
@@ -198,7 +299,7 @@ def test_everything_can_be_done_with_the_keyboard(at):
     assert seen == ["search", "shoppers", "rails", "beside", "map"]
     page.keyboard.press("Home")
     page.wait_for_selector(".hit")
-    for _ in range(3):
+    for _ in range(40):  # past the filters
         page.keyboard.press("Tab")
         if "Pick" in page.evaluate("document.activeElement.textContent"):
             break
@@ -216,7 +317,8 @@ def test_every_view_fits_reads_well_and_is_named(at, width, scheme):
     page = it.open()
     it.search("red boot")
     page.click(".hit >> nth=0 >> text=Pick")
-    page.click("#filters-toggle")
+    if width < 900:
+        page.click("#filters-toggle")
     for view in ("search", "shoppers", "rails", "beside", "map"):
         page.click(f"#tab-{view}")
         it.settled()
@@ -224,12 +326,29 @@ def test_every_view_fits_reads_well_and_is_named(at, width, scheme):
         found = page.evaluate(CONTRAST)
         assert found["seen"] > 10 and found["poor"] == [], view
         assert page.evaluate(NAMELESS) == [], view
+        assert serious(page) == [], view
     page.click("#tab-search")
     it.settled()
     page.click(".hit >> nth=0 >> text=Why?")
     page.wait_for_selector("#why table")
     assert page.evaluate("document.querySelector('#why table').offsetHeight") < 700  # no column of single letters
     assert page.evaluate(CONTRAST)["poor"] == []
+    assert serious(page) == []
+    assert it.errors == []
+
+
+@pytest.mark.parametrize("width", [375, 1200])
+def test_those_who_run_the_server_see_load_latencies_and_versions(at, width):
+    it = at(width=width)
+    page = it.open()
+    it.search("red boot")
+    page.goto(f"{it.url}/operate")
+    page.wait_for_selector("td:text-is('/v1/search')")
+    told = page.inner_text("#view")
+    assert "requests a second" in told and "found nothing" in told and "On disk: 1." in told
+    assert "red boot" not in told and "--log-queries" in told  # words are kept only where they are asked for
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(CONTRAST)["poor"] == [] and serious(page) == []
     assert it.errors == []
 
 

@@ -97,3 +97,9 @@ def test_a_damaged_or_newer_file_and_a_missing_folder_are_sentences(store, tmp_p
         EventStore(tmp_path / "cut").history("ann", tenant="")
     with pytest.raises(DiskError, match="check its permissions"):
         EventStore(tmp_path / "nowhere" / "events.sqlite")
+
+
+def test_events_are_counted_by_day(store):
+    store.add(events("ann", *"abc", at=NOW - DAY), tenant="red")
+    store.add([*events("bob", "a", at=NOW - 5), *events("far", "d", at=NOW - 30 * DAY)], tenant="")
+    assert store.by_day() == [("2001-09-09", 1), ("2001-09-08", 3)]  # NOW is 2001-09-09 01:46:40

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
-WORDS = ("something waterproof to walk the dog", "light running shoes for summer", "warm boots for a child")
+WORDS = "something waterproof to walk the dog"
 FILTERED = ("leather shoes for the office", "price < 100 AND in_stock")
 HITS = 5
 
@@ -72,15 +72,17 @@ def _build(
 
 
 def _ask(engine: Engine, catalog: Catalog, interactions: Interactions) -> list[tuple[str, Ranking]]:
-    """Ask three queries, two histories, and one query with a filter."""
+    """Ask words, words with a filter, and a history."""
     from genrail.types import Query
 
-    asked: list[tuple[str, Query]] = [(f'search "{words}"', Query(words)) for words in WORDS]
-    for history in _pasts(catalog, interactions):
-        titles = " → ".join(catalog.titles[row] for row in catalog.rows(history))
-        asked.append((f"recommend after {titles}", Query(history=history)))
     words, where = FILTERED
-    asked.append((f'search "{words}" where {where}', Query(words, where=where)))
+    past = _past(catalog, interactions)
+    titles = "; ".join(catalog.titles[row] for row in catalog.rows(past))
+    asked: list[tuple[str, Query]] = [
+        (f'search "{WORDS}"', Query(WORDS)),
+        (f'search "{words}" where {where}', Query(words, where=where)),
+        (f"recommend after {titles}", Query(history=past)),
+    ]
     rankings = engine.search_batch([query for _, query in asked], HITS)
     return [(title, ranking) for (title, _), ranking in zip(asked, rankings, strict=True)]
 
@@ -97,7 +99,7 @@ def _ask_language_model(catalog: Catalog, model: str, folder: Path, as_json: boo
         ranked = Engine.build(catalog, ranker, progress=progress)
     answers = [
         (f'"{words}", {how}', engine.search(words, k=HITS))
-        for words in WORDS
+        for words in (WORDS, FILTERED[0])
         for how, engine in (("written on rails", writer), ("found by BM25, ranked by the model", ranked))
     ]
     if as_json:
@@ -110,28 +112,27 @@ def _ask_language_model(catalog: Catalog, model: str, folder: Path, as_json: boo
     note(f'  genrail search {folder} "red sneakers" --explain')
 
 
-def _pasts(catalog: Catalog, interactions: Interactions) -> list[list[str]]:
-    """Take the first three items of two shoppers."""
+def _past(catalog: Catalog, interactions: Interactions) -> list[str]:
+    """Take the first two items of a shopper."""
     sequences = interactions.sequences(catalog)
-    starts = sequences.offsets[[0, 1]].tolist()
-    return [[catalog.item_ids[row] for row in sequences.rows[start : start + 3]] for start in starts]
+    start = int(sequences.offsets[0])
+    return [catalog.item_ids[row] for row in sequences.rows[start : start + 2]]
 
 
 def _draw(engine: Engine) -> None:
     from genrail.cli.rails import draw_rails
 
-    note("")
-    ranking = engine.search(WORDS[0], k=HITS, explain=True)
-    draw_rails(ranking.trace, f'the rails of "{WORDS[0]}"')
+    ranking = engine.search(WORDS, k=HITS, explain=True)
+    note("\nhow the small network writes the identifiers of its answers:")
+    draw_rails(ranking.trace, f'"{WORDS}"')
 
 
 def _what_next(out: Path, seconds: float) -> None:
     shop = out / "shop.genrail"
-    note(f"\nbuilt in {seconds:.0f} s; everything lies in {out}. Try:")
+    note(f"\nbuilt in {seconds:.0f} s; everything lies in {out}. What next:")
     for line in (
-        f'genrail search {shop} "red sneakers" --where "price < 80" --explain',
-        f"genrail evaluate {shop} --queries {out / 'queries.csv'} --qrels {out / 'qrels.csv'}",
-        f"genrail inspect {shop}",
-        f"genrail build {out / 'products.csv'} --interactions {out / 'interactions.csv'} --out mine.genrail",
+        f"genrail serve {shop}",
+        f'genrail search {shop} "red sneakers" --where "price < 80"',
+        f"genrail evaluate {shop} --queries {out}/queries.csv --qrels {out}/qrels.csv",
     ):
         note(f"  {line}")

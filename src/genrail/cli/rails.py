@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["draw_rails", "rails"]
 
 Prefix = tuple[int, ...]
-BEAMS_SHOWN = 3
-CHILDREN_SHOWN = 4
-BAR = 12
+BEAMS_SHOWN = 2
+CHILDREN_SHOWN = 3
+BAR = 10
 
 
 def draw_rails(trace: Trace, title: str = "the rails") -> None:
@@ -35,29 +35,34 @@ def draw_rails(trace: Trace, title: str = "the rails") -> None:
 
 def rails(trace: Trace, title: str) -> Tree:
     """Make the tree that `draw_rails` prints."""
-    root = Tree(Text(title, style="bold"))
+    root = Tree(_line(title, style="bold"))
     for number, step in enumerate(trace.steps, start=1):
         branch = root.add(_headline(number, step))
         for beam in step.beams[:BEAMS_SHOWN]:
             _beam(branch, beam, set(step.kept), trace)
         if len(step.beams) > BEAMS_SHOWN:
-            branch.add(Text(f"and {len(step.beams) - BEAMS_SHOWN} more beams", style="dim"))
+            branch.add(_line(f"and {len(step.beams) - BEAMS_SHOWN} more", style="dim"))
     return root
+
+
+def _line(text: str = "", style: str = "") -> Text:
+    """Make a line that is cut at the terminal's edge, never broken."""
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
 def _headline(number: int, step: TracedStep) -> Text:
     allowed = sum(len(beam.children) for beam in step.beams)
-    return Text(
-        f"step {number}: {len(step.beams)} beams, {allowed} continuations allowed, "
-        f"{len(step.kept)} live on, {len(step.died)} end here"
+    return _line(
+        f"step {number}: {_count(len(step.beams), 'beginning')}, {allowed} continuations, {len(step.kept)} kept"
     )
 
 
 def _beam(branch: Tree, beam: TracedBeam, kept: set[Prefix], trace: Trace) -> None:
-    head = f"{_name(beam.prefix)}  {len(beam.children)} children"
+    name = plain(trace.spell(beam.prefix)) if beam.prefix else "start"
+    head = f"{' '.join(map(str, beam.prefix))} ({name})" if beam.prefix else name
     if beam.removed > 5e-4:
-        head += f", {beam.removed:.1%} of the probability was off the rails"
-    lines = branch.add(Text(head))
+        head += f"; forbidden: {beam.removed:.0%} of the probability"
+    lines = branch.add(_line(head))
     for child in np.argsort(-beam.log_probabilities, kind="stable")[:CHILDREN_SHOWN].tolist():
         prefix = (*beam.prefix, int(beam.children[child]))
         lines.add(
@@ -67,12 +72,10 @@ def _beam(branch: Tree, beam: TracedBeam, kept: set[Prefix], trace: Trace) -> No
 
 def _child(prefix: Prefix, probability: float, items: int, lives: bool, trace: Trace) -> Text:
     filled = round(probability * BAR)
-    text = Text(f"{'█' * filled}{'·' * (BAR - filled)} {probability:6.1%}  {prefix[-1]:>5}  ")
-    text.append(f"{items} item{'s' if items != 1 else ''}".ljust(11))
-    text.append("on " if lives else "   ")
-    text.append(plain(trace.spell(prefix)), style="dim")
+    text = _line(f"{'█' * filled}{'·' * (BAR - filled)}{probability:5.0%} {prefix[-1]:>5} {'kept' if lives else '':4} ")
+    text.append(f"{_count(items, 'item')}: {plain(trace.spell(prefix))}", style="dim")
     return text
 
 
-def _name(prefix: Prefix) -> str:
-    return "start" if not prefix else " ".join(map(str, prefix))
+def _count(number: int, one: str) -> str:
+    return f"{number} {one}{'' if number == 1 else 's'}"

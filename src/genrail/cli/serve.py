@@ -54,6 +54,12 @@ def serve(
         list[str] | None,
         typer.Option("--allow-host", help="Name, beside localhost, that a server without keys answers to; repeatable."),
     ] = None,
+    images: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--images", help="Where the page may load pictures from, as https://cdn.shop.example; repeatable."
+        ),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Serve an engine over HTTP until it is told to stop (Ctrl-C or SIGTERM)."""
@@ -75,6 +81,7 @@ def serve(
             change_wait_seconds=change_wait,
             origins=tuple(origin or ()),
             hosts=tuple(allow_host or ()),
+            images=tuple(images or ()),
         )
         code = run_server(
             engine,

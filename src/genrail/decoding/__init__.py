@@ -6,6 +6,7 @@ from genrail.decoding.calibration import calibrate
 from genrail.decoding.diversity import diversify
 from genrail.decoding.evidence import EvidenceSettings, gather_evidence, unigram_weights, weigh_keys
 from genrail.decoding.exact import ExactSettings, exact_search
+from genrail.decoding.ngrams import NgramSettings
 from genrail.decoding.sampling import SampleSettings, sample_search
 from genrail.decoding.scoring import score_sequences
 from genrail.decoding.settings import BeamSettings
@@ -17,6 +18,7 @@ __all__ = [
     "Decoded",
     "EvidenceSettings",
     "ExactSettings",
+    "NgramSettings",
     "SampleSettings",
     "beam_search",
     "calibrate",

@@ -23,6 +23,7 @@ from genrail.serving.errors import Refusal, problem
 from genrail.serving.events import event_routes, kept_history
 from genrail.serving.health import health_routes
 from genrail.serving.keys import Keys
+from genrail.serving.operation import operation_routes
 from genrail.serving.page import BESIDE, PAGE_PATHS, overview_routes, page_routes
 from genrail.serving.questions import question_routes
 from genrail.serving.rerank_routes import rerank_routes
@@ -64,7 +65,7 @@ def create_application(
     settings = settings or service.settings
     given = keys if callable(keys) else (lambda: keys or Keys())
     app = _application(service, settings, beside, events)
-    app.include_router(page_routes())
+    app.include_router(page_routes(settings))
     # The last that is added is the first that a request meets.
     app.add_middleware(Door, service=service, keys=given, open_paths=PAGE_PATHS)
     if beside is not None:
@@ -139,6 +140,7 @@ def _application(
     app.include_router(overview_routes(service, settings, beside is not None))
     app.include_router(health_routes(service))
     app.include_router(documentation_routes())
+    app.include_router(operation_routes(service, settings, events))
     _tell_problems(app)
     return app
 

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from genrail.errors import SettingsError
 from genrail.serving.errors import Refusal
 
-__all__ = ["Cors", "check_origins", "foreign", "is_loopback", "no_json"]
+__all__ = ["Cors", "check_images", "check_origins", "foreign", "is_loopback", "no_json"]
 
 ORIGIN = re.compile(r"https?://(\[[0-9a-f:]+\]|[a-z0-9._-]+)(:\d{1,5})?")
 OWN_SITES = (b"same-origin", b"none")  # the page itself, or a person who typed the address
@@ -55,6 +55,17 @@ def check_origins(origins: Iterable[str], keys: bool) -> None:
                 f"{origin!r} is no origin; write scheme, host and port in lower case and without a path, such as "
                 "https://shop.example or http://localhost:3000"
             )
+
+
+def check_images(origins: Iterable[str]) -> None:
+    """Refuse what is no origin: it goes into a header that says what a page may load.
+
+    Raises:
+        SettingsError: Names the origin.
+    """
+    for origin in origins:
+        if not ORIGIN.fullmatch(origin):
+            raise SettingsError(f"{origin!r} is no origin of images; write https://cdn.shop.example, without a path")
 
 
 def foreign(scope: Scope, hosts: Iterable[str], origins: Iterable[str], pages: frozenset[str]) -> Refusal | None:

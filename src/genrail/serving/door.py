@@ -32,7 +32,7 @@ _log = logging.getLogger("genrail.access")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 OPEN_PATHS = frozenset({"/livez", "/readyz"})  # alive and ready, without details
 MOST_DIGITS = 19  # of a length: more would not fit into 64 bits
-ADMIN_PATHS = ("/v1/index", "/v1/events/forget", "/v1/events/of", "/metrics")
+ADMIN_PATHS = ("/v1/index", "/v1/operation", "/v1/events/forget", "/v1/events/of", "/metrics")
 QUESTION_PATHS = ("/v1/search", "/v1/recommend", "/v1/similar", "/v1/explain", "/v1/multi-search")
 EVERYBODY = Key("everybody", "admin")  # of a server without keys, which listens on loopback only
 

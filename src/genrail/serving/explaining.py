@@ -8,52 +8,12 @@ import numpy as np
 
 from genrail.finders.generative import generative_part
 from genrail.finding import Edition, Trace
+from genrail.serving.overview import Tree
+from genrail.serving.title_words import TitleWords
+from genrail.serving.twin_numbers import TwinNumbers
 from genrail.types import JsonObject, Ranking
 
-__all__ = ["TwinNumbers", "explain"]
-
-
-class TwinNumbers:
-    """Number items that share their codes as if a tenant's were all there are.
-
-    The last code of a Semantic ID only tells such twins apart, and counts those of everybody: as it stands, it would
-    say how many twins others have.
-
-    Args:
-        edition: As a tenant sees it; None leaves every identifier as it is.
-
-    Cost: one pass over the identifiers for each prefix, once.
-    """
-
-    def __init__(self, edition: Edition | None) -> None:
-        part = None if edition is None else generative_part(edition.finder)
-        self._matrix = None
-        if edition is not None and part is not None and part.table.end_token is None:
-            self._matrix = part.table.leading.matrix()[edition.catalog.live]
-        self._known: dict[tuple[int, ...], list[int]] = {}
-
-    def own(self, sequence: Sequence[int]) -> list[int]:
-        """Write a sequence of tokens with the tenant's own number at its end, if it reaches that far."""
-        found = list(sequence)
-        if self._matrix is not None and len(found) == self._matrix.shape[1]:
-            twins = self._twins(tuple(found[:-1]))
-            found[-1] = twins.index(found[-1]) if found[-1] in twins else -1
-        return found
-
-    def token(self, sequence: Sequence[int]) -> list[int]:
-        """Undo `own`; a number that no twin has becomes -1."""
-        found = list(sequence)
-        if self._matrix is not None and len(found) == self._matrix.shape[1]:
-            twins = self._twins(tuple(found[:-1]))
-            found[-1] = twins[found[-1]] if 0 <= found[-1] < len(twins) else -1
-        return found
-
-    def _twins(self, prefix: tuple[int, ...]) -> list[int]:
-        assert self._matrix is not None
-        if prefix not in self._known:
-            below = (self._matrix[:, :-1] == np.asarray(prefix)).all(axis=1)
-            self._known[prefix] = np.unique(self._matrix[below, -1]).tolist()
-        return self._known[prefix]
+__all__ = ["explain"]
 
 
 def explain(
@@ -63,6 +23,7 @@ def explain(
     wanted: JsonObject,
     tenant: bool = False,
     before_step: Callable[[], None] | None = None,
+    names: TitleWords | None = None,
 ) -> JsonObject:
     """Write a ranking's trace for people.
 
@@ -74,6 +35,7 @@ def explain(
         tenant: Tell nothing that items outside the edition can move: the mass that was removed is then that of the
             request's own filter, as a share of what the tenant may see, and twins are counted among the tenant's items.
         before_step: Called before each beam is written; what it raises ends the writing.
+        names: Names continuations that are codes by words of the titles below; None makes no names.
 
     Returns:
         `trace` and `item`.
@@ -84,6 +46,7 @@ def explain(
     if made is None:  # nothing was decoded
         return {"trace": {"steps": []}, "item": item}
     trace: JsonObject = dict(made.to_dict(wanted["children"]))
+    words = _Words(edition, names)
     for step, traced in zip(trace["steps"], made.steps, strict=True):
         kept = {tuple(prefix) for prefix in step["kept"]}
         step["kept"] = [numbers.own(prefix) for prefix in step["kept"]]
@@ -94,12 +57,34 @@ def explain(
                 beam["removed_mass"] = float(np.clip(1.0 - np.exp(full.log_probabilities).sum(), 0.0, 1.0))
             if before_step is not None:
                 before_step()
-            for child in beam["children"]:
-                prefix = (*beam["prefix"], child["token"])
-                child["kept"] = prefix in kept
-                child["spelling"] = made.spell(prefix)
-                child["token"] = numbers.own(prefix)[-1]
+            prefix = beam["prefix"]
+            beam["items"] = int(full.items.sum())
+            beam["spelling"] = made.spell(prefix) if prefix else ""
+            beam["words"] = words.below(prefix[:-1], prefix[-1:])[0] if prefix else []
+            below = words.below(prefix, [child["token"] for child in beam["children"]])
+            for child, named in zip(beam["children"], below, strict=True):
+                child["words"] = named
+                path = (*prefix, child["token"])
+                child["kept"] = path in kept
+                child["spelling"] = made.spell(path)
+                child["token"] = numbers.own(path)[-1]
     return {"trace": trace, "item": item}
+
+
+class _Words:
+    """Name what lies below codes; identifiers that are words speak for themselves, and have many steps."""
+
+    def __init__(self, edition: Edition, names: TitleWords | None) -> None:
+        part = generative_part(edition.finder)
+        codes = part is not None and part.table.end_token is None
+        self._names = names
+        self._tree = Tree(edition, None) if codes and names is not None else None
+
+    def below(self, prefix: Sequence[int], tokens: Sequence[int]) -> list[list[str]]:
+        if self._tree is None or self._names is None:
+            return [[] for _ in tokens]
+        states = self._tree.after(self._tree.descend(prefix), len(prefix), np.asarray(tokens, dtype=np.int64))
+        return [self._names.naming(self._tree.rows(state)) for state in states]
 
 
 def _item(edition: Edition, ranking: Ranking, item_id: str | None, numbers: TwinNumbers) -> JsonObject | None:

@@ -28,9 +28,11 @@ from genrail.engine.engine import Engine
 from genrail.engine.revising import only
 from genrail.errors import FilterError, GenrailError, QueryError, StorageError
 from genrail.finding import Edition, FindOptions, Progress, answer_each
-from genrail.serving.explaining import TwinNumbers, explain
-from genrail.serving.overview import branches, sample_titles
+from genrail.serving.explaining import explain
+from genrail.serving.overview import branches, example_queries
 from genrail.serving.reranking import rerank
+from genrail.serving.title_words import TitleWords
+from genrail.serving.twin_numbers import TwinNumbers
 from genrail.types import Hit, JsonObject, Query, QueryOptions, Ranking
 
 __all__ = ["Host", "ItemUnknown", "Standing", "error_of", "plain_value"]
@@ -60,6 +62,7 @@ class Standing:
         number: Published version, 0 for an engine in memory.
         views: What tenants see, those asked for last.
         overviews: What can be filtered by there.
+        names_of: Words of the titles there.
     """
 
     edition: Edition
@@ -69,6 +72,7 @@ class Standing:
     number: int
     views: OrderedDict[str, Edition] = field(default_factory=OrderedDict)
     overviews: OrderedDict[str, JsonObject] = field(default_factory=OrderedDict)
+    names_of: OrderedDict[str, TitleWords] = field(default_factory=OrderedDict)
     _lock: Lock = field(default_factory=Lock)
 
     def view(self, tenant: str | None) -> Edition:
@@ -81,6 +85,15 @@ class Standing:
                 found = self.views[tenant] = only(self.edition, tenant)
                 while len(self.views) > VIEWS_KEPT:
                     self.views.popitem(last=False)
+            return found
+
+    def title_words(self, tenant: str | None) -> TitleWords:
+        """Give the words of the titles that a tenant sees."""
+        catalog = self.view(tenant).catalog
+        with self._lock:
+            found = self.names_of.setdefault(tenant or "", TitleWords(catalog))
+            while len(self.names_of) > VIEWS_KEPT:
+                self.names_of.popitem(last=False)
             return found
 
     @property
@@ -163,7 +176,8 @@ class Host:
         if batch.get("explain") is not None:
             for question, answer, page in zip(batch["questions"], found, pages, strict=True):
                 if isinstance(answer, Ranking):
-                    page.update(explain(edition, answer, question, batch["explain"], tenant, before_step))
+                    names = standing.title_words(batch["tenant"])
+                    page.update(explain(edition, answer, question, batch["explain"], tenant, before_step, names))
             if tenant:
                 _number_among_own(edition, pages)
         return {"answers": pages, **standing.names}
@@ -200,7 +214,7 @@ class Host:
         if found is None:
             found = {
                 "attributes": facets(catalog),
-                "examples": sample_titles(catalog),
+                "examples": example_queries(catalog, standing.title_words(page["tenant"])),
                 "items": int(catalog.live.sum()),
             }
             found = standing.overviews[name] = plain_value(found | {"lane": standing.edition.finder.name})
@@ -240,7 +254,8 @@ class Host:
         standing = self.standing
         edition = _seen(standing, page["tenant"])
         where, tenant = page["where"] or None, page["tenant"] is not None
-        return branches(edition, page["prefix"], where, page["most"], page["titles"], tenant) | standing.names
+        names = standing.title_words(page["tenant"])
+        return branches(edition, page["prefix"], where, page["most"], page["titles"], tenant, names) | standing.names
 
     def prepare(self, page: JsonObject, before_step: Callable[[], None]) -> JsonObject:
         """Evaluate a filter, `where` of `tenant`, so that the question that comes with it finds it evaluated.

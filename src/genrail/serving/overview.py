@@ -12,16 +12,19 @@ from genrail.constraints.index import Beams
 from genrail.errors import QueryError
 from genrail.finders.generative import generative_part
 from genrail.finding import Edition
-from genrail.serving.explaining import TwinNumbers
+from genrail.serving.title_words import TitleWords
+from genrail.serving.twin_numbers import TwinNumbers
 from genrail.types import JsonObject
 
-__all__ = ["branches", "sample_titles"]
+__all__ = ["Tree", "branches", "example_queries"]
 
 SAMPLES = 3
 
 
-def sample_titles(catalog: Catalog) -> list[str]:
-    """Give the titles of a few live items, spread over the catalogue; they stand in the page as queries to try."""
+def example_queries(catalog: Catalog, names: TitleWords) -> list[str]:
+    """Give a few queries to try: phrases that titles share, or else titles from all over the catalogue."""
+    if found := names.phrases():
+        return found
     rows = np.flatnonzero(catalog.live)
     if not len(rows):
         return []
@@ -30,7 +33,13 @@ def sample_titles(catalog: Catalog) -> list[str]:
 
 
 def branches(
-    edition: Edition, prefix: Sequence[int], where: str | None, most: int, titles: int, tenant: bool = False
+    edition: Edition,
+    prefix: Sequence[int],
+    where: str | None,
+    most: int,
+    titles: int,
+    tenant: bool = False,
+    names: TitleWords | None = None,
 ) -> JsonObject:
     """List what can follow a prefix of identifiers, and the items below each continuation.
 
@@ -41,10 +50,12 @@ def branches(
         most: Continuations that are listed, those with the most items first.
         titles: Items that are named below each.
         tenant: Number twins among the items of this edition only.
+        names: Names each continuation by words of the titles below; None makes no names.
 
     Returns:
-        `items` below the prefix, `children` (`token`, `items`, `examples` of id and title) and `others` (`children`
-        and `items` that are not listed). An item with several identifiers counts in each child that leads to one.
+        `items` below the prefix, `children` (`token`, `items`, `words`, `examples` of id and title) and `others`
+        (`children` and `items` that are not listed). An item with several identifiers counts in each child that leads
+        to one.
 
     Raises:
         QueryError: No item's identifier begins so, or the engine writes no identifiers.
@@ -52,7 +63,7 @@ def branches(
 
     Cost: the rows below the prefix.
     """
-    tree = _Tree(edition, where)
+    tree = Tree(edition, where)
     numbers = TwinNumbers(edition if tenant else None)
     prefix = numbers.token(prefix)
     state = tree.descend(prefix)
@@ -63,6 +74,7 @@ def branches(
         {
             "token": numbers.own([*prefix, int(tokens[place])])[-1],
             "items": int(counts[place]),
+            "words": [] if names is None else names.naming(tree.rows(below)),
             "examples": tree.examples(below, titles),
         }
         for place, below in zip(listed.tolist(), tree.after(state, len(prefix), tokens[listed]), strict=True)
@@ -75,7 +87,7 @@ def branches(
     }
 
 
-class _Tree:
+class Tree:
     """Walk the trie of an edition."""
 
     def __init__(self, edition: Edition, where: str | None) -> None:
@@ -113,8 +125,13 @@ class _Tree:
         place = {int(token): number for number, token in enumerate(found.tokens[0])}
         return [found.states[0, place[int(token)]] for token in tokens]
 
+    def rows(self, state: Array) -> Array:
+        """Give the rows below a state."""
+        found: Array = self.trie.items(state, self.subset)
+        return found
+
     def examples(self, state: Array, most: int) -> list[dict[str, str]]:
         """Name some items below a state."""
-        rows = self.trie.items(state, self.subset)
+        rows = self.rows(state)
         ids, titles = self._catalog.item_ids, self._catalog.titles
         return [{"id": ids[row], "title": titles[row]} for row in rows[:most].tolist()]

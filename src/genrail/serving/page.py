@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import Response
 
+from genrail.serving.browsers import check_images
 from genrail.serving.door import caller
 from genrail.serving.limits import check_question, costly_filter
 from genrail.serving.questions import json_answer, unless_left
@@ -27,9 +28,10 @@ _KINDS = {
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
 }
-_SCRIPTS = ("page", "state", "parts", "filters", "hits", "rails", "beside", "map")
+_SCRIPTS = ("page", "state", "parts", "filters", "suggest", "hits", "why", "rails", "beside", "map", "operate")
 _FILES = ("page.css", "icon.svg", *(f"{name}.js" for name in _SCRIPTS))
-PAGE_PATHS = frozenset({"/", "/favicon.ico", *(f"/static/{name}" for name in _FILES)})
+_PAGES = {"/": "index.html", "/operate": "operate.html"}
+PAGE_PATHS = frozenset({*_PAGES, "/favicon.ico", *(f"/static/{name}" for name in _FILES)})
 _HEADERS = {
     # Nothing but this server's own files: no inline script can run, whatever a title says.
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -50,34 +52,34 @@ class BranchesRequest(Body):
     titles: int = Field(3, ge=0, le=20, description="Items that are named below each.")
 
 
-def page_routes() -> APIRouter:
-    """Make the routes that give the page's files; they hold nothing of anybody, so they need no key."""
+def page_routes(settings: ServeSettings) -> APIRouter:
+    """Make the routes that give the page's files; they hold nothing of anybody, so they need no key.
+
+    Raises:
+        SettingsError: An origin of images that is none.
+    """
+    check_images(settings.images)
     routes = APIRouter(include_in_schema=False)
-    held = {name: (files("genrail.serving") / "static" / name).read_bytes() for name in ("index.html", *_FILES)}
+    held = {name: (files("genrail.serving") / "static" / name).read_bytes() for name in (*_PAGES.values(), *_FILES)}
+    policy = _HEADERS["content-security-policy"].replace(
+        "img-src 'self'", " ".join(["img-src 'self'", *settings.images])
+    )
 
     def give(request: Request, name: str) -> Response:
         content = held[name]
         tag = f'"{sha256(content).hexdigest()[:16]}"'
-        headers = _HEADERS | {"etag": tag}
+        headers = _HEADERS | {"etag": tag, "content-security-policy": policy}
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
         return Response(content, media_type=_KINDS[name.rpartition(".")[2]], headers=headers)
 
-    @routes.get("/")
-    async def page(request: Request) -> Response:
-        return give(request, "index.html")
-
-    @routes.get("/favicon.ico")
-    async def icon(request: Request) -> Response:
-        return give(request, "icon.svg")
-
-    def add(name: str) -> None:
-        @routes.get(f"/static/{name}")
+    def add(path: str, name: str) -> None:
+        @routes.get(path)
         async def static(request: Request) -> Response:
             return give(request, name)
 
-    for name in _FILES:
-        add(name)
+    for path, name in (_PAGES | {"/favicon.ico": "icon.svg"} | {f"/static/{name}": name for name in _FILES}).items():
+        add(path, name)
     return routes
 
 
@@ -90,8 +92,8 @@ def overview_routes(service: Service, settings: ServeSettings, beside: bool) -> 
         """Tell what can be asked: attributes to filter by, examples, and whether a second engine stands beside."""
         who = caller(request)
         page = await unless_left(request, service.call("about", {"tenant": who.tenant}, key=who.name))
-        more = {"name": settings.name, "beside": BESIDE if beside else None, "request_id": who.request_id}
-        return json_answer(page | more)
+        more = {"name": settings.name, "beside": BESIDE if beside else None, "images": settings.images}
+        return json_answer(page | more | {"request_id": who.request_id})
 
     @routes.post("/v1/branches")
     async def branches(request: Request, body: BranchesRequest) -> Response:

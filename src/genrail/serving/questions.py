@@ -26,6 +26,7 @@ from genrail.serving.schemas import (
     SearchRequest,
     SimilarRequest,
     Suggestions,
+    SuggestRequest,
     Wishes,
 )
 from genrail.serving.service import Service
@@ -100,7 +101,9 @@ def question_routes(service: Service, settings: ServeSettings, history_of: Histo
         check_question(limits, question, k)
         who.page.update(about_text(question.get("text"), settings.log_queries), k=k)
         asked = service.ask(question, k, tenant=who.tenant, timeout_ms=timeout_ms, key=who.name, **more)
-        return answered(await unless_left(request, asked), who, began)
+        answer = await unless_left(request, asked)
+        service.tally.count(question.get("text"), answer)
+        return answered(answer, who, began)
 
     @routes.post("/v1/search", response_model=SearchAnswer)
     async def search(request: Request, body: SearchRequest) -> Response:
@@ -168,6 +171,14 @@ def _add_suggestions(routes: APIRouter, service: Service) -> None:
         k: Annotated[int, Query(ge=1, le=50)] = 8,
     ) -> Response:
         """Complete what somebody types by words, phrases and titles."""
+        return await complete(request, typed, k)
+
+    @routes.post("/v1/suggest", response_model=Suggestions)
+    async def suggest_in_body(request: Request, body: SuggestRequest) -> Response:
+        """Complete what somebody types; the words travel in the body, so that no proxy logs them."""
+        return await complete(request, body.typed, body.k)
+
+    async def complete(request: Request, typed: str, k: int) -> Response:
         began, who = time.perf_counter(), caller(request)
         asked = {"typed": typed, "k": k, "tenant": who.tenant}
         page = await unless_left(request, service.call("suggest", asked))

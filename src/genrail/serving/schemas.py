@@ -32,6 +32,7 @@ __all__ = [
     "SearchAnswer",
     "SearchRequest",
     "SimilarRequest",
+    "SuggestRequest",
     "SuggestionBody",
     "UserRequest",
     "Suggestions",
@@ -229,6 +230,15 @@ class SearchAnswer(BaseModel):
     index_version: str = Field(description="Published version, and the changes since: 3.17.")
     model_version: str
     request_id: str
+
+
+class SuggestRequest(Request):
+    """What stands in a search field."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"typed": "waterp", "k": 6}]})
+
+    typed: Words = Field(max_length=2048)
+    k: int = Field(8, ge=1, le=50, description="How many texts.")
 
 
 class SuggestionBody(BaseModel):

@@ -16,6 +16,7 @@ from genrail.serving.jobs import Job, Jobs
 from genrail.serving.limits import costly_filter
 from genrail.serving.metrics import Metrics
 from genrail.serving.settings import ServeSettings
+from genrail.serving.tally import Tally
 from genrail.serving.threads import Threads
 from genrail.serving.tracing import Tracing
 from genrail.serving.turns import Turns
@@ -39,6 +40,7 @@ class Service:
     def __init__(self, backend: Backend, settings: ServeSettings | None = None) -> None:
         self.settings = settings or ServeSettings()
         self.metrics = Metrics()
+        self.tally = Tally(self.settings.log_queries)
         self.disk = "ok"
         self.stopping = False
         self._backend = backend

@@ -79,6 +79,7 @@ class ServeSettings:
         origins: Web pages of other servers that may ask, such as ``https://shop.example``; ``*`` for all, with keys.
         hosts: Names by which a server without keys may be asked on loopback, beside localhost and 127.0.0.1.
         name: What the page calls the engine.
+        images: Where the page may load pictures of items from, such as ``https://cdn.shop.example``.
         limits: How large requests may be.
     """
 
@@ -99,6 +100,7 @@ class ServeSettings:
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     name: str = ""
+    images: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

@@ -139,6 +139,15 @@ class EventStore:
         found = self._read(asked, (now, days * DAY / 3.0, tenant, since, now, most))
         return [(str(item), float(weight)) for item, weight in found]
 
+    def by_day(self, *, days: int = 14) -> list[tuple[str, int]]:
+        """Count the events of the last days, tenants together: (YYYY-MM-DD in UTC, events), the latest first."""
+        asked = (
+            "SELECT date(time, 'unixepoch') AS day, COUNT(*) FROM events WHERE time > ? AND time <= ? "
+            "GROUP BY day ORDER BY day DESC"
+        )
+        now = self._clock()
+        return [(str(day), int(count)) for day, count in self._read(asked, (now - days * 86_400, now))]
+
     def forget(self, user: str, *, tenant: str) -> int:
         """Erase what is known of a user; nothing of it is left in the file.
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from genrail.training.pairs import QueryPairs, pseudo_queries
     from genrail.training.reinforcement import reinforce
     from genrail.training.rewards import ReinforcementSettings, Rollouts
+    from genrail.training.span_settings import SpanSettings
+    from genrail.training.two_tower import TwoTowerSettings
 
 __all__ = [
     "Lessons",
@@ -24,8 +26,10 @@ __all__ = [
     "QueryPairs",
     "ReinforcementSettings",
     "Rollouts",
+    "SpanSettings",
     "TrainingReport",
     "TrainingSettings",
+    "TwoTowerSettings",
     "copurchase_vectors",
     "pseudo_queries",
     "reinforce",
@@ -38,8 +42,10 @@ _HOMES = {
     "QueryPairs": "pairs",
     "ReinforcementSettings": "rewards",
     "Rollouts": "rewards",
+    "SpanSettings": "span_settings",
     "TrainingReport": "native",
     "TrainingSettings": "native_settings",
+    "TwoTowerSettings": "two_tower",
     "copurchase_vectors": "copurchase",
     "pseudo_queries": "pairs",
     "reinforce": "reinforcement",

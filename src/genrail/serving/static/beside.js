@@ -3,6 +3,8 @@ import { ask, isEmpty, question, state } from "./state.js";
 import { card, told } from "./hits.js";
 import { count, make, show } from "./parts.js";
 
+const K = 12; // answers of each
+
 export async function besideView(view, page, signal) {
   const base = state.about?.beside;
   if (!base) {
@@ -16,7 +18,7 @@ export async function besideView(view, page, signal) {
   }
   const both = [["", state.about.name], [base, null]].map(async ([at, name]) => {
     const called = name ?? (await ask("/v1/about", undefined, { base: at, signal })).name;
-    const began = { ...body, k: state.count };
+    const began = { ...body, k: K, highlight: true };
     return [called, await ask("/v1/search", began, { base: at, signal }).catch((error) => error)];
   });
   const answers = await Promise.all(both);
@@ -32,5 +34,5 @@ export async function besideView(view, page, signal) {
   });
   show(view, make("div", { class: "beside" }, ...columns));
   const shared = [...ranks[0].keys()].filter((id) => ranks[1].has(id)).length;
-  page.tell(`${count(shared, "item")} in both lists of ${state.count}`);
+  page.tell(`${count(shared, "item")} in both lists of ${K}`);
 }

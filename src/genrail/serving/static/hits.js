@@ -1,131 +1,146 @@
-// Hits as cards, the views of search and of recommendation, and why one item came or did not come.
-import { ask, isEmpty, question, state } from "./state.js";
-import { codes, count, make, percent, show, written } from "./parts.js";
+// Answers as cards, the views of search and of recommendation.
+import { ask, isEmpty, question, state, Trouble } from "./state.js";
+import { count, make, ordinal, show, written } from "./parts.js";
 
 const FACTS = 4; // attributes on a card
+const PAGE = 12; // hits
+const PAUSE = 600; // milliseconds without a new question until it is asked who found what
+const LANES = {
+  bm25: "words", tfidf: "words", dense: "meaning", "two-tower": "meaning, as taught", "late-interaction": "words in context", native: "the trained network",
+  titles: "the language model", codes: "the language model", tiger: "TIGER", cooccurrence: "taken together", "item-knn": "taken together", sasrec: "order of purchases", popularity: "popularity", lookup: "the exact name",
+};
 
 export function card(hit, page, { note = "", shared = false, compact = false } = {}) {
-  const facts = Object.entries(hit.metadata || {}).filter(([, value]) => value !== null && written(value).length <= 40);
+  const data = hit.metadata || {}, price = attribute(/price|preis|prix|cost/i, data, "number"), image = attribute(/image|img|picture|photo|thumb/i, data, "string");
+  const colour = attribute(/colou?r|farbe/i, data, "string");
+  const facts = Object.entries(data).filter(([name, value]) => value !== null && ![price, image].includes(name) && written(value).length <= 40);
   const picked = state.picks.some((pick) => pick.id === hit.id);
   const pick = make("button", { type: "button", "aria-pressed": String(picked), onclick: () => page.pick(hit) }, picked ? "Picked" : "Pick");
   const why = make("button", { type: "button", onclick: () => page.why(hit) }, "Why?");
   pick.setAttribute("aria-label", `${picked ? "Picked" : "Pick"}: ${hit.title}`);
-  why.setAttribute("aria-label", `Why ${hit.title}`);
+  why.setAttribute("aria-label", `Why? ${hit.title}`);
   return make(
     "li",
     { class: `hit${shared ? " shared" : ""}`, "data-id": hit.id },
-    make("p", { class: "rank" }, `${hit.rank}. ${hit.id}${note ? ` · ${note}` : ""}`),
-    make("h3", { dir: "auto" }, hit.title),
-    compact ? null : make("p", { class: "facts", dir: "auto" }, facts.slice(0, FACTS).map(([name, value]) => `${name} ${written(value)}`).join(" · ")),
+    compact ? null : picture(image && data[image]),
+    make("p", { class: "rank" }, swatch(colour && data[colour]), `${hit.rank}. ${hit.id}${note ? ` · ${note}` : ""}`),
+    make("h3", { dir: "auto" }, ...marked(hit.title, hit.matched ?? state.query.split(/\s+/))),
+    price ? make("p", { class: "price" }, data[price].toLocaleString("en", { minimumFractionDigits: Number.isInteger(data[price]) ? 0 : 2 })) : null,
+    compact ? null : make("p", { class: "facts", dir: "auto" }, facts.slice(0, FACTS).map(([name, value]) => (typeof value === "boolean" ? `${value ? "" : "not "}${name.replaceAll("_", " ")}` : written(value))).join(" · ")),
+    compact ? null : make("p", { class: "found" }),
     compact ? null : make("div", { class: "actions" }, pick, why),
   );
 }
 
-export function told(answer) {
-  const found = answer.hits.length;
-  const end = answer.exhausted ? "; there are no more" : "";
-  return [`${count(found, "item")} in ${answer.took_ms.toFixed(answer.took_ms < 10 ? 1 : 0)} ms${end}`, ...answer.warnings].join(" · ");
+const attribute = (pattern, data, type) => Object.keys(data).find((name) => pattern.test(name) && typeof data[name] === type);
+
+// Only what this server's policy lets in is shown; what cannot be loaded leaves no hole.
+function picture(address) {
+  if (!address || !(address.startsWith("/") || state.about.images.some((origin) => address.startsWith(`${origin}/`)))) return null;
+  const image = make("img", { src: address, alt: "", loading: "lazy", class: "picture" });
+  image.addEventListener("error", () => image.remove());
+  return image;
 }
 
-async function showHits(view, page, body, signal) {
-  const answer = await ask("/v1/search", { ...body, k: state.count }, { signal });
-  const more = make("button", { type: "button", onclick: () => page.more() }, "Show more");
-  const none = make("p", {}, "No item is allowed by these filters.");
-  show(view, answer.hits.length ? make("ol", { class: "hits" }, ...answer.hits.map((hit) => card(hit, page))) : none, answer.exhausted ? null : make("p", {}, more));
+function swatch(name) {
+  const colour = (name || "").replaceAll(" ", "");
+  if (!colour || !CSS.supports("color", colour)) return null;
+  const dot = make("span", { class: "swatch" });
+  dot.style.backgroundColor = colour;
+  return dot;
+}
+
+function marked(title, words) {
+  const known = words.filter((word) => word.length > 1).map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).sort((one, other) => other.length - one.length);
+  if (!known.length) return [title];
+  const parts = title.split(new RegExp(`(?<![\\p{L}\\p{N}])(${known.join("|")})(?![\\p{L}\\p{N}])`, "giu"));
+  return parts.map((part, place) => (place % 2 ? make("mark", {}, part) : part));
+}
+
+export function told(answer, shown = answer.hits.length) {
+  const end = answer.exhausted ? "; there are no more" : "";
+  return [`${count(shown, "item")} in ${answer.took_ms.toFixed(answer.took_ms < 10 ? 1 : 0)} ms${end}`, ...answer.warnings].join(" · ");
+}
+
+// The answer, and the counts of each attribute that is filtered by as if it were not: so that more can be chosen.
+async function answered(body, options, signal) {
+  const names = state.about.attributes.map((each) => each.name);
+  const main = { ...body, k: PAGE, highlight: true, facets: names };
+  const chosen = Object.keys(state.filters).filter((name) => names.includes(name));
+  if (!chosen.length) return [await ask("/v1/search", main, { signal }), new Map()];
+  const others = chosen.map((name) => ({ ...question({ ...options, without: name }), k: 1, facets: [name] }));
+  const { results, took_ms } = await ask("/v1/multi-search", { requests: [main, ...others] }, { signal });
+  if (results[0].hits === undefined) throw new Trouble(results[0].detail, results[0].status);
+  return [{ ...results[0], took_ms }, new Map(results.slice(1).flatMap((each) => each.facets || []).map((each) => [each.name, each]))];
+}
+
+async function showHits(view, page, options, signal) {
+  const body = question(options);
+  const [answer, open] = await answered(body, options, signal);
+  const counted = new Map((answer.facets || []).map((each) => [each.name, each]));
+  page.filters(new Map([...counted, ...open]));
+  const list = make("ol", { class: "hits" }, ...answer.hits.map((hit) => card(hit, page)));
+  const more = make("button", { type: "button", onclick: () => add(list, more, page, body) }, "Show more");
+  const far = answer.fits === false ? make("p", { class: "notice" }, "Nothing here is near these words. The least far:") : null;
+  if (answer.hits.length) show(view, far, list, answer.exhausted ? null : make("p", {}, more));
+  else show(view, nothing(page));
   page.tell(told(answer));
+  page.later(PAUSE, () => whoFound(list, body, signal));
+}
+
+async function add(list, more, page, body) {
+  const shown = list.children.length;
+  more.disabled = true;
+  try {
+    const answer = await ask("/v1/search", { ...body, k: PAGE, offset: shown, highlight: true });
+    list.append(...answer.hits.map((hit) => card(hit, page)));
+    if (answer.exhausted) more.remove();
+    page.tell(told(answer, list.children.length));
+    list.children[shown]?.querySelector("button").focus();
+    page.later(PAUSE, () => whoFound(list, body));
+  } catch (error) {
+    page.trouble(error);
+  }
+  more.disabled = false;
+}
+
+// Which method found what is asked when somebody reads, not while they type: it costs a recorded search.
+async function whoFound(list, body, signal) {
+  const answer = await ask("/v1/explain", { ...body, k: list.children.length, beams: 1, children: 1 }, { signal }).catch(() => ({ hits: [] }));
+  const lanes = new Map(answer.hits.map((hit) => [hit.id, hit.found_by]));
+  for (const item of list.children) {
+    const found = lanes.get(item.dataset.id);
+    if (found) item.querySelector(".found").textContent = `Found by ${foundBy(found)}`;
+  }
+}
+
+export function foundBy(lanes) {
+  const places = Object.entries(lanes).sort((one, other) => one[1].rank - other[1].rank);
+  return places.map(([name, { rank }]) => `${LANES[name] || name} (${ordinal(rank)})`).join(", ");
+}
+
+function nothing(page) {
+  const clear = make("button", { type: "button", onclick: () => page.clearFilters() }, "Remove the filters");
+  return make("div", { class: "notice" }, make("p", {}, "No item is allowed by these filters."), clear);
 }
 
 export async function searchView(view, page, signal) {
-  const body = question();
-  if (isEmpty(body)) {
-    show(view, make("p", {}, "Type above: answers come as you type. Pick items to see what shoppers like this take next."));
+  if (isEmpty(question())) {
+    page.filters(new Map());
+    const { about } = state;
+    show(view, make("div", { class: "notice" }, make("p", {}, `Type above: ${count(about.items, "item")} are searched as you type.`), make("p", { class: "small" }, "Pick items to see what shoppers like this take next; ask “Why?” of any answer.")));
     return page.tell("");
   }
-  await showHits(view, page, body, signal);
+  await showHits(view, page, {}, signal);
 }
 
 export async function shoppersView(view, page, signal) {
   if (!state.picks.length) {
-    show(view, make("p", {}, "Pick items in the search first; then this shows what somebody who took them, in that order, may take next."));
+    page.filters(new Map());
+    show(view, make("p", { class: "notice" }, "Pick items in the search first; then this shows what somebody who took them, in that order, may take next."));
     return page.tell("");
   }
-  await showHits(view, page, question({ words: page.withWords, past: true }), signal);
+  await showHits(view, page, { words: page.withWords, past: true }, signal);
   const both = make("button", { type: "button", "aria-pressed": String(page.withWords), onclick: () => page.toggleWords() }, "Use the words of the query too");
   view.prepend(make("p", {}, both));
-}
-
-// Why this item: its identifier, one token after the other, with what the model thought of each.
-export async function whyDialog(dialog, hit, past) {
-  const close = make("button", { type: "button", onclick: () => dialog.close() }, "Close");
-  show(dialog, make("h2", { id: "why-title", dir: "auto" }, `Why ${hit.title}`), make("p", {}, "Asking …"), close);
-  dialog.showModal();
-  let page;
-  try {
-    const body = { ...question({ past: past.past, words: past.words }), k: state.count, item_id: hit.id, beams: 20, children: 20 };
-    page = await ask("/v1/explain", body);
-  } catch (error) {
-    show(dialog, make("h2", { id: "why-title" }, "Why"), make("p", { role: "alert" }, error.message), close);
-    return;
-  }
-  const { item, trace } = page;
-  const mine = page.hits.find((each) => each.id === hit.id);
-  const sum = mine?.log_probability ?? null;
-  const chance = sum === null ? "" : ` The model writes its identifier with probability ${percent(Math.exp(sum))} (log-probability ${sum.toFixed(2)}).`;
-  const rank = item.rank === null ? "It is not among the answers." : `It is answer ${item.rank}.`;
-  show(
-    dialog,
-    make("h2", { id: "why-title", dir: "auto" }, `Why ${hit.title}`),
-    make("p", {}, `${rank}${chance}`),
-    mine?.found_by ? make("p", {}, `Found by ${foundBy(mine.found_by)}.`) : null,
-    mine?.matched?.length ? make("p", {}, "Words that match: ", make("strong", { dir: "auto" }, mine.matched.join(", "))) : null,
-    marked(mine),
-    item.identifier === null ? null : make("p", {}, "Identifier: ", make("code", {}, codes(item.identifier))),
-    make("p", { class: "small" }, `How the decoder tells it: ${item.story}.`),
-    pathTable(item, trace),
-    make("p", {}, close),
-  );
-  close.focus();
-}
-
-// The passage by which an item was found, its n-grams marked.
-function marked(hit) {
-  if (!hit?.ngrams?.length) return null;
-  const { text, number, of } = hit.passage;
-  const parts = [];
-  let done = 0;
-  for (const { start, end, score } of hit.ngrams) {
-    if (start < done) continue;
-    parts.push(characters(text, done, start), make("mark", { title: `adds ${score.toFixed(1)}` }, characters(text, start, end)));
-    done = end;
-  }
-  parts.push(characters(text, done));
-  const place = of > 1 ? `, in passage ${number} of ${of}` : "";
-  return make("div", {}, make("p", {}, `The model wrote what is marked${place}:`), make("blockquote", { dir: "auto" }, ...parts));
-}
-
-// Count characters as the server does: an emoji is one.
-function characters(text, start, end) {
-  return [...text].slice(start, end).join("");
-}
-
-function foundBy(lanes) {
-  return Object.entries(lanes).map(([name, found]) => `${name} (place ${found.rank})`).join(", ");
-}
-
-function pathTable(item, trace) {
-  const rows = [];
-  (item.identifier || []).forEach((token, place) => {
-    const step = trace.steps[place];
-    const before = item.identifier.slice(0, place);
-    const beam = step?.beams.find((each) => codes(each.prefix) === codes(before));
-    const child = beam?.children.find((each) => each.token === token);
-    if (!child) return;
-    const better = beam.children.filter((each) => each.probability > child.probability).length;
-    rows.push(
-      make("tr", {}, make("td", {}, String(place + 1)), make("td", {}, String(token)), make("td", { dir: "auto" }, child.spelling), make("td", { class: "number" }, percent(child.probability)), make("td", { class: "number" }, `${better + 1} of ${beam.allowed}`), make("td", { class: "number" }, String(child.items))),
-    );
-  });
-  if (!rows.length) return null;
-  const head = ["step", "token", "stands for", "probability", "place", "items left"].map((word, place) => make("th", { scope: "col", class: place > 2 ? "number" : null }, word));
-  return make("div", { class: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows)));
 }

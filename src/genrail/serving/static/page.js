@@ -1,32 +1,41 @@
 // Puts the page together: one question, five views of it.
 import { ask, readAddress, state, Trouble, writeAddress } from "./state.js";
-import { buildFilters } from "./filters.js";
-import { searchView, shoppersView, whyDialog } from "./hits.js";
+import { showFilters } from "./filters.js";
+import { searchView, shoppersView } from "./hits.js";
+import { whyDialog } from "./why.js";
 import { railsView } from "./rails.js";
 import { besideView } from "./beside.js";
 import { mapView } from "./map.js";
+import { suggest } from "./suggest.js";
 import { count, make, show } from "./parts.js";
 
 const VIEWS = { search: searchView, shoppers: shoppersView, rails: railsView, beside: besideView, map: mapView };
-const FIRST = 12, WAIT = 120; // hits; milliseconds after a key before the server is asked
+const WAIT = 120; // milliseconds after a key before the server is asked
 const part = (id) => document.getElementById(id);
 const view = part("view"), query = part("query"), tabs = [...part("tabs").children];
-let asking = new AbortController(), waiting = 0;
+let asking = new AbortController(), waiting = 0, pausing = 0;
 
 const page = {
   withWords: false,
   prefix: [],
+  names: new Map(), // of branches of the map that were opened
   tell(text) { part("status").textContent = text; },
-  more() { state.count += FIRST; refresh(); },
+  trouble,
   toggleWords() { page.withWords = !page.withWords; refresh(); },
   open(prefix) { page.prefix = prefix; refresh(); },
+  later(milliseconds, task) { clearTimeout(pausing); pausing = setTimeout(task, milliseconds); },
   why(hit) { whyDialog(part("why"), hit, { past: state.view === "shoppers", words: state.view !== "shoppers" || page.withWords }); },
+  filters(counted) {
+    const chosen = showFilters(part("filters"), state, counted, { changed: () => { page.prefix = []; refresh({ kept: true }); }, typed: soon });
+    part("filters-toggle").textContent = chosen ? `Filters (${chosen})` : "Filters";
+  },
+  clearFilters() { state.filters = {}; state.where = ""; refresh({ kept: true }); },
   pick(hit) {
     const before = state.picks.findIndex((pick) => pick.id === hit.id);
     if (before >= 0) state.picks.splice(before, 1);
     else state.picks.push({ id: hit.id, title: hit.title });
     showPicks();
-    refresh(hit.id);
+    refresh({ focus: hit.id, kept: true });
   },
 };
 
@@ -36,22 +45,22 @@ function showPicks() {
   show(part("picks"), make("p", { class: "small" }, `${count(chips.length, "picked item")}, oldest first`), make("ul", { class: "chips" }, ...chips));
 }
 
-async function refresh(focusId) {
+async function refresh({ focus, kept = false } = {}) {
   asking.abort();
+  clearTimeout(pausing);
   asking = new AbortController();
   const mine = asking;
-  writeAddress();
+  writeAddress(kept);
   part("examples").hidden = state.query !== "";
+  const filtered = state.where !== "" || Object.keys(state.filters).length > 0;
+  document.body.toggleAttribute("data-empty", !state.query.trim() && !state.picks.length && !filtered && state.view !== "map");
   view.setAttribute("aria-busy", "true");
   try {
     await VIEWS[state.view](view, page, mine.signal);
-    trouble("");
-    if (focusId !== undefined) focusHit(focusId);
+    trouble(null);
+    if (focus !== undefined) focusHit(focus);
   } catch (error) {
-    if (error.name === "AbortError") return;
-    trouble(error instanceof Trouble ? error.message : `The page made a mistake: ${error.message}`);
-    if (error.status === 401) part("key").showModal();
-    if (!(error instanceof Trouble)) console.error(error);
+    if (error.name !== "AbortError") trouble(error);
   } finally {
     if (mine === asking) view.removeAttribute("aria-busy");
   }
@@ -63,10 +72,17 @@ function focusHit(id) {
   hit?.querySelector("button")?.focus();
 }
 
-function trouble(text) {
-  part("trouble").hidden = !text;
-  part("trouble").textContent = text;
-  if (text) page.tell("");
+// What is shown stays, dimmed: it answers an older question.
+function trouble(error) {
+  part("trouble").hidden = !error;
+  view.classList.toggle("old", Boolean(error));
+  if (!error) return;
+  const text = error instanceof Trouble ? error.message : `The page made a mistake: ${error.message}`;
+  const old = view.children.length ? " What you see below answers an earlier question." : "";
+  show(part("trouble"), make("p", {}, text + old), make("button", { type: "button", onclick: () => (state.about ? refresh() : learn()) }, "Try again"));
+  page.tell("");
+  if (error.status === 401) part("key").showModal();
+  if (!(error instanceof Trouble)) console.error(error);
 }
 
 function soon() {
@@ -74,9 +90,8 @@ function soon() {
   waiting = setTimeout(refresh, WAIT);
 }
 
-function choose(name, focus = false) {
+function choose(name, { focus = false, kept = true } = {}) {
   state.view = name;
-  state.count = FIRST;
   for (const tab of tabs) {
     const chosen = tab.id === `tab-${name}`;
     tab.setAttribute("aria-selected", String(chosen));
@@ -84,50 +99,63 @@ function choose(name, focus = false) {
     if (chosen) view.setAttribute("aria-labelledby", tab.id);
     if (chosen && focus) tab.focus();
   }
+  document.body.dataset.view = name;
   show(view);
-  refresh();
+  page.filters(new Map());
+  refresh({ kept });
 }
 
 async function learn() {
   try {
     const about = (state.about = await ask("/v1/about"));
     part("engine").textContent = `${about.name || "engine"} · ${count(about.items, "item")} · ${about.lane} · version ${about.index_version}`;
-    buildFilters(part("filters"), about.attributes, state.where, (where) => { state.where = where; state.count = FIRST; soon(); });
-    show(part("examples"), "Try", ...about.examples.map((title) => make("button", { type: "button", class: "link", dir: "auto", onclick: () => { query.value = title; askFor(title); } }, title)));
+    part("tab-beside").hidden = !about.beside;
+    show(part("examples"), "Try", ...about.examples.map((words) => make("button", { type: "button", class: "link", dir: "auto", onclick: () => { query.value = words; askFor(words, true); query.focus(); } }, words)));
   } catch (error) {
-    trouble(error.message);
-    if (error.status === 401) part("key").showModal();
-    return;
+    return trouble(error);
   }
-  choose(state.view);
+  choose(state.view, { kept: false });
 }
 
-function askFor(words) {
+function askFor(words, kept = false) {
   state.query = words;
-  state.count = FIRST;
   page.prefix = [];
-  soon();
+  if (kept) refresh({ kept });
+  else soon();
 }
 
-query.addEventListener("input", () => askFor(query.value));
-part("ask").addEventListener("submit", (event) => { event.preventDefault(); askFor(query.value); });
+function start() {
+  readAddress(Object.keys(VIEWS));
+  query.value = state.query;
+  showPicks();
+}
+
+suggest(query, part("suggestions"), askFor);
+part("ask").addEventListener("submit", (event) => { event.preventDefault(); clearTimeout(waiting); askFor(query.value, true); });
 part("filters-toggle").addEventListener("click", (event) => {
-  const hidden = part("filters").toggleAttribute("hidden");
-  event.currentTarget.setAttribute("aria-expanded", String(!hidden));
+  const shown = part("filters").classList.toggle("shown");
+  event.currentTarget.setAttribute("aria-expanded", String(shown));
 });
 part("key-form").addEventListener("submit", () => { state.key = part("key-value").value.trim(); part("key-value").value = ""; learn(); });
 for (const [place, tab] of tabs.entries()) {
   tab.addEventListener("click", () => choose(tab.id.slice(4)));
   tab.addEventListener("keydown", (event) => {
+    const shown = tabs.filter((each) => !each.hidden), at = shown.indexOf(tabs[place]);
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    const to = { Home: 0, End: tabs.length - 1 }[event.key] ?? (step && (place + step + tabs.length) % tabs.length);
+    const to = { Home: 0, End: shown.length - 1 }[event.key] ?? (step && (at + step + shown.length) % shown.length);
     if (to === undefined) return;
     event.preventDefault();
-    choose(tabs[to].id.slice(4), true);
+    choose(shown[to].id.slice(4), { focus: true });
   });
 }
-readAddress(Object.keys(VIEWS));
-query.value = state.query;
-showPicks();
-if (state.where) { part("filters").hidden = false; part("filters-toggle").setAttribute("aria-expanded", "true"); }
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest?.("input, textarea, select, dialog");
+  if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  event.preventDefault();
+  query.focus();
+  query.select();
+});
+addEventListener("popstate", () => { start(); if (state.about) choose(state.view, { kept: false }); });
+addEventListener("online", () => (state.about ? refresh() : learn()));
+start();
 learn();

@@ -47,3 +47,10 @@ export function written(value) {
   if (typeof value === "object" && value !== null) return JSON.stringify(value);
   return String(value);
 }
+
+// A prefix of codes is spelled by an item below it; where it is the only one, it is that item.
+export const plain = (spelling) => spelling.replace(/^e\.g\. /, "");
+
+export const NARROW = matchMedia("(max-width: 40rem)").matches;
+
+export const ordinal = (number) => `${number}${["th", "st", "nd", "rd"][(number % 100 > 10 && number % 100 < 14) || number % 10 > 3 ? 0 : number % 10]}`;
