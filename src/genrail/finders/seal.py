@@ -201,7 +201,8 @@ class Seal(Searching, Finder):
         others = others[np.argsort(self._precedence[others], kind="stable")][: k - len(order)]
         told: list[dict[str, Json]] = []
         if options.explain:
-            told = [self._told(evidence[first[place]]) for place in order.tolist()] + [{} for _ in others]
+            told = [self._told(evidence[first[place]]) for place in order.tolist()]
+            told += [{"ngrams": [], "passage": None} for _ in others]
         return Found(
             np.concatenate([rows[order], others]),
             np.concatenate([scores[order], np.zeros(len(others))]),
