@@ -17,12 +17,19 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "extending"
 NEW = {"sku": "new", "name": "purple boot", "colour": "purple", "price": 5, "in_stock": True}
 
 
+LOADED = {}  # examples import each other by plain names, which other modules may have too
+
+
 def example(name):
+    others = {each.stem: sys.modules.pop(each.stem, None) for each in EXAMPLES.glob("*.py")}
+    sys.modules.update(LOADED)
     sys.path.insert(0, str(EXAMPLES))
     try:
         return importlib.import_module(name)
     finally:
         sys.path.remove(str(EXAMPLES))
+        LOADED.update({each: sys.modules.pop(each) for each in others if each in sys.modules})
+        sys.modules.update({each: module for each, module in others.items() if module is not None})
 
 
 @pytest.fixture(scope="module")

@@ -88,7 +88,7 @@ def test_recommend_leaves_the_history_out(files):
 
 def test_explain_draws_the_rails(files):
     output = good("search", files / "shop.genrail", "boot", "-k", 2, "--explain").output
-    assert "step 1: 1 beams" in output
+    assert "step 1: 1 beginning" in output
 
 
 def test_evaluate_measures_both_tasks(files):

@@ -90,7 +90,7 @@ def files(tmp_path_factory):
     write(folder / "events.csv", events)
     tokenizer = checkpoints.tokenizer()
     room = len(tokenizer) + 8  # the tokenizer that transformers opens for this family adds a token of its own
-    checkpoints.model("qwen2", room, max_position_embeddings=512).save_pretrained(folder / "lm")
+    checkpoints.model("qwen2", room, max_position_embeddings=1024).save_pretrained(folder / "lm")
     tokenizer.save_pretrained(folder / "lm")
     return folder
 

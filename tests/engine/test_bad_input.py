@@ -25,7 +25,7 @@ class BrokenEncoder(HashingEncoder):
 
 def test_a_text_whose_vector_is_nan_stops_the_build_and_is_named():
     items = [{"sku": str(number), "name": "boot"} for number in range(9)] + [{"sku": "9", "name": "broken"}]
-    with pytest.raises(IdentifierError, match="row 9 holds NaN"):
+    with pytest.raises(ShapeError, match="number 9 of 10 catalogue rows is not finite"):
         Engine.build(Catalog.from_items(items), encoder=BrokenEncoder(), epochs=2)
 
 

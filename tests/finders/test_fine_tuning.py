@@ -96,7 +96,7 @@ def test_other_ways_to_learn(untaught, how):
 
 def test_a_taught_engine_is_saved_opened_and_grown(whole, tmp_path):
     whole.save(tmp_path / "e")
-    loaded = genrail.load(tmp_path / "e")
+    loaded = genrail.load(tmp_path / "e", live=True)
     assert right(loaded) == right(whole)
     assert loaded.edition.finder.recipe.tuning.learns == "all"
     loaded.add([{"id": "new", "title": "Ecco Sandal purple"}])

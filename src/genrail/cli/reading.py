@@ -90,7 +90,8 @@ def parse_min_rating(given: str | None) -> float | None:
 
 # What `Engine.build` and `Engine.train` take beside settings, and the option that gives it.
 OPTIONS = {name: f"--{name}" for name in ("encoder", "interactions", "model", "qrels", "queries", "seed", "teacher")}
-OPTIONS |= {"catalog": "CATALOG", "hold_out": "--holdout", "recipe": "--recipe"}
+OPTIONS |= {name: f"--{name}" for name in ("title", "text")}
+OPTIONS |= {"catalog": "CATALOG", "hold_out": "--holdout", "item_id": "--id", "recipe": "--recipe"}
 
 
 def read_settings(given: list[str]) -> dict[str, Any]:

@@ -60,8 +60,9 @@ class InPrompt(Scoring):
         limit = model.context_size
         if limit is not None and self.tokens + ROOM + recipe.max_tokens > limit:
             raise SettingsError(
-                f"the titles of {len(rows)} items take {self.tokens} tokens, and {model.name} reads {limit} with "
-                "request and answer; this method is for small catalogues, the kind titles for all"
+                f"the titles of {len(rows)} items take {self.tokens} tokens, request and answer up to "
+                f"{ROOM + recipe.max_tokens}, and {model.name} reads {limit}; this method is for small catalogues, the "
+                "kind titles for all"
             )
         model.remember_prefix(self._prompts.shared_prefix())
 

@@ -93,8 +93,9 @@ def shares_of(scores: Sequence[npt.NDArray[np.floating]], temperature: float, wi
     Returns:
         Probabilities, 0 where nothing was listed, (requests, width).
 
-    >>> shares_of([np.array([3.0, 1.0]), np.array([5.0])], temperature=1.0, width=2).round(3).tolist()
-    [[0.881, 0.119], [1.0, 0.0]]
+    >>> print(shares_of([np.array([3.0, 1.0]), np.array([5.0])], temperature=1.0, width=2).round(3))
+    [[0.881 0.119]
+     [1.    0.   ]]
     """
     shares = np.zeros((len(scores), width), dtype=np.float32)
     for number, one in enumerate(scores):
