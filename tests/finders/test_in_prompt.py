@@ -87,7 +87,7 @@ def test_lines_are_looked_up_and_inventions_counted():
 def test_a_catalogue_that_does_not_fit_is_refused(folder):
     tokenizer = checkpoints.tokenizer()
     model = wrap(checkpoints.model("llama", len(tokenizer), max_position_embeddings=300), tokenizer)
-    with pytest.raises(SettingsError, match=r"the titles of 20 items take \d+ tokens, and .* reads 300"):
+    with pytest.raises(SettingsError, match=r"the titles of 20 items take \d+ tokens, .* reads 300"):
         InPromptRecipe(model).build(Data(shop()), lambda *_: None)
     with pytest.raises(SettingsError, match="takes a causal language model"):
         genrail.Engine.build(shop(), "in-prompt")
