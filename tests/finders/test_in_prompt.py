@@ -84,7 +84,7 @@ def test_lines_are_looked_up_and_inventions_counted():
     assert finder.search_batch([Query("boot")], k=1)[0].warnings == ()  # one line is read
 
 
-def test_a_catalogue_that_does_not_fit_is_refused(folder):
+def test_a_catalogue_that_does_not_fit_is_refused(folder, tmp_path):
     tokenizer = checkpoints.tokenizer()
     model = wrap(checkpoints.model("llama", len(tokenizer), max_position_embeddings=300), tokenizer)
     with pytest.raises(SettingsError, match=r"the titles of 20 items take \d+ tokens, .* reads 300"):
@@ -93,7 +93,7 @@ def test_a_catalogue_that_does_not_fit_is_refused(folder):
         genrail.Engine.build(shop(), "in-prompt")
     roomy = wrap(checkpoints.model("llama", len(tokenizer), max_position_embeddings=2048), tokenizer)
     with pytest.raises(SettingsError, match="give its name or folder to save it"):
-        genrail.Engine.build(shop(), "in-prompt", model=roomy, max_tokens=2).save("never")
+        genrail.Engine.build(shop(), "in-prompt", model=roomy, max_tokens=2).save(tmp_path / "never")
 
 
 def test_it_is_a_method_to_compare(folder):
