@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -19,6 +18,7 @@ from genrail.catalog.columns import Columns, Typing, canonical, frame_and_mixed,
 from genrail.catalog.given import table_given
 from genrail.catalog.markup import without_markup
 from genrail.catalog.readers import Limits, Table, read_table
+from genrail.catalog.row_of_id import RowOfId
 from genrail.catalog.validation import Report, validate
 from genrail.catalog.values import TAGS, kind_of, written
 from genrail.errors import CatalogError, DamagedError, FormatError, QueryError
@@ -38,42 +38,6 @@ _NAMED = 5  # ids that one message names
 
 Rows = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-
-
-class _RowOfId:
-    """Map an id to its newest row: a large shared dictionary and a small one of later additions.
-
-    Ids are looked up in all rows ever; the catalogue then asks whether that row is live. An addition copies the small
-    dictionary only, so adding one item to a million costs microseconds, not a new million-entry dictionary.
-    """
-
-    def __init__(self, base: dict[str, int], later: dict[str, int] | None = None) -> None:
-        self.base = base
-        self.later = later or {}
-
-    @classmethod
-    def of(cls, ids: Iterable[str]) -> _RowOfId:
-        return cls({_composed(item_id): row for row, item_id in enumerate(ids)})
-
-    def get(self, item_id: str) -> int:
-        """Find a row; an id with blanks around it is the id without them, unless there is one with them."""
-        item_id = _composed(item_id)
-        row = self._get(item_id)
-        return self._get(item_id.strip()) if row < 0 else row
-
-    def _get(self, item_id: str) -> int:
-        row = self.later.get(item_id)
-        return self.base.get(item_id, -1) if row is None else row
-
-    def extended(self, ids: Iterable[str], first: int) -> _RowOfId:
-        later = self.later | {_composed(item_id): row for row, item_id in enumerate(ids, start=first)}
-        if len(later) > 10_000 and len(later) * 10 > len(self.base):
-            return _RowOfId(self.base | later)
-        return _RowOfId(self.base, later)
-
-
-def _composed(item_id: str) -> str:
-    return item_id if item_id.isascii() else unicodedata.normalize("NFC", item_id)
 
 
 class Catalog:
@@ -97,7 +61,7 @@ class Catalog:
     """
 
     def __init__(
-        self, frame: pl.DataFrame, live: Mask, columns: Columns, report: Report, lookup: _RowOfId | None = None
+        self, frame: pl.DataFrame, live: Mask, columns: Columns, report: Report, lookup: RowOfId | None = None
     ) -> None:
         """Wrap checked parts; use `read`, `from_items`, `from_frame` or `load`, which check them."""
         self._frame = frame
@@ -350,9 +314,9 @@ class Catalog:
     # --- from ids to rows -------------------------------------------------------------------------------------------
 
     @property
-    def _lookup(self) -> _RowOfId:
+    def _lookup(self) -> RowOfId:
         if self._lookup_or_none is None:
-            self._lookup_or_none = _RowOfId.of(self.item_ids)
+            self._lookup_or_none = RowOfId.of(self.item_ids)
         return self._lookup_or_none
 
     def _row_or_none(self, item_id: str) -> int:

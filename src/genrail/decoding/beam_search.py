@@ -76,16 +76,8 @@ def beam_search(
     ([0, 2], [-2.773, -2.773])
     """
     settings = settings or BeamSettings()
-    if k < 1:
-        raise SettingsError(f"k is {k}; ask for 1 item or more")
     subsets = [None] * len(contexts) if subsets is None else list(subsets)
-    if len(subsets) != len(contexts):
-        raise ShapeError(f"{len(contexts)} contexts but {len(subsets)} subsets; give one subset (or None) per context")
-    if model.vocab_size < index.vocab_size:
-        raise LogitsError(
-            f"the model has {model.vocab_size} tokens but the index has {index.vocab_size}; "
-            "build the index with this model's tokenizer"
-        )
+    _check(model, contexts, index, subsets, k)
     allowed = [len(index) if subset is None else len(subset) for subset in subsets]
     answers = [Pool(k).decoded(exhausted=True, bound=-np.inf) for _ in contexts]
     asked = [query for query in range(len(contexts)) if allowed[query] > 0]
@@ -93,39 +85,69 @@ def beam_search(
     width = max(settings.width, min(k, max(allowed, default=0)))
     while asked:
         chosen = replace(settings, width=width)
+        reading, within = [contexts[query] for query in asked], [subsets[query] for query in asked]
         if isinstance(index, Trie | LiveTrie) and (prior is not None or on_compressed_rails(model, index, settings)):
-            rows = [None if (one := subsets[query]) is None else index.items(_root(index), one) for query in asked]
-            reading = [contexts[query] for query in asked]
-            steps = (
-                [DecodeTrace(index, subsets[query], settings.meaning) for query in asked] if settings.trace else None
-            )
-            found = rails_search(
-                cast("AnyRunModel", model),
-                reading,
-                compressed(index),
-                chosen,
-                rows,
-                k,
-                prior,
-                before_step,
-                most > 1,
-                steps,
-            )
-            for query, answer in zip(asked, found, strict=True):
-                answers[query] = replace(answer, exhausted=allowed[query] < k)
+            found = _by_branchings(cast("AnyRunModel", model), reading, index, chosen, within, k, before_step, prior)
         else:
-            together = max(1, settings.logits_bytes // (4 * width * model.vocab_size))
-            for first in range(0, len(asked), together):
-                chunk = asked[first : first + together]
-                search = _Search(model, index, chosen, [subsets[query] for query in chunk], k, most)
-                found = search.run([contexts[query] for query in chunk], before_step or _go_on)
-                for query, answer in zip(chunk, found, strict=True):
-                    answers[query] = replace(answer, exhausted=allowed[query] < k)
+            found = _by_steps(model, reading, index, chosen, within, k, before_step, most)
+        for query, answer in zip(asked, found, strict=True):
+            answers[query] = replace(answer, exhausted=allowed[query] < k)
         asked = [query for query in asked if len(answers[query]) < min(k, allowed[query])]
         if width >= k * most:  # so many identifiers name k items
             break
         width = min(2 * width, k * most)
     return answers
+
+
+def _check(
+    model: AnyModel, contexts: Sequence[object], index: ConstraintIndex, subsets: Sequence[Subset | None], k: int
+) -> None:
+    if k < 1:
+        raise SettingsError(f"k is {k}; ask for 1 item or more")
+    if len(subsets) != len(contexts):
+        raise ShapeError(f"{len(contexts)} contexts but {len(subsets)} subsets; give one subset (or None) per context")
+    if model.vocab_size < index.vocab_size:
+        raise LogitsError(
+            f"the model has {model.vocab_size} tokens but the index has {index.vocab_size}; "
+            "build the index with this model's tokenizer"
+        )
+
+
+def _by_branchings(
+    model: AnyRunModel,
+    contexts: Sequence[Context],
+    index: Trie | LiveTrie,
+    settings: BeamSettings,
+    subsets: Sequence[Subset | None],
+    k: int,
+    before_step: Callable[[], None] | None,
+    prior: Prior | None,
+) -> list[Decoded]:
+    """Call the model once for each branching of the compressed trie."""
+    rows = [None if subset is None else index.items(_root(index), subset) for subset in subsets]
+    steps = [DecodeTrace(index, subset, settings.meaning) for subset in subsets] if settings.trace else None
+    several, trie = index.most_sequences > 1, compressed(index)
+    return rails_search(model, contexts, trie, settings, rows, k, prior, before_step, several, steps)
+
+
+def _by_steps(
+    model: LanguageModel[Context, State],
+    contexts: Sequence[Context],
+    index: ConstraintIndex,
+    settings: BeamSettings,
+    subsets: Sequence[Subset | None],
+    k: int,
+    before_step: Callable[[], None] | None,
+    most: int,
+) -> list[Decoded]:
+    """Call the model once for each token, for as many queries together as their logits have room."""
+    together = max(1, settings.logits_bytes // (4 * settings.width * model.vocab_size))
+    found: list[Decoded] = []
+    for first in range(0, len(contexts), together):
+        chunk = slice(first, first + together)
+        search = _Search(model, index, settings, subsets[chunk], k, most)
+        found += search.run(contexts[chunk], before_step or _go_on)
+    return found
 
 
 def _go_on() -> None:
