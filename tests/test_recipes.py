@@ -79,19 +79,25 @@ def test_methods_compares_words_too_and_tells_what_it_leaves_out(run, tmp_path):
     assert "sasrec is left out" in printed and "\nBM25 " in printed and "\nTF-IDF " in printed
 
 
-def test_a_language_model_writes_and_ranks_on_any_folder(run, tmp_path):
-    pytest.importorskip("transformers")
+def model_and_queries(place):
+    """Write a tiny language model, and a set with four judged queries; give both, and where figures go."""
     from tests.models import checkpoints
 
     tokenizer = checkpoints.tokenizer()
     model = checkpoints.model("llama", len(tokenizer) + 8, max_position_embeddings=1024)
     for part in (model, tokenizer):
-        part.save_pretrained(tmp_path / "model")
-    folder, figures = folder_of(tmp_path / "set", "texts"), tmp_path / "figures.json"
+        part.save_pretrained(place / "model")
+    folder = folder_of(place / "set", "texts")
     write(folder / "queries.csv", [{"query_id": f"q{item}", "query": f"red {item}"} for item in range(4)])
     qrels = [{"query_id": f"q{item}", "item_id": f"id-{3 * item}", "relevance": 1} for item in range(4)]
     write(folder / "qrels.csv", qrels)
-    run("language_model", folder, "--model", tmp_path / "model", "--part", "write", "recommend", "--users", 3,
+    return folder, place / "model", place / "figures.json"
+
+
+def test_a_language_model_writes_and_ranks_on_any_folder(run, tmp_path):
+    pytest.importorskip("transformers")
+    folder, model, figures = model_and_queries(tmp_path)
+    run("language_model", folder, "--model", model, "--part", "write", "recommend", "--users", 3,
         "--queries", 3, "--prompts", "plain", "few-shot", "--spellings", "title", "{maker}: {title}", "--width", 4,
         "--depth", 5, "--scorers", "title-likelihood", "rails", "--json", figures)  # fmt: skip
     found = json.loads(figures.read_text())
@@ -108,17 +114,8 @@ def test_a_language_model_writes_and_ranks_on_any_folder(run, tmp_path):
 @pytest.mark.slow
 def test_a_language_model_is_taught_on_any_folder(run, tmp_path):
     pytest.importorskip("peft")
-    from tests.models import checkpoints
-
-    tokenizer = checkpoints.tokenizer()
-    model = checkpoints.model("llama", len(tokenizer) + 8, max_position_embeddings=512)
-    for part in (model, tokenizer):
-        part.save_pretrained(tmp_path / "model")
-    folder, figures = folder_of(tmp_path / "set", "texts"), tmp_path / "figures.json"
-    write(folder / "queries.csv", [{"query_id": f"q{item}", "query": f"red {item}"} for item in range(4)])
-    qrels = [{"query_id": f"q{item}", "item_id": f"id-{3 * item}", "relevance": 1} for item in range(4)]
-    write(folder / "qrels.csv", qrels)
-    run("teach", folder, "--model", tmp_path / "model", "--part", "words", "histories", "speed", "--minutes", 0.01,
+    folder, model, figures = model_and_queries(tmp_path)
+    run("teach", folder, "--model", model, "--part", "words", "histories", "speed", "--minutes", 0.01,
         "--users", 5, "--validation", 4, "--requests", 8, "--layers", 1, "--json", figures)  # fmt: skip
     found = json.loads(figures.read_text())
     assert set(found["words"]) == {"untaught", "bm25 + dense", "sft", "distill"}
