@@ -115,7 +115,7 @@ def histories(catalog: Catalog, events: Interactions, arguments: argparse.Namesp
         rows.append([name, *_row(found)])
         print(text_table([arguments.model, *METRICS], rows), flush=True)
     compared = paired_test(values["rails"], values["cross-entropy"], seed=arguments.seed).difference
-    figures["rails - cross-entropy, R@10"] = [compared.value, compared.low, compared.high]
+    figures["rails - cross-entropy, R@10"] = [compared.mean, compared.low, compared.high]
     return figures
 
 
