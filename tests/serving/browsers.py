@@ -42,7 +42,9 @@ NAMELESS = """() => [...document.querySelectorAll('button, input, select, [role=
 
 
 def serious(page):
-    """List what axe-core finds that keeps people out: rule and the first element."""
+    """List what axe-core finds that keeps people out of a page at rest: rule and the first element."""
+    page.wait_for_selector("main:not([aria-busy])")  # answers are dimmed while new ones are asked for
+    page.evaluate("Promise.all(document.getAnimations().map((each) => each.finished.catch(() => 0))).then(() => 0)")
     axe = pytest.importorskip("axe_core_python.sync_playwright", reason="pip install axe-core-python")
     found = axe.Axe().run(page)["violations"]
     grave = [each for each in found if each["impact"] in ("serious", "critical")]
