@@ -108,7 +108,7 @@ def test_codes_go_on_from_what_they_were_taught():
     assert own.train(queries=QUERIES, qrels=QRELS, **settings).kept
     assert len(own.search("3 please", k=ITEMS)) == ITEMS
     with pytest.raises(SettingsError, match="goes on from a taught model"):
-        test_fine_tuning.TestCodes().build(recipe="grpo")
+        test_fine_tuning.TestCodes().build(tuning=FineTuning(recipe="grpo"))
 
 
 def test_likeness_looks_at_texts_and_several_right_items():

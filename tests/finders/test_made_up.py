@@ -130,8 +130,8 @@ def test_a_language_model_is_taught_by_its_own_queries_and_shows_them(scripted):
     report = engine.train(**how)
     assert report.pairs == {"written": 5, "text": 3}
     assert report.summary()["queries of a model"].startswith("18 written, 5 kept, 8 repeated, 5 not found")
-    [cut, shown] = engine.training_examples(1, **how)
-    assert (cut["source"], shown["source"]) == ("text", "written")
+    *_, shown = engine.training_examples(1, **how)
+    assert shown["source"] == "written"
     assert shown["items"][0]["title"].split()[0] in shown["prompt"]
     few = engine.train(**how, made_up=4)  # two items are drawn, and written about
     assert sum(few.pairs.values()) <= 4 and few.written["written"] == 6
@@ -157,12 +157,14 @@ def test_settings_are_read_back_and_wrong_ones_are_sentences():
         assert type(recipe).from_dict(json.loads(json.dumps(recipe.to_dict()))).making == making.kept()
     tuning = FineTuning(making=making)
     assert FineTuning.from_dict(json.loads(json.dumps(tuning.to_dict()))) == tuning.kept()
-    for wrong in ({"made": "found"}, {"query_tokens": 0}, {"kept_by": ""}, {"query_writer": "x"}, {"kept_within": -1}):
+    for wrong in ({"made": "found"}, {"query_tokens": 0}, {"kept_by": ""}, {"kept_within": -1}):
         with pytest.raises(SettingsError, match=next(iter(wrong))):
             QueryMaking(**wrong)
 
 
-def test_nobody_to_write_is_a_sentence():
+def test_nobody_to_write_and_nothing_to_be_written_are_sentences():
+    with pytest.raises(SettingsError, match="give made='written'"):
+        written(shop(), QueryMaking(query_writer="SmolLM2-135M"))
     with pytest.raises(SettingsError, match="no language model to write; give query_writer"):
         Engine.build(shop(), "native", encoder="hashing", **BY_BM25)
 

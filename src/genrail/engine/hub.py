@@ -37,7 +37,7 @@ def push(finder: Finder, repo_id: str, private: bool, token: str | None, message
         try:
             url = api.create_repo(repo_id, private=private, exist_ok=True, repo_type="model")
             api.upload_folder(repo_id=repo_id, folder_path=folder, repo_type="model", commit_message=message)
-        except (OSError, ValueError) as error:  # of the network, of the hub's answer, of a name that it does not allow
+        except Exception as error:  # whatever its client raises: network, login, a name that is not allowed
             said = next(iter(str(error).splitlines()), type(error).__name__)
             raise ApiError(
                 f"{repo_id} could not be pushed ({said}); check the name, the network, and your login to the hub"

@@ -80,11 +80,13 @@ def made_up(
         seed: Of the draws; None for that of the data.
 
     Raises:
-        SettingsError: Nobody is there to write.
+        SettingsError: Nobody is there to write, or a writer is given for queries that are cut out.
 
     Cost: nothing for cut ones; for written ones see `drawn_lines`, and a search for each.
     """
     seed, catalog = data.seed if seed is None else seed, data.catalog
+    if making.made == "cut" and (making.query_writer is not None or making.query_file is not None):
+        raise SettingsError("query_writer and query_file are for queries that a model writes; give made='written'")
     if making.made == "cut" or not variants or not len(rows):
         return _cut(catalog, rows, variants, seed)
     written, repeated = _written(catalog, rows, variants, making, progress, own, seed)

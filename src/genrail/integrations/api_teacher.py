@@ -147,6 +147,13 @@ class ApiTeacher(Finder):
         """Ask what is not known, some side by side; each answer is kept as it comes."""
         if not wanted:
             return
+        from genrail.training.processes import Processes
+
+        if Processes.here().count > 1:
+            raise SettingsError(
+                f"{len(wanted)} requests are not answered yet, and several processes would ask each twice; let one "
+                "process train with the same file of answers first, for one epoch"
+            )
         with ThreadPoolExecutor(self._settings.at_once) as pool:
             said = pool.map(lambda pair: self._scores(*pair), wanted.values())
             for key, scores in zip(wanted, said, strict=True):

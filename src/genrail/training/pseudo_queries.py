@@ -57,14 +57,12 @@ class QueryMaking:
     def __post_init__(self) -> None:
         if self.made not in ("cut", "written"):
             raise SettingsError(f"made is {self.made!r}; give 'cut' or 'written'")
-        if self.made == "cut" and (self.query_writer is not None or self.query_file is not None):
-            raise SettingsError("query_writer and query_file are for queries that a model writes; give made='written'")
         for name, least in {"kept_within": 0, "text_words": 1, "query_tokens": 1, "query_choices": 1}.items():
             if getattr(self, name) < least:
                 raise SettingsError(f"{name} is {getattr(self, name)}; give {least} or more")
         if isinstance(self.kept_by, str):
-            object.__setattr__(self, "kept_by", tuple(name.strip() for name in self.kept_by.split(",")))
-        object.__setattr__(self, "kept_by", tuple(self.kept_by))
+            object.__setattr__(self, "kept_by", self.kept_by.split(","))
+        object.__setattr__(self, "kept_by", tuple(name.strip() for name in self.kept_by if name.strip()))
         if not self.kept_by:
             raise SettingsError("kept_by names no finder; give one or more, or kept_within=0")
         if isinstance(self.query_template, Mapping):  # from a manifest
