@@ -70,11 +70,11 @@ def test_beyond_the_budget_nothing_is_asked_and_it_is_counted(server, tmp_path):
     server.say = backwards
     path = str(tmp_path / "answers.jsonl")
     teacher = made(server, budget=1, file=path)
-    found = told(teacher, WORDS[0], "please", WORDS[0])  # a question twice; words of no item have no candidates
+    found = told(teacher, WORDS[0], "please", WORDS[0])  # a question twice
     assert len(server.bodies) == 1 and found[0] == found[2]
     other = WORDS[1]
     assert told(teacher, other) == [[]] and len(server.bodies) == 1
-    assert teacher.edition.finder.summary() == "big (API): 1 asked, 0 known, 1 over the budget"
+    assert teacher.edition.finder.summary() == "big (API): 1 asked, 0 known, 2 over the budget"
     again = made(server, budget=1, file=path)  # goes on where it ended
     assert told(again, WORDS[0], other)[0] == found[0] and len(server.bodies) == 2
     assert again.edition.finder.counts == {"asked": 1, "known": 1, "over the budget": 0}

@@ -149,7 +149,7 @@ class Branchings:
             index[row, : len(found)], taken[row, : len(own)] = found, own
         there = torch.from_numpy(taken >= 0).to(self._device)
         steps_taken = self.log_probabilities[self._there(index)] * there
-        return Candidates(steps_taken.cumsum(dim=1), taken, np.array(groups), np.array(weights, dtype=np.float64))
+        return Candidates(steps_taken.cumsum(dim=1), taken, np.array(groups, dtype=np.int64), np.array(weights))
 
 
 @dataclass(frozen=True, eq=False)
