@@ -26,6 +26,7 @@ __all__ = [
     "Ranking",
     "Retriever",
     "Suggestion",
+    "silent",
 ]
 
 Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
@@ -64,6 +65,10 @@ class Progress(Protocol):
     def __call__(self, stage: str, done: int, total: int, /) -> None:
         """Hear that `done` of `total` parts of a stage are behind us."""
         ...
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Tell nobody how far work is: a `Progress` where none is wanted."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 from genrail.catalog import Catalog, Interactions
 from genrail.catalog.suggesting import Suggester
 from genrail.decoding.decoders import Decoder
-from genrail.engine.live import LiveEdition, MergeSettings, silent
+from genrail.engine.live import LiveEdition, MergeSettings
 from genrail.errors import CatalogError, QueryError, SettingsError
 from genrail.finding import (
     Data,
@@ -31,7 +31,7 @@ from genrail.finding.answering import as_queries, checked
 from genrail.finding.finder import unknown, within
 from genrail.finding.registry import kinds, recipe_named, recipe_type
 from genrail.showing import html_table
-from genrail.types import Json, JsonObject, Query, QueryOptions, Ranking, Suggestion
+from genrail.types import Json, JsonObject, Query, QueryOptions, Ranking, Suggestion, silent
 
 if TYPE_CHECKING:
     from genrail.finders.calibrating_new_items import CalibrationSettings
