@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -24,6 +25,7 @@ JSON = re.compile(rb"application/([a-z0-9.-]+\+)?json\s*(;.*)?", re.IGNORECASE |
 REMEMBERED_SECONDS = 600  # that a browser keeps the answer to a preflight
 
 
+@lru_cache(maxsize=64)  # asked for every request, about one or two names
 def is_loopback(host: str) -> bool:
     """Tell whether nobody but this machine can reach an address.
 
@@ -103,13 +105,20 @@ def _named_well(scope: Scope, named: list[str], hosts: set[str]) -> bool:
     server, port = scope.get("server") or ("", None)
     if port is None:  # a socket of this machine's file system, which no browser can reach
         return True
-    try:
-        if not ipaddress.ip_address(server).is_loopback:
+    if not is_loopback(server):
+        if _is_address(server):
             return True  # the operator opened it to others
-    except ValueError:
         hosts = {*hosts, server}  # a name: of a test client, since sockets have addresses
     bare = [_without_port(name) for name in named]
     return bool(bare) and all(is_loopback(name) or name in hosts for name in bare)
+
+
+@lru_cache(maxsize=64)
+def _is_address(host: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(host))
+    except ValueError:
+        return False
 
 
 def _without_port(name: str) -> str:
@@ -123,12 +132,9 @@ def _elsewhere() -> Refusal:
     )
 
 
-def no_json(scope: Scope) -> Refusal | None:
+def no_json(method: str, kind: bytes) -> Refusal | None:
     """Refuse a body that is not said to be JSON: a form on any web page can send everything else."""
-    if scope["method"] in ("GET", "HEAD", "OPTIONS"):
-        return None
-    kind = dict(scope["headers"]).get(b"content-type", b"")
-    if JSON.fullmatch(kind.strip()):
+    if method in ("GET", "HEAD", "OPTIONS") or kind == b"application/json" or JSON.fullmatch(kind.strip()):
         return None
     return Refusal(415, "send JSON, with the header Content-Type: application/json (and {} for nothing)", "json")
 

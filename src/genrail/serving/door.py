@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -138,7 +137,7 @@ class Door:
             return Refusal(401, "give a key: Authorization: Bearer KEY, or X-API-Key: KEY", "key")
         if _is_admin(path) and who.key.role != "admin":
             return Refusal(403, f"the key {who.key.name!r} asks only; this needs an admin key", "role")
-        if (refusal := no_json(scope)) is not None:
+        if (refusal := no_json(scope["method"], headers.get(b"content-type", b""))) is not None:
             return refusal
         rate = self._service.settings.rate_per_second if who.key.rate_per_second is None else who.key.rate_per_second
         who.spend = partial(self._rates.take, who.key.name, rate)
@@ -230,17 +229,9 @@ class _Body:
             async with asyncio.timeout(max(0.0, self._ends - time.monotonic())):
                 message = await self._receive()
         except TimeoutError:
-            raise Passing(Refusal(408, f"the body took longer than {self._seconds:g} s", "slow")) from None
+            raise Refusal(408, f"the body took longer than {self._seconds:g} s", "slow") from None
         self._read += len(message.get("body", b""))
         if self._read > self._most:
-            raise Passing(self._too_large())
+            raise self._too_large()
         self._whole = not message.get("more_body", False)
         return message
-
-
-class Passing(HTTPException):
-    """Carry a refusal out of the reading of a body, where FastAPI lets no other error through."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.status, refusal.detail)
-        self.refusal = refusal

@@ -16,6 +16,7 @@ from genrail.serving.errors import Refusal, refusal_of
 from genrail.serving.host import error_of
 from genrail.serving.limits import within
 from genrail.serving.questions import answered, json_answer, unless_left
+from genrail.serving.routing import Routes
 from genrail.serving.schemas import EventsRequest, Kept, SearchAnswer, UserRequest
 from genrail.serving.service import Service
 from genrail.storage.events import Event, EventStore
@@ -53,7 +54,7 @@ async def kept_history(store: EventStore | None, user: str, tenant: str | None) 
 
 def event_routes(service: Service, store: EventStore | None) -> APIRouter:
     """Make the routes of users."""
-    routes = APIRouter(tags=["users"])
+    routes = Routes(tags=["users"])
 
     @routes.post("/v1/events", response_model=Kept)
     async def events(request: Request, body: EventsRequest) -> Response:

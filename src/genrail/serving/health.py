@@ -9,6 +9,7 @@ import genrail
 from genrail.serving.door import caller
 from genrail.serving.errors import Refusal
 from genrail.serving.questions import json_answer
+from genrail.serving.routing import Routes
 from genrail.serving.service import Service
 from genrail.types import JsonObject
 
@@ -19,7 +20,7 @@ PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 def health_routes(service: Service) -> APIRouter:
     """Make the routes for those who look after the server."""
-    routes = APIRouter(tags=["health"])
+    routes = Routes(tags=["health"])
 
     @routes.get("/livez")
     async def livez() -> Response:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from genrail.serving.door import caller
 from genrail.serving.limits import within
 from genrail.serving.questions import json_answer, unless_left
+from genrail.serving.routing import Routes
 from genrail.serving.schemas import Words
 from genrail.serving.service import Service
 from genrail.serving.settings import ServeSettings
@@ -50,7 +51,7 @@ class TeiRequest(BaseModel):
 
 def rerank_routes(service: Service, settings: ServeSettings) -> APIRouter:
     """Make the rerank routes."""
-    routes = APIRouter(tags=["rerank"])
+    routes = Routes(tags=["rerank"])
     limits = settings.limits
 
     async def scored(request: Request, query: str, documents: list[str]) -> JsonObject:
