@@ -57,7 +57,7 @@ class Refusal(GenrailError):
     Args:
         status: Of HTTP.
         detail: One sentence: what, where, and the way out.
-        reason: One word for the metrics.
+        reason: One word for programs and the metrics: queue, rate, deadline, limit, invalid, key, unavailable, ...
         retry_after: Seconds after which it is worth to ask again.
     """
 
@@ -75,6 +75,7 @@ class Refusal(GenrailError):
             "title": TITLES.get(self.status, "Error"),
             "status": self.status,
             "detail": self.detail,
+            "reason": self.reason,
             "request_id": request_id,
         }
 

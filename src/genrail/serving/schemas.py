@@ -226,6 +226,7 @@ class SearchAnswer(BaseModel):
     facets: list[JsonObject] | None = Field(
         None, description="For each attribute: name, kind, and values with counts, or least and most."
     )
+    counted: int | None = Field(None, description="The hits among which values were counted; with facets.")
     took_ms: float
     index_version: str = Field(description="Published version, and the changes since: 3.17.")
     model_version: str
@@ -396,5 +397,6 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
+    reason: str = Field(description="One word for programs, such as queue, rate, deadline, limit or invalid.")
     request_id: str
     errors: list[JsonObject] | None = None
