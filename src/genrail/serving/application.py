@@ -22,9 +22,10 @@ from genrail.serving.browsers import Cors
 from genrail.serving.changes import change_routes
 from genrail.serving.documentation import documentation_routes
 from genrail.serving.door import Door, caller
-from genrail.serving.errors import Refusal, problem
+from genrail.serving.errors import PROBLEM, Refusal, problem
 from genrail.serving.events import event_routes, kept_history
 from genrail.serving.health import health_routes
+from genrail.serving.instantsearch import instant_routes
 from genrail.serving.keys import Keys
 from genrail.serving.operation import operation_routes
 from genrail.serving.page import BESIDE, PAGE_PATHS, overview_routes, page_routes
@@ -34,6 +35,7 @@ from genrail.serving.routing import straight
 from genrail.serving.schemas import Problem
 from genrail.serving.service import Service
 from genrail.serving.settings import ServeSettings
+from genrail.serving.splitting import Split
 from genrail.storage.events import EventStore
 
 __all__ = ["create_application"]
@@ -72,13 +74,15 @@ def create_application(
     app.add(page_routes(settings))
     other: _Application | None = None
     if beside is not None:
-        other = _application(beside, beside.settings, None, None)
+        other = _application(beside, beside.settings, None, events)
         other.entrance = lambda inner: Door(inner, beside, given)
 
     def entrance(inner: ASGIApp) -> ASGIApp:
         entered: ASGIApp = Door(inner, service, given, PAGE_PATHS)
         if other is not None:
-            entered = _Fork(entered, other)
+            entered = _Fork(
+                Split(entered, other, settings.split, service.metrics) if settings.split else entered, other
+            )
         return Cors(entered, settings.origins) if settings.origins else entered  # a preflight carries no key
 
     app.entrance = entrance
@@ -161,14 +165,15 @@ def _application(
             "metrics": False,
             "logs": False,
         },  # FastAPI's own would tell of bodies; see `tracing`
-        responses={"4XX": {"model": Problem, "content": {"application/problem+json": {}}}},
+        responses={status: {"model": Problem, "content": {PROBLEM: {}}} for status in ("4XX", "5XX")},
     )
     app.state.service = service
     app.state.failure = None  # why the service did not start
     app.state.when_ready = lambda: None
     app.add(
         question_routes(service, settings, partial(kept_history, events)),
-        event_routes(service, events),
+        instant_routes(service, settings),
+        event_routes(service, events, settings.split),
         rerank_routes(service, settings),
         change_routes(service, settings),
         overview_routes(service, settings, beside is not None),
@@ -190,7 +195,7 @@ def _tell_problems(app: FastAPI) -> None:
     async def unusual(request: Request, error: HTTPException) -> Response:
         refusal = Refusal(error.status_code, _detail(request, error))
         request.app.state.service.metrics.refusals.labels(refusal.reason).inc()
-        return problem(refusal, caller(request).request_id)
+        return problem(refusal, caller(request).request_id, headers=error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

@@ -22,6 +22,8 @@ __all__ = ["Cors", "check_images", "check_origins", "foreign", "is_loopback", "n
 ORIGIN = re.compile(r"https?://(\[[0-9a-f:]+\]|[a-z0-9._-]+)(:\d{1,5})?")
 OWN_SITES = (b"same-origin", b"none")  # the page itself, or a person who typed the address
 JSON = re.compile(rb"application/([a-z0-9.-]+\+)?json\s*(;.*)?", re.IGNORECASE | re.DOTALL)
+CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})  # methods that may change something and carry a body
+ALGOLIA_HEADERS = ("X-Algolia-API-Key", "X-Algolia-Application-Id", "X-Algolia-Agent")  # of clients of InstantSearch
 REMEMBERED_SECONDS = 600  # that a browser keeps the answer to a preflight
 
 
@@ -134,7 +136,7 @@ def _elsewhere() -> Refusal:
 
 def no_json(method: str, kind: bytes) -> Refusal | None:
     """Refuse a body that is not said to be JSON: a form on any web page can send everything else."""
-    if method in ("GET", "HEAD", "OPTIONS") or kind == b"application/json" or JSON.fullmatch(kind.strip()):
+    if method not in CHANGING or kind == b"application/json" or JSON.fullmatch(kind.strip()):
         return None
     return Refusal(415, "send JSON, with the header Content-Type: application/json (and {} for nothing)", "json")
 
@@ -154,8 +156,8 @@ class Cors:
             app,
             allow_origins=origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-Id"],
-            expose_headers=["X-Request-Id", "Retry-After", "Location"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-Id", "X-User-Id", *ALGOLIA_HEADERS],
+            expose_headers=["X-Request-Id", "X-Variant", "Retry-After", "Location"],
             max_age=REMEMBERED_SECONDS,
         )
 

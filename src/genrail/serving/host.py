@@ -217,6 +217,7 @@ class Host:
                 "attributes": facets(catalog),
                 "examples": example_queries(catalog, standing.title_words(page["tenant"])),
                 "items": int(catalog.live.sum()),
+                "title_column": catalog.columns.title,
             }
             found = standing.overviews[name] = plain_value(found | {"lane": standing.edition.finder.name})
             while len(standing.overviews) > VIEWS_KEPT:
@@ -469,7 +470,8 @@ def _page(answer: Ranking | GenrailError, explained: bool) -> JsonObject:
         "exhausted": answer.exhausted,
         "warnings": list(answer.warnings),
         "fits": answer.fits,
-        **({"facets": plain_value(answer.facets), "counted": answer.counted} if answer.facets else {}),
+        **({"facets": plain_value(answer.facets)} if answer.facets else {}),
+        **({"counted": answer.counted} if answer.counted else {}),
     }
 
 

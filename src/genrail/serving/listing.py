@@ -39,7 +39,13 @@ def listing(edition: Edition, page: JsonObject) -> Ranking:
     shown = rows[start : start + page["k"]].tolist()
     ids, titles = catalog.item_ids, catalog.titles
     hits = tuple(
-        Hit(ids[row], titles[row], 0.0 if weights is None else weights[rank - 1], rank, attributes=catalog.attributes(row))
+        Hit(
+            ids[row],
+            titles[row],
+            0.0 if weights is None else weights[rank - 1],
+            rank,
+            attributes=catalog.attributes(row),
+        )
         for rank, row in enumerate(shown, start=start + 1)
     )
     counts = facets(catalog, catalog.known_attributes(page.get("facets") or ()), rows)

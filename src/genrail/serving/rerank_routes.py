@@ -29,6 +29,7 @@ class RerankRequest(BaseModel):
 
     model_config = ConfigDict(
         extra="ignore",
+        strict=True,
         json_schema_extra={"examples": [{"query": "warm boots", "documents": ["Winter boot", "Sandal"], "top_n": 1}]},
     )
 
@@ -42,7 +43,7 @@ class RerankRequest(BaseModel):
 class TeiRequest(BaseModel):
     """What text-embeddings-inference clients send."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", strict=True)
 
     query: Words = Field(min_length=1)
     texts: list[Words] = Field(min_length=1)

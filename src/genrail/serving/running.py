@@ -148,6 +148,8 @@ def run_server(
     check_origins(settings.origins, keys is not None)
     for each in (folder, *([] if beside is None else [beside])):
         storage.live_version(each)  # no engine there: said before anything is started
+    if settings.split and beside is None:
+        raise SettingsError("a split needs two engines; give the second one with --beside")
     known: Callable[[], Keys] = Keys if keys is None else FileOfKeys(keys)
     taken = listen(host, port)
     backend = Workers(folder, workers, settings.beam_width, threads)
@@ -155,7 +157,7 @@ def run_server(
     services, other = [(service, backend)], None
     if beside is not None:
         second = Workers(beside, workers, settings.beam_width, threads)
-        other = Service(second, replace(settings, name=beside.name))
+        other = Service(second, replace(settings, name=beside.name, split=0.0))
         services.append((other, second))
     store = None if events is None else EventStore(events)
     app = create_application(service, settings, known, other, store)

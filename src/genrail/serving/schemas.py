@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from genrail.catalog.conditions import as_filter
 from genrail.errors import FilterError
@@ -83,6 +83,17 @@ class Request(BaseModel):
     """Refuse what is not known: a misspelt field is an error, not silence."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, given: Any) -> Any:
+        """Read 5.0 as 5: JSON has one kind of numbers, and some clients write all of them with a point."""
+        if not isinstance(given, dict):
+            return given
+        return {
+            name: int(value) if isinstance(value, float) and value.is_integer() else value
+            for name, value in given.items()
+        }
 
 
 class Wishes(Request):
@@ -283,7 +294,7 @@ class EventBody(Request):
 
     user_id: ItemId
     item_id: ItemId
-    kind: Annotated[Words, Field(pattern=r"^[\w-]{1,32}$")] = Field(
+    kind: Annotated[Words, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")] = Field(
         "view", description="view, click, cart, purchase, ..."
     )
     timestamp: float | None = Field(
