@@ -19,7 +19,7 @@ from genrail.serving.workers import Workers
 
 OUT = Path(__file__).parent / "typescript" / "genrail.ts"
 PLAIN = {"string": "string", "integer": "number", "number": "number", "boolean": "boolean", "null": "null"}
-HEAD = """// Made by clients/typescript.py from the OpenAPI document of genrail {version}. Do not edit; run `make client`.
+HEAD = """// Made by clients/typescript.py from the OpenAPI document of genrail {version}; renew it by `make client`.
 
 /** The server refused: `status`, `detail` (one sentence with the way out), `reason` (one word), when to ask again. */
 export class GenrailError extends Error {{

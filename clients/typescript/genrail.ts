@@ -1,4 +1,4 @@
-// Made by clients/typescript.py from the OpenAPI document of genrail 0.1.0. Do not edit; run `make client`.
+// Made by clients/typescript.py from the OpenAPI document of genrail 0.1.0; renew it by `make client`.
 
 /** The server refused: `status`, `detail` (one sentence with the way out), `reason` (one word), when to ask again. */
 export class GenrailError extends Error {

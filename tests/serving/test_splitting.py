@@ -28,7 +28,8 @@ def split(tmp_path_factory):
 
 def counted(http, name):
     lines = re.findall(rf"{name}_total{{(.*?)}} (\d+)", http.get("/metrics").text)
-    return {tuple(re.findall(r'"(.*?)"', labels)): int(number) for labels, number in lines}
+    named = [(dict(re.findall(r'(\w+)="(.*?)"', labels)), int(number)) for labels, number in lines]
+    return {(labels["variant"], labels.get("status") or labels["kind"]): number for labels, number in named}
 
 
 def test_each_user_stays_with_one_engine_and_the_answer_tells_which(split):

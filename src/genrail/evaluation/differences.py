@@ -45,7 +45,7 @@ class Differences:
         choices: How settings were chosen before, one sentence each.
         traps: What in the data may make the figures look better, or other, than they are, one clause each.
         lanes: Methods that are a lane of an engine: the engine's name and the lane's.
-        interleaved: What the clicks prefer when each other method is interleaved with the best, where that was asked for.
+        interleaved: What clicks prefer when each other method is interleaved with the best, where that was asked for.
     """
 
     evaluations: Mapping[str, Evaluation]

@@ -38,8 +38,8 @@ def team_draft(
     (['a', 'b', 'c', 'd'], 2, 2)
     """
     answers = (first, second)
-    places, items, teams = [0, 0], [], []
-    known: set[str] = set()
+    places, teams = [0, 0], list[int]()
+    items, known = list[str](), set[str]()
     while len(items) < depth and any(places[team] < len(answers[team]) for team in (0, 1)):
         begins = int(random.integers(2))
         for team in (begins, 1 - begins):

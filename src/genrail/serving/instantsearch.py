@@ -9,11 +9,11 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic.alias_generators import to_camel
 from starlette.responses import Response
 
@@ -25,18 +25,26 @@ from genrail.serving.limits import check_question, within
 from genrail.serving.logs import about_text
 from genrail.serving.questions import json_answer, unless_left
 from genrail.serving.routing import Routes
-from genrail.serving.schemas import Words
+from genrail.serving.schemas import Words, whole
 from genrail.serving.service import Service
 from genrail.serving.settings import ServeSettings
 from genrail.types import JsonObject
 
 __all__ = ["instant_routes"]
 
-Filters = list[Words | list[Words]]
+
+def _or_text(items: JsonObject) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [{"type": "array", "items": items}, {"type": "string"}]}, mode="validation")
+
+
+TEXT: JsonObject = {"type": "string"}
+Names = Annotated[list[Words], _or_text(TEXT)]
+Filters = Annotated[list[Words | list[Words]], _or_text({"anyOf": [TEXT, {"type": "array", "items": TEXT}]})]
 # What would choose other hits and is not done here is refused, not overlooked; the rest of what Algolia knows is taken
 # for what it is: how results are ranked, analysed or decorated.
 NOT_HERE = ("tagFilters", "aroundLatLng", "aroundLatLngViaIP", "insideBoundingBox", "insidePolygon", "distinct",
             "restrictSearchableAttributes")  # fmt: skip
+NUMBERS = ("page", "hitsPerPage", "maxValuesPerFacet")
 LISTS = ("facets", "facetFilters", "numericFilters", "attributesToRetrieve", "attributesToHighlight")
 
 
@@ -46,6 +54,7 @@ class InstantQuery(BaseModel):
     model_config = ConfigDict(
         alias_generator=to_camel,
         extra="allow",
+        strict=True,
         json_schema_extra={
             "examples": [{"indexName": "shop", "query": "boots", "facets": ["brand"], "hitsPerPage": 5}]
         },
@@ -55,13 +64,13 @@ class InstantQuery(BaseModel):
     query: Words = Field("", description="Nothing lists the catalogue.")
     page: int = Field(0, ge=0, le=MAX_K)
     hits_per_page: int = Field(20, ge=0, le=MAX_K)
-    facets: list[Words] = Field(default_factory=list, max_length=100, description="Attributes to count; * for all.")
+    facets: Names = Field(default_factory=list, max_length=100, description="Attributes to count; * for all.")
     max_values_per_facet: int = Field(100, ge=1, le=MAX_K)
     facet_filters: Filters = Field(default_factory=list)
     numeric_filters: Filters = Field(default_factory=list)
     filters: Words = ""
-    attributes_to_retrieve: list[Words] = Field(default_factory=lambda: ["*"])
-    attributes_to_highlight: list[Words] = Field(default_factory=lambda: ["*"])
+    attributes_to_retrieve: Names = Field(default_factory=lambda: ["*"])
+    attributes_to_highlight: Names = Field(default_factory=lambda: ["*"])
     highlight_pre_tag: Words = Field("<mark>", description="Values are escaped for HTML where it is a tag of HTML.")
     highlight_post_tag: Words = "</mark>"
     params: Words | None = Field(None, description="Further parameters, written as in an address.")
@@ -72,8 +81,9 @@ class InstantQuery(BaseModel):
         if not isinstance(given, dict):
             return given
         written = given.get("params")
-        more = dict(parse_qsl(written, keep_blank_values=True)) if isinstance(written, str) else {}
-        page = {name: value for name, value in (more | given).items() if value is not None}
+        more: JsonObject = dict(parse_qsl(written, keep_blank_values=True)) if isinstance(written, str) else {}
+        more |= {name: int(more[name]) for name in NUMBERS if more.get(name, "").isdecimal()}
+        page = {name: whole(value) for name, value in (more | given).items()}
         return page | {name: _listed(page[name]) for name in LISTS if name in page}
 
 

@@ -1,4 +1,4 @@
-"""Lead a request straight to its endpoint: FastAPI describes the routes, and most are answered without its machinery."""
+"""Lead a request straight to its endpoint: FastAPI describes the routes, and most are answered without it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
@@ -84,20 +85,24 @@ def _missing() -> BaseModel:
 
 
 def straight(routes: Iterable[BaseRoute], others: ASGIApp) -> ASGIApp:
-    """Make an application that finds straight routes by method and path, and gives everything else to another."""
-    known = {
-        (method, route.path): route
-        for route in routes
-        if isinstance(route, StraightRoute) and route.is_straight
-        for method in route.methods or ()
-    }
+    """Make an application that finds straight routes by method and path, and gives everything else to another.
+
+    A method that no route of a path has is refused with all methods that there are: a router names those of one route.
+    """
+    found: dict[str, dict[str, StraightRoute]] = {}
+    for route in routes:
+        if isinstance(route, StraightRoute) and "{" not in route.path:
+            found.setdefault(route.path, {}).update(dict.fromkeys(route.methods or (), route))
 
     async def lead(scope: Scope, receive: Receive, send: Send) -> None:
-        route = known.get((scope.get("method", ""), scope.get("path", "")))
-        if route is None:
+        methods = found.get(scope.get("path", ""))
+        route = None if methods is None else methods.get(scope["method"])
+        if methods is not None and route is None:
+            raise HTTPException(405, headers={"Allow": ", ".join(methods)})
+        if route is None or not route.is_straight:
             await others(scope, receive, send)
         else:
-            scope |= {"route": route, "path_params": {}}
+            scope["route"], scope["path_params"] = route, {}
             await route.handle(scope, receive, send)
 
     return lead

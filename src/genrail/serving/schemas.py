@@ -38,6 +38,7 @@ __all__ = [
     "Suggestions",
     "Wishes",
     "Words",
+    "whole",
 ]
 
 
@@ -79,6 +80,15 @@ Timeout = Annotated[
 Hits = Annotated[int, Field(ge=1, description="How many hits, up to the server's limit (1,000).")]
 
 
+def whole(value: object) -> object:
+    """Read 5.0 as 5: JSON has one kind of numbers, and some clients write all of them with a point.
+
+    >>> whole(5.0), whole(5.5), whole(True)
+    (5, 5.5, True)
+    """
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class Request(BaseModel):
     """Refuse what is not known: a misspelt field is an error, not silence."""
 
@@ -87,13 +97,7 @@ class Request(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _whole(cls, given: Any) -> Any:
-        """Read 5.0 as 5: JSON has one kind of numbers, and some clients write all of them with a point."""
-        if not isinstance(given, dict):
-            return given
-        return {
-            name: int(value) if isinstance(value, float) and value.is_integer() else value
-            for name, value in given.items()
-        }
+        return {name: whole(value) for name, value in given.items()} if isinstance(given, dict) else given
 
 
 class Wishes(Request):
