@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genrail.errors import SettingsError
@@ -17,6 +17,7 @@ def run(rankings):
     return Run({query: {item: -place for place, item in enumerate(items)} for query, items in rankings.items()})
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine draws slowly
 @given(ITEMS, ITEMS, st.integers(0, 2**32 - 1), st.integers(1, 10))
 def test_a_draft_lists_each_item_once_and_keeps_both_orders(first, second, seed, depth):
     items, teams = team_draft(first, second, np.random.default_rng(seed), depth)
