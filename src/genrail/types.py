@@ -246,6 +246,7 @@ class Ranking(Sequence[Hit]):
         trace: The steps of the decode, when asked for.
         fits: False where nothing in the catalogue is near the words: the hits are then no more than the least far ones.
         facets: For each attribute that was asked for: ``name``, ``kind``, and values with their counts, or the range.
+        counted: The hits among which these were counted; 0 where none were asked for.
 
     >>> ranking = Ranking((Hit("sku-1", "Boot", -0.5, 1),))
     >>> len(ranking), ranking[0].title, ranking.item_ids
@@ -258,6 +259,7 @@ class Ranking(Sequence[Hit]):
     trace: Any = None
     fits: bool = True
     facets: tuple[JsonObject, ...] = ()
+    counted: int = 0
 
     def __repr__(self) -> str:
         first = ", ".join(f"{hit.item_id!r} {shortened(hit.title, 30)!r}" for hit in self.hits[:2])
