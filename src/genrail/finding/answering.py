@@ -116,7 +116,7 @@ def _ranking(
     )
     counts = tuple(facets(catalog, arranged.facets, page.counted))
     warnings = (*request.warnings, *found.warnings)
-    return Ranking(hits, len(hits) < k, warnings, found.trace, found.fits, counts)
+    return Ranking(hits, len(hits) < k, warnings, found.trace, found.fits, counts, found.reading)
 
 
 def _finite(chance: float | None) -> float | None:

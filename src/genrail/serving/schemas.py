@@ -106,6 +106,7 @@ class Wishes(Request):
     )
     fields: list[Words] | None = Field(None, description="Attributes that hits carry; by default all.")
     highlight: bool = Field(False, description="Say which words of each hit the query asks for.")
+    soft_filters: bool = Field(True, description="Let words that name values of attributes move such items up.")
 
 
 class SearchRequest(Wishes):
@@ -195,6 +196,9 @@ class HitBody(BaseModel):
         None, description="In explanations: n-grams that the model wrote and that stand in the item's text."
     )
     passage: PassageBody | None = Field(None, description="In explanations: where they stand.")
+    soft_filters: list[str] | None = Field(
+        None, description="In explanations: words of the query that name a value of the item."
+    )
 
 
 class SearchAnswer(BaseModel):
@@ -225,6 +229,9 @@ class SearchAnswer(BaseModel):
     fits: bool = Field(description="False where nothing is near the words: the hits are the least far ones.")
     facets: list[JsonObject] | None = Field(
         None, description="For each attribute: name, kind, and values with counts, or least and most."
+    )
+    reading: list[JsonObject] | None = Field(
+        None, description="How words of the query were read: as values of attributes, or as synonyms."
     )
     took_ms: float
     index_version: str = Field(description="Published version, and the changes since: 3.17.")
