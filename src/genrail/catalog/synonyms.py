@@ -93,6 +93,8 @@ def read_synonyms(given: str | Path | Iterable[Any]) -> tuple[SynonymRule, ...]:
     source = "synonyms"
     if isinstance(given, str | Path):
         source = str(given)
+        if not Path(given).is_file():
+            raise CatalogError(f"{source}: no such file; give the path of a file of synonyms")
         given = text_of(Path(given), None, Limits()).splitlines()
     rules: list[SynonymRule] = []
     for number, one in enumerate(given, start=1):

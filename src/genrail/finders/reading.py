@@ -102,9 +102,10 @@ class Reader:
     def gains(self, reading: Reading, rows: Rows, sums: Floats) -> Floats:
         """Say what each row gains by the values that a query names, and loses by what it excludes, shape (n,)."""
         gains = np.zeros(len(rows))
+        deviation = float(sums.std()) or 1.0  # where the lanes tell nothing apart, the values do
         for condition in reading.conditions:
             if not condition.excluded:
-                gains += self.strength * condition.share * sums.std() * self.filters.held(condition, rows)
+                gains += self.strength * condition.share * deviation * self.filters.held(condition, rows)
         if reading.excluded:
             gains -= EXCLUDED * self._excluded(reading, rows)
         return gains
