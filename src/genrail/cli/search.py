@@ -222,16 +222,14 @@ def read_as(entry: JsonObject) -> str:
     """Say how words of a query were read.
 
     >>> read_as({"words": "navy", "attributes": ["colour"], "wanted": True, "share": 0.5})
-    '"navy" read as colour: such items come earlier (--plain-words: not)'
+    '"navy" read as colour: such items come earlier (--plain-words switches this off)'
     >>> read_as({"words": "wellies", "synonyms": ["rain boots", "gumboots"]})
     '"wellies" read as: rain boots, gumboots'
     """
     if "synonyms" in entry:
         return f'"{entry["words"]}" read as: {", ".join(entry["synonyms"])}'
-    names = " or ".join(entry["attributes"]) or "text"
-    return f'"{entry["words"]}" read as {names}: such items come ' + (
-        "earlier (--plain-words: not)" if entry["wanted"] else "later"
-    )
+    names = " or ".join(entry["attributes"])
+    return f'"{entry["words"]}" read as {names}: such items come earlier (--plain-words switches this off)'
 
 
 def show_facets(ranking: Ranking) -> None:
@@ -263,8 +261,9 @@ def show_ranking(title: str, ranking: Ranking, explained_by: Engine | None = Non
     explain = explained_by is not None
     for warning in ranking.warnings:
         note(f"warning: {warning}")
-    for line in map(read_as, ranking.reading):
-        note(line)
+    for entry in ranking.reading:
+        if entry.get("wanted", True):  # a warning tells what is not
+            note(read_as(entry))
     if not ranking.fits:
         note("nothing fits these words; the hits are the least far ones")
     columns = ["rank", "item", "title", "score"] + (["found by", "identifier"] if explain else [])

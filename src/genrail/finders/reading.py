@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genrail.catalog import Catalog
+from genrail.errors import DamagedError
 from genrail.finders.soft_filters import Condition, SoftFilters, value_columns
 from genrail.finding import Request
 from genrail.ranking.negation import Negation, mentions, read_negation
@@ -137,6 +138,12 @@ class Reader:
 
     @classmethod
     def from_dict(cls, values: JsonObject, catalog: Catalog, negations: bool) -> Reader:
-        """Read what `to_dict` gave; nothing, of versions before 0.2, reads no values."""
+        """Read what `to_dict` gave; nothing, of versions before 0.2, reads no values.
+
+        Raises:
+            DamagedError: It is of another catalogue.
+        """
         columns = tuple(str(name) for name in values.get("columns", ()))
+        if not set(columns) <= set(catalog.frame.columns):
+            raise DamagedError(f"soft filters of {', '.join(columns)} do not fit the catalogue; build the engine again")
         return cls(SoftFilters.of(catalog, columns), float(values.get("strength", 0.0)), negations)

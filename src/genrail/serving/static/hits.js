@@ -64,13 +64,12 @@ export function told(answer, shown = answer.hits.length) {
 
 // How words were read, and the way to have them taken as they stand.
 function reading(answer, page) {
-  const read = answer.reading || [];
-  const named = read.filter((each) => each.attributes?.length);
+  const read = (answer.reading || []).filter((each) => each.wanted !== false); // a warning tells what is not
   if (!read.length && !state.plain) return null;
-  const parts = read.map((each) => `“${each.words}” as ${(each.synonyms || each.attributes).join(each.synonyms ? ", " : " or ").replaceAll("_", " ") || "text"}${each.wanted === false ? ", not wanted" : ""}`);
+  const parts = read.map((each) => `“${each.words}” as ${each.synonyms?.join(", ") || each.attributes.join(" or ").replaceAll("_", " ")}`);
   const text = parts.length ? `Read ${parts.join("; ")}. ` : "";
   const change = make("button", { type: "button", class: "link", onclick: () => page.togglePlain() }, state.plain ? "Read words as attributes" : "Take the words as they stand");
-  return make("p", { class: "small", dir: "auto" }, text, named.some((each) => each.wanted) || state.plain ? change : null);
+  return make("p", { class: "small", dir: "auto" }, text, read.some((each) => each.wanted) || state.plain ? change : null);
 }
 
 // The answer, and the counts of each attribute that is filtered by as if it were not: so that more can be chosen.
