@@ -74,8 +74,14 @@ def retrievers(engine: Engine, words: bool) -> list[Retriever]:
 
 def interval(one: Evaluation, other: Evaluation, metric: str) -> str:
     """Tell by how much one is better than another, with a paired 95 % bootstrap interval."""
-    found = paired_test(one.measured.values[metric], other.measured.values[metric]).difference
-    return f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+    return gain(one.measured.values[metric], other.measured.values[metric])
+
+
+def gain(one: Any, other: Any) -> str:
+    """Tell by how much some values are higher than others of the same queries, with the interval where there is one."""
+    found = paired_test(one, other).difference
+    interval = "" if found.low is None else f" [{found.low:+.4f}, {found.high:+.4f}]"
+    return f"{found.mean:+.4f}{interval}"
 
 
 def show(title: str, evaluations: Mapping[str, Evaluation], metrics: Sequence[str]) -> None:
@@ -120,9 +126,7 @@ def show_soft_filters(engine: Engine, test: Words) -> None:
         keys = [key for key in found["read"] if key in part.query_ids]
         if keys:
             on, without = (np.array([values[key] for key in keys]) for values in found.values())
-            gained = paired_test(on, without).difference
-            interval = f"{gained.mean:+.4f} [{gained.low:+.4f}, {gained.high:+.4f}]"
-            rows.append([part.name, str(len(keys)), f"{on.mean():.4f}", f"{without.mean():.4f}", interval])
+            rows.append([part.name, str(len(keys)), f"{on.mean():.4f}", f"{without.mean():.4f}", gain(on, without)])
     columns = ["queries", "number", "values read", "not read", "difference"]
     print(f"\nsoft filters, nDCG@10: {engine.describe()['soft filters']}\n{text_table(columns, rows)}", flush=True)
 

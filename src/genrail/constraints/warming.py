@@ -72,7 +72,9 @@ def is_warm(vocab_size: int | None = None) -> bool:
     >>> is_warm(vocab_size=100)
     True
     """
-    return not COMPILES or all(_knows(kernel, bits) for kernel in (best_continuations, best_of_two) for bits in _widths(vocab_size))
+    return not COMPILES or all(
+        _knows(kernel, bits) for kernel in (best_continuations, best_of_two) for bits in _widths(vocab_size)
+    )
 
 
 def _knows(kernel: Callable[..., object], bits: int) -> bool:
