@@ -26,6 +26,7 @@ __all__ = [
     "Ranking",
     "Retriever",
     "Suggestion",
+    "silent",
 ]
 
 Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
@@ -65,6 +66,10 @@ class Progress(Protocol):
     def __call__(self, stage: str, done: int, total: int, /) -> None:
         """Hear that `done` of `total` parts of a stage are behind us."""
         ...
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Tell nobody how far work is: a `Progress` where none is wanted."""
 
 
 @dataclass(frozen=True)
@@ -245,6 +250,7 @@ class Ranking(Sequence[Hit]):
         trace: The steps of the decode, when asked for.
         fits: False where nothing in the catalogue is near the words: the hits are then no more than the least far ones.
         facets: For each attribute that was asked for: ``name``, ``kind``, and values with their counts, or the range.
+        counted: The hits among which these were counted; 0 where none were asked for.
         reading: How ``words`` of the query were read. With ``attributes`` and ``wanted``: as a value of these; items
             that have it were moved up, the further the larger the ``share`` of the best hits that had it anyway, or
             down where it is not wanted; none was removed. With ``synonyms``: as these.
@@ -260,6 +266,7 @@ class Ranking(Sequence[Hit]):
     trace: Any = None
     fits: bool = True
     facets: tuple[JsonObject, ...] = ()
+    counted: int = 0
     reading: tuple[JsonObject, ...] = ()
 
     def __repr__(self) -> str:

@@ -15,6 +15,7 @@ from genrail.cli.evaluate import evaluate
 from genrail.cli.inspect import inspect
 from genrail.cli.mcp import mcp
 from genrail.cli.models import models
+from genrail.cli.push import push
 from genrail.cli.search import recommend, search
 from genrail.cli.serve import keys, serve
 from genrail.cli.shard import shard
@@ -68,6 +69,7 @@ for verb in (
     serve,
     mcp,
     models,
+    push,
     snapshot,
     restore,
     evaluate,

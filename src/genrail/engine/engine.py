@@ -12,7 +12,7 @@ from genrail.catalog import Catalog, Interactions
 from genrail.catalog.suggesting import Suggester
 from genrail.catalog.synonyms import read_synonyms
 from genrail.decoding.decoders import Decoder
-from genrail.engine.live import LiveEdition, MergeSettings, silent
+from genrail.engine.live import LiveEdition, MergeSettings
 from genrail.engine.recipes import recipe_of, synonyms_of, with_settings, with_synonyms
 from genrail.errors import CatalogError, QueryError, SettingsError
 from genrail.finding import (
@@ -30,7 +30,7 @@ from genrail.finding import (
 )
 from genrail.finding.answering import as_queries, checked
 from genrail.showing import html_table
-from genrail.types import Json, Query, QueryOptions, Ranking, Suggestion
+from genrail.types import Json, Query, QueryOptions, Ranking, Suggestion, silent
 
 if TYPE_CHECKING:
     from genrail.finders.calibrating_new_items import CalibrationSettings

@@ -33,6 +33,7 @@ from genrail.identifiers.wording import TITLE, Wording
 from genrail.models.at_hand import Precision
 from genrail.models.encoders import require_torch
 from genrail.models.identifier_writer import WriterSettings, write_identifiers
+from genrail.models.model_card import ModelCard
 from genrail.models.prompts import Example, Prompts, PromptTemplate
 from genrail.training.fine_tuning_settings import FineTuning
 
@@ -134,6 +135,7 @@ class TitleSpelling(Spelling):
         adapter: What was learnt over the model called `source`, merged into `model` already: it is saved instead of the
             weights.
         held_out: Was each user's last event kept out of what was learnt.
+        card: What it was taught here; None where it was not.
     """
 
     model: CausalModel | Seq2SeqModel
@@ -143,6 +145,7 @@ class TitleSpelling(Spelling):
     wording: Wording = field(default_factory=Wording)
     adapter: Adapter | None = None
     held_out: bool = True
+    card: ModelCard | None = None
     encoder: None = field(default=None, init=False)
     name: str = field(default="", init=False)
     prompts: Any = field(init=False, repr=False)
@@ -294,10 +297,12 @@ class TitleSpelling(Spelling):
         """Copy weights and tokenizer, unless they can be loaded by name again; name and fingerprint the checkpoint."""
         from genrail.models.checkpoints import save_checkpoint
 
+        saved = save_checkpoint(self.model, self.source, self.adapter, folder, self.card)
         return {
-            **save_checkpoint(self.model, self.source, self.adapter, folder),
+            **saved,
             "name": self.name,
             "held_out": self.held_out,
+            "card": None if self.card is None else self.card.to_dict(),
             "settings": self.settings.to_dict(),
             "facts": self.facts,
             "wording": self.wording.to_dict(),
@@ -318,7 +323,8 @@ class TitleSpelling(Spelling):
         held_out = bool(details.get("held_out", True))
         wording = Wording.from_dict(details["wording"]) if "wording" in details else Wording()
         facts, settings = str(details.get("facts", "")), settings or LanguageModelSettings()
-        made = cls(model, details["checkpoint"], settings, facts, wording, adapter, held_out)
+        card = ModelCard.from_dict(details.get("card"))
+        made = cls(model, details["checkpoint"], settings, facts, wording, adapter, held_out, card)
         if details.get("empty") is not None:
             made.empty.load(folder, details["empty"], made.empty_context())
         return made
@@ -412,6 +418,7 @@ class TitlesRecipe(Recipe):
             source=before.source if apart else None,
             adapter=taught.adapter if apart else None,
             held_out=before.held_out and data.hold_out,
+            card=taught.card,
         )
         recipe = replace(self, beam=taught.beam, tuning=self.tuning.kept())
         return finder.replaced(spelling=spelling, beam=taught.beam, recipe=recipe, report=taught.report)

@@ -18,7 +18,7 @@ from genrail.errors import FilterError, QueryError
 from genrail.finding.kept import Kept
 from genrail.types import NewItems, Query
 
-__all__ = ["MAX_K", "Arrangement", "FilterCache", "Request", "resolve"]
+__all__ = ["MAX_K", "Arrangement", "FilterCache", "Request", "resolve", "sort_order"]
 
 MAX_K = 1000  # hits that are looked at for one question, those of earlier pages included; reliability.md D
 MAX_QUERY_CHARACTERS = 2048  # reliability.md D
@@ -227,7 +227,7 @@ def _arrangement(query: Query, catalog: Catalog, filters: FilterCache, allowed: 
     return Arrangement(
         query.offset,
         query.min_score,
-        None if query.sort is None else _order(query.sort, catalog),
+        None if query.sort is None else sort_order(query.sort, catalog),
         tuple((_gains(name, catalog, filters), weight) for name, weight in query.boosts),
         pins[(pins >= 0) & allowed[pins]] if len(pins) else pins,
         catalog.known_attributes(query.facets),
@@ -235,7 +235,12 @@ def _arrangement(query: Query, catalog: Catalog, filters: FilterCache, allowed: 
     )
 
 
-def _order(sort: str, catalog: Catalog) -> tuple[str, bool]:
+def sort_order(sort: str, catalog: Catalog) -> tuple[str, bool]:
+    """Give the column that hits are sorted by, and whether its highest value comes first.
+
+    Raises:
+        QueryError: No such column.
+    """
     name = sort.removeprefix("-")
     name = {"title": catalog.columns.title, "item_id": catalog.columns.item_id}.get(name, name)
     if name not in catalog.frame.columns:

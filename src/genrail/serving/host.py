@@ -28,6 +28,7 @@ from genrail.engine.revising import only
 from genrail.errors import FilterError, GenrailError, QueryError, StorageError
 from genrail.finding import Edition, FindOptions, Progress, answer_each
 from genrail.serving.explaining import explain
+from genrail.serving.listing import listing
 from genrail.serving.overview import branches, example_queries
 from genrail.serving.reranking import rerank
 from genrail.serving.title_words import TitleWords
@@ -215,6 +216,7 @@ class Host:
                 "attributes": facets(catalog),
                 "examples": example_queries(catalog, standing.title_words(page["tenant"])),
                 "items": int(catalog.live.sum()),
+                "title_column": catalog.columns.title,
             }
             found = standing.overviews[name] = plain_value(found | {"lane": standing.edition.finder.name})
             while len(standing.overviews) > VIEWS_KEPT:
@@ -222,20 +224,10 @@ class Host:
         return found | standing.names
 
     def listed(self, page: JsonObject) -> JsonObject:
-        """Give the first `k` of some `listed` items (id and weight) that `where` and `tenant` allow."""
+        """List items that no question ranks, see `genrail.serving.listing`; `tenant` sees its own alone."""
         standing = self.standing
-        edition = _seen(standing, page["tenant"])
-        allowed = edition.filters.get(page["where"])[1] if page["where"] else edition.catalog.live
-        rows = edition.catalog.rows(item_id for item_id, _ in page["listed"]).tolist()
-        found = [
-            (row, weight) for row, (_, weight) in zip(rows, page["listed"], strict=True) if row >= 0 and allowed[row]
-        ]
-        ids, titles = edition.catalog.item_ids, edition.catalog.titles
-        hits = [
-            Hit(ids[row], titles[row], weight, rank, attributes=edition.catalog.attributes(row))
-            for rank, (row, weight) in enumerate(found[: page["k"]], start=1)
-        ]
-        return _page(Ranking(tuple(hits), len(hits) < page["k"]), explained=False) | standing.names
+        ranking = listing(_seen(standing, page["tenant"]), page)
+        return _page(ranking, explained=False) | standing.names
 
     def suggest(self, page: JsonObject) -> JsonObject:
         """Complete what somebody types: `typed`, `k`, `tenant`, whose items alone are read."""
@@ -477,7 +469,7 @@ def _page(answer: Ranking | GenrailError, explained: bool) -> JsonObject:
         "exhausted": answer.exhausted,
         "warnings": list(answer.warnings),
         "fits": answer.fits,
-        **{name: plain_value(told) for name in ("facets", "reading") if (told := getattr(answer, name))},
+        **{name: plain_value(told) for name in ("facets", "counted", "reading") if (told := getattr(answer, name))},
     }
 
 

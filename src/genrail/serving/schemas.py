@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from genrail.catalog.conditions import as_filter
 from genrail.errors import FilterError
@@ -38,6 +38,7 @@ __all__ = [
     "Suggestions",
     "Wishes",
     "Words",
+    "whole",
 ]
 
 
@@ -79,10 +80,24 @@ Timeout = Annotated[
 Hits = Annotated[int, Field(ge=1, description="How many hits, up to the server's limit (1,000).")]
 
 
+def whole(value: object) -> object:
+    """Read 5.0 as 5: JSON has one kind of numbers, and some clients write all of them with a point.
+
+    >>> whole(5.0), whole(5.5), whole(True)
+    (5, 5.5, True)
+    """
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class Request(BaseModel):
     """Refuse what is not known: a misspelt field is an error, not silence."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, given: Any) -> Any:
+        return {name: whole(value) for name, value in given.items()} if isinstance(given, dict) else given
 
 
 class Wishes(Request):
@@ -230,6 +245,7 @@ class SearchAnswer(BaseModel):
     facets: list[JsonObject] | None = Field(
         None, description="For each attribute: name, kind, and values with counts, or least and most."
     )
+    counted: int | None = Field(None, description="The hits among which values were counted; with facets.")
     reading: list[JsonObject] | None = Field(
         None, description="How words of the query were read: as values of attributes, or as synonyms."
     )
@@ -289,7 +305,7 @@ class EventBody(Request):
 
     user_id: ItemId
     item_id: ItemId
-    kind: Annotated[Words, Field(pattern=r"^[\w-]{1,32}$")] = Field(
+    kind: Annotated[Words, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")] = Field(
         "view", description="view, click, cart, purchase, ..."
     )
     timestamp: float | None = Field(
@@ -403,5 +419,6 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
+    reason: str = Field(description="One word for programs, such as queue, rate, deadline, limit or invalid.")
     request_id: str
     errors: list[JsonObject] | None = None
