@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import genrail
 from genrail.catalog import Catalog
+from genrail.engine.revising import only
 from genrail.errors import SettingsError
 from genrail.finders.soft_filters import SoftFilters, value_columns
 from genrail.types import Query
@@ -110,7 +111,7 @@ WORDS = st.lists(
 ).map(" ".join)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(words=WORDS, k=st.integers(1, 30))
 def test_no_item_is_removed_and_off_is_the_order_without(engine, words, k):
     read, plain = engine.search(words, k=k), engine.search(words, k=k, soft_filters=False)
@@ -185,8 +186,8 @@ def test_added_changed_and_removed_items_are_read_as_they_stand():
 
 def test_a_grown_reader_reads_as_one_made_anew():
     engine = built(shop(8))
-    for row in range(8, 24):
-        engine.add([item(row)])
+    for first, end in ((8, 9), (9, 10), (10, 16), (16, 24)):
+        engine.add([item(row) for row in range(first, end)])
     grown, anew = engine.edition.finder.reader.filters, SoftFilters.of(engine.catalog, value_columns(shop(8)))
     for text in ("red boots", "navy blue vegan, size 38", "warm care"):
         one, other = grown.read(text), anew.read(text)
@@ -217,3 +218,9 @@ def test_a_shop_without_such_columns_answers_as_before():
     engine = built(catalog)
     assert engine.edition.finder.reader.filters.columns == ()
     assert engine.search("paper 3 words") == engine.search("paper 3 words", soft_filters=False)
+
+
+def test_whoever_may_see_some_items_learns_of_no_others_values(engine):
+    seen = only(engine.edition, "colour = 'red'")
+    assert not seen.finder.reader.filters.read("navy blue")
+    assert [one.words for one in seen.finder.reader.filters.read("red or blue")] == ["red"]
