@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.engine import Engine
 from genrail.errors import ApiError, SettingsError
-from genrail.finding import Data, Edition, Finder, FindOptions, Found, Json, Progress, Request, recipe_named
+from genrail.finding import Change, Data, Edition, Finder, FindOptions, Found, Json, Progress, Request, recipe_named
 from genrail.integrations.chat_api import ApiRetriever, ApiSettings, ChatApi
 from genrail.storage.lines import KeptLines
 from genrail.types import Hit, JsonObject, Query, Ranking, silent
@@ -218,7 +218,7 @@ class ApiTeacher(Finder):
         """
         return f"{self.name}: " + ", ".join(f"{count:,} {name}" for name, count in self.counts.items())
 
-    def grow(self, catalog: Any, change: Any) -> Finder:
+    def grow(self, catalog: Catalog, change: Change) -> Finder:
         """Refuse: a teacher is made for one edition of a catalogue.
 
         Raises:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from genrail.models.at_hand import NAMED
-from genrail.types import Json
+from genrail.types import Json, JsonObject
 
 __all__ = ["CARD", "ModelCard"]
 
@@ -97,12 +97,12 @@ class ModelCard:
             lines += [f"| {name} | {_cell(value)} |" for name, value in rows.items()]
         return "\n".join(lines) + "\n"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Turn the card into plain values, for a manifest."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any] | None) -> Self | None:
+    def from_dict(cls, values: JsonObject | None) -> Self | None:
         """Read what `to_dict` gave; None for none."""
         return None if values is None else cls(**values)
 

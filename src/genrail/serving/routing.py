@@ -29,7 +29,7 @@ class StraightRoute(APIRoute):
     that uses none of them pays for it all the same, half of the time that a request takes here.
     """
 
-    def __init__(self, path: str, endpoint: Callable[..., Any], **more: Any) -> None:
+    def __init__(self, path: str, endpoint: Callable[..., object], **more: Any) -> None:
         super().__init__(path, endpoint, **more)
         hints = get_type_hints(endpoint, include_extras=True)
         gives = hints.pop("return", None)
@@ -46,7 +46,7 @@ class StraightRoute(APIRoute):
             await super().handle(scope, receive, send)
             return
         request = Request(scope, receive, send)
-        values: dict[str, Any] = dict.fromkeys(self._asks, request)
+        values: dict[str, object] = dict.fromkeys(self._asks, request)
         if self._body is not None:
             name, model = self._body
             values[name] = await _read(request, model)

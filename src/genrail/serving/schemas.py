@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -96,7 +96,7 @@ class Request(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _whole(cls, given: Any) -> Any:
+    def _whole(cls, given: object) -> object:
         return {name: whole(value) for name, value in given.items()} if isinstance(given, dict) else given
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from genrail.errors import DamagedError, FingerprintError
 from genrail.storage.files import naming
-from genrail.types import Json
+from genrail.types import Json, JsonObject
 
 __all__ = ["KeptLines"]
 
@@ -32,8 +31,8 @@ class KeptLines:
 
     def __init__(self, path: str | Path | None, setting: str, head: Mapping[str, Json]) -> None:
         self._path, self._setting = None if path is None else Path(path), setting
-        self._head: dict[str, Any] = json.loads(json.dumps(head))  # as it will be read
-        self.lines: list[dict[str, Any]] = []
+        self._head: JsonObject = json.loads(json.dumps(head))  # as it will be read
+        self.lines: list[JsonObject] = []
         if self._path is not None and self._path.exists():
             with naming(self._path, "reading"):
                 self._read(self._path)

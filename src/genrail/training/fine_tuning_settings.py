@@ -10,6 +10,7 @@ from genrail.errors import SettingsError
 from genrail.training.loop_settings import LoopSettings
 from genrail.training.pseudo_queries import QueryMaking
 from genrail.training.rewards import RolloutSettings
+from genrail.types import JsonObject
 
 __all__ = ["ORDER", "FineTuning", "Order"]
 
@@ -158,11 +159,11 @@ class FineTuning:
             plain["rewarding"] = RolloutSettings(**plain["rewarding"])
         return cls(**plain)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Turn into plain values what tells of the finder that was taught: without the files of one training."""
         return asdict(self.kept())
 
-    def changed(self) -> dict[str, Any]:
+    def changed(self) -> JsonObject:
         """Give what differs from the defaults, by path."""
         own, usual = (dict(_flat(one.to_dict())) for one in (self, type(self)()))
         return {path: value for path, value in own.items() if value != usual.get(path)}
@@ -172,7 +173,7 @@ class FineTuning:
         return replace(self, checkpoint=None, curve=None, making=self.making.kept())
 
 
-def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(values: Mapping[str, object], path: str = "") -> Iterator[tuple[str, object]]:
     """List settings, those within others by their path."""
     for name, value in values.items():
         if isinstance(value, Mapping):

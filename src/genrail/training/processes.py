@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 
 __all__ = ["Processes", "joined"]
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Processes:
         """Tell whether this is the one that writes files."""
         return self.rank == 0
 
-    def own(self, parts: Sequence[Any]) -> Sequence[Any]:
+    def own(self, parts: Sequence[Part]) -> Sequence[Part]:
         """Give the parts of a batch that this process takes; perhaps none."""
         return parts[self.rank :: self.count]
 
