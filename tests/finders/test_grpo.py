@@ -92,6 +92,18 @@ def test_rewards_rise_from_a_taught_start():
     assert own.edition.finder.beam.meaning == "renormalised"
 
 
+def test_validation_reward_and_ndcg_rise_on_words_that_were_held_out():
+    asked = {f"q{row} {way}": f"{row} {way}" for row in range(ITEMS) for way in ("please", "now", "soon")}
+    judged = {query_id: {f"t{query_id.split()[0][1:]}": 1.0} for query_id in asked}
+    own = engine()
+    own.train(queries=asked, qrels=judged, **QUICK | {"epochs": 4})
+    settings = {**GRPO, "validation": 7, "epochs": 2, "learning_rate": 1e-3, "batch": 6}
+    report = own.train(queries=asked, qrels=judged, **settings)
+    assert report.kept and report.held_out == 7
+    assert report.loop.best["nDCG@10"] > report.start["nDCG@10"] + 0.05
+    assert report.loop.best["reward"] > report.start["reward"]
+
+
 def test_validation_tells_ndcg_and_reward_and_a_model_that_gets_no_better_stays_as_it_was():
     own = engine()
     fingerprint = own.edition.finder.spelling.model.fingerprint

@@ -121,9 +121,13 @@ class Rewarded(ABC, Generic[Case]):
         return grpo_loss(chosen, reference, advantage, self.settings.kl)
 
     def gained(self, rollouts: Rollouts) -> list[float]:
-        """Add up the rewards of each request's rollouts, (requests,)."""
-        given = np.where(rollouts.rows >= 0, self.reward(rollouts), 0.0)
-        totals: list[float] = given[:, : self.settings.rollouts].sum(axis=1).tolist()
+        """Add up the rewards of each request's rollouts, discounted by rank as in DCG, (requests,).
+
+        A plain sum would not tell where the good ones stand: that of `rank` is 0 whether the right item was found or
+        not.
+        """
+        given = np.where(rollouts.rows >= 0, self.reward(rollouts), 0.0)[:, : self.settings.rollouts]
+        totals: list[float] = (given / np.log2(np.arange(given.shape[1]) + 2.0)).sum(axis=1).tolist()
         return totals
 
 
