@@ -193,13 +193,13 @@ export type InstantQuery = {
   page?: number;
   hitsPerPage?: number;
   /** Attributes to count; * for all. */
-  facets?: string[];
+  facets?: string[] | string;
   maxValuesPerFacet?: number;
-  facetFilters?: (string | string[])[];
-  numericFilters?: (string | string[])[];
+  facetFilters?: (string | string[])[] | string;
+  numericFilters?: (string | string[])[] | string;
   filters?: string;
-  attributesToRetrieve?: string[];
-  attributesToHighlight?: string[];
+  attributesToRetrieve?: string[] | string;
+  attributesToHighlight?: string[] | string;
   /** Values are escaped for HTML where it is a tag of HTML. */
   highlightPreTag?: string;
   highlightPostTag?: string;
