@@ -106,6 +106,8 @@ export type ExplainRequest = {
   fields?: string[] | null;
   /** Say which words of each hit the query asks for. */
   highlight?: boolean;
+  /** Let words that name values of attributes move such items up. */
+  soft_filters?: boolean;
   query?: string | null;
   /** Item ids, oldest first. */
   history?: string[];
@@ -132,6 +134,8 @@ export type Explanation = {
   facets?: Record<string, unknown>[] | null;
   /** The hits among which values were counted; with facets. */
   counted?: number | null;
+  /** How words of the query were read: as values of attributes, or as synonyms. */
+  reading?: Record<string, unknown>[] | null;
   took_ms: number;
   /** Published version, and the changes since: 3.17. */
   index_version: string;
@@ -165,6 +169,8 @@ export type HitBody = {
   ngrams?: NgramBody[] | null;
   /** In explanations: where they stand. */
   passage?: PassageBody | null;
+  /** In explanations: words of the query that name a value of the item. */
+  soft_filters?: string[] | null;
 };
 
 /** What the server holds. */
@@ -331,6 +337,8 @@ export type RecommendRequest = {
   fields?: string[] | null;
   /** Say which words of each hit the query asks for. */
   highlight?: boolean;
+  /** Let words that name values of attributes move such items up. */
+  soft_filters?: boolean;
   /** Item ids, oldest first. */
   history?: string[];
   /** Whose kept events come before the history. */
@@ -367,6 +375,8 @@ export type SearchAnswer = {
   facets?: Record<string, unknown>[] | null;
   /** The hits among which values were counted; with facets. */
   counted?: number | null;
+  /** How words of the query were read: as values of attributes, or as synonyms. */
+  reading?: Record<string, unknown>[] | null;
   took_ms: number;
   /** Published version, and the changes since: 3.17. */
   index_version: string;
@@ -398,6 +408,8 @@ export type SearchRequest = {
   fields?: string[] | null;
   /** Say which words of each hit the query asks for. */
   highlight?: boolean;
+  /** Let words that name values of attributes move such items up. */
+  soft_filters?: boolean;
   query?: string | null;
   /** Item ids, oldest first. */
   history?: string[];
@@ -429,6 +441,8 @@ export type SimilarRequest = {
   fields?: string[] | null;
   /** Say which words of each hit the query asks for. */
   highlight?: boolean;
+  /** Let words that name values of attributes move such items up. */
+  soft_filters?: boolean;
   id: string;
 };
 

@@ -21,6 +21,7 @@ from genrail.cli.serve import keys, serve
 from genrail.cli.shard import shard
 from genrail.cli.snapshot import restore, snapshot
 from genrail.cli.suggest import similar, suggest
+from genrail.cli.synonyms import synonyms
 from genrail.cli.train import train
 from genrail.cli.update import add, merge, remove, rollback, update
 
@@ -62,6 +63,7 @@ for verb in (
     add,
     update,
     remove,
+    synonyms,
     merge,
     rollback,
     serve,

@@ -13,6 +13,7 @@ from genrail.errors import SettingsError
 from genrail.finders.fused import BATCH, HISTORY, HISTORY_SEEN, WORDS, WORDS_SHARE, Fused
 from genrail.finders.lessons import Learning
 from genrail.finders.noise import noise_levels
+from genrail.finders.reading import STRENGTH, Reader
 from genrail.finders.scoring import event_counts
 from genrail.finding import (
     Data,
@@ -60,6 +61,8 @@ class FusedRecipe(Recipe):
         settings: Of each lane, by its name.
         words_share: Of the score for words and a history together, what the words decide.
         negations: Read "without X" in a query as what is not wanted.
+        soft_filters: Deviations of the fused score that an item gains for each value of its own that a query names,
+            such as a colour; 0 for off.
         ranker: Learn a small network on top of the weights, kept where it wins on questions it was not learnt on.
         levels, codes, identifiers, pseudo_queries, making, train_items, max_seconds, epochs, learning: See
             `NativeRecipe`; the other lanes are the teacher, and say whether written queries are good.
@@ -73,6 +76,7 @@ class FusedRecipe(Recipe):
     settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     words_share: float = WORDS_SHARE
     negations: bool = True
+    soft_filters: float = STRENGTH
     ranker: bool = True
     levels: int | None = None
     codes: int | None = None
@@ -93,6 +97,8 @@ class FusedRecipe(Recipe):
             raise SettingsError(f"lanes are {self.lanes}; give one or more, each once")
         if not 0.0 <= self.words_share <= 1.0:
             raise SettingsError(f"words_share is {self.words_share}; give 0 to 1")
+        if not 0.0 <= self.soft_filters < float("inf"):
+            raise SettingsError(f"soft_filters is {self.soft_filters}; give 0 for off, or more")
 
     def to_dict(self) -> dict[str, Json]:
         """Turn the settings into plain values; a model that has no name is saved with its lane."""
@@ -130,7 +136,7 @@ class FusedRecipe(Recipe):
             self,
             data.seed,
             self.words_share,
-            self.negations,
+            Reader.of(data.catalog, self.soft_filters, self.negations),
             _popularity(data),
             noise_levels(lanes.final, data.catalog, data.seed, progress),
         )

@@ -76,6 +76,7 @@ class Request:
         excluded: Rows that were taken out: seen and unwanted items.
         new_items: See `Query.new_items`.
         arrangement: What becomes of the rows that a finder lists; finders need not look at it.
+        soft_filters: See `Query.soft_filters`.
     """
 
     text: str | None
@@ -87,6 +88,7 @@ class Request:
     excluded: Rows = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     new_items: NewItems = "auto"
     arrangement: Arrangement = field(default_factory=Arrangement)
+    soft_filters: bool = True
 
 
 class FilterCache:
@@ -210,7 +212,8 @@ def resolve(query: Query, catalog: Catalog, filters: FilterCache) -> Request:
         allowed = filtered.copy()
         allowed[excluded] = False
     arranged = _arrangement(query, catalog, filters, allowed)
-    return Request(text, history, allowed, warnings, filtered, condition, excluded, query.new_items, arranged)
+    wishes = query.new_items, arranged, query.soft_filters
+    return Request(text, history, allowed, warnings, filtered, condition, excluded, *wishes)
 
 
 def _arrangement(query: Query, catalog: Catalog, filters: FilterCache, allowed: Mask) -> Arrangement:

@@ -1,8 +1,7 @@
 """Hold an engine for a server: plain values in, plain values out, in this process or another.
 
 A question is a dictionary with `text`, `history`, `where`, `exclude_seen`, perhaps `similar` (an item id), and what
-else `Query` takes. Answers
-to one batch come from one edition, whose version they carry.
+else `Query` takes. Answers to one batch come from one edition, whose version they carry.
 """
 
 from __future__ import annotations
@@ -445,8 +444,8 @@ def _row(edition: Edition, item_id: str) -> int:
 
 
 def _query(question: JsonObject, edition: Edition) -> Query | GenrailError:
-    arranged = {name: value for name, value in question.items() if name in QueryOptions.__annotations__}
-    arranged = {name: value for name, value in arranged.items() if name not in ("where", "exclude_seen")}
+    options = QueryOptions.__annotations__.keys() - {"where", "exclude_seen"}
+    arranged = {name: value for name, value in question.items() if name in options}
     try:
         if question.get("similar") is not None:
             _row(edition, question["similar"])
@@ -470,8 +469,7 @@ def _page(answer: Ranking | GenrailError, explained: bool) -> JsonObject:
         "exhausted": answer.exhausted,
         "warnings": list(answer.warnings),
         "fits": answer.fits,
-        **({"facets": plain_value(answer.facets)} if answer.facets else {}),
-        **({"counted": answer.counted} if answer.counted else {}),
+        **{name: plain_value(told) for name in ("facets", "counted", "reading") if (told := getattr(answer, name))},
     }
 
 
@@ -487,7 +485,7 @@ def _hit(hit: Hit, explained: bool) -> JsonObject:
         page["log_probability"] = plain_value(hit.log_probability)
         page["identifier"] = hit.explanation.get("identifier")
         page["found_by"] = plain_value(hit.explanation.get("lanes"))
-        for name in ("matched", "ngrams", "passage"):
+        for name in ("matched", "ngrams", "passage", "soft_filters"):
             page[name] = hit.explanation.get(name)
     if hit.matched is not None:
         page["matched"] = list(hit.matched)

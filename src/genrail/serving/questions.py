@@ -36,7 +36,8 @@ from genrail.types import JsonObject
 
 __all__ = ["answered", "json_answer", "question_routes", "unless_left"]
 
-ARRANGED = {"offset", "min_score", "sort", "boost", "pin", "facets", "fields", "highlight"}  # of `Wishes`
+# Of `Wishes`.
+ARRANGED = {"offset", "min_score", "sort", "boost", "pin", "facets", "fields", "highlight", "soft_filters"}
 T = TypeVar("T")
 HistoryOf = Callable[[str, str | None], Awaitable[list[str]]]
 

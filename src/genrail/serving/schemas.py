@@ -121,6 +121,7 @@ class Wishes(Request):
     )
     fields: list[Words] | None = Field(None, description="Attributes that hits carry; by default all.")
     highlight: bool = Field(False, description="Say which words of each hit the query asks for.")
+    soft_filters: bool = Field(True, description="Let words that name values of attributes move such items up.")
 
 
 class SearchRequest(Wishes):
@@ -210,6 +211,9 @@ class HitBody(BaseModel):
         None, description="In explanations: n-grams that the model wrote and that stand in the item's text."
     )
     passage: PassageBody | None = Field(None, description="In explanations: where they stand.")
+    soft_filters: list[str] | None = Field(
+        None, description="In explanations: words of the query that name a value of the item."
+    )
 
 
 class SearchAnswer(BaseModel):
@@ -242,6 +246,9 @@ class SearchAnswer(BaseModel):
         None, description="For each attribute: name, kind, and values with counts, or least and most."
     )
     counted: int | None = Field(None, description="The hits among which values were counted; with facets.")
+    reading: list[JsonObject] | None = Field(
+        None, description="How words of the query were read: as values of attributes, or as synonyms."
+    )
     took_ms: float
     index_version: str = Field(description="Published version, and the changes since: 3.17.")
     model_version: str
