@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from genrail.catalog import Catalog
 from genrail.errors import DamagedError
+from genrail.finders.bounds import Bound, number_columns, read_bounds
 from genrail.finders.soft_filters import Condition, SoftFilters, value_columns
 from genrail.finding import Request
 from genrail.ranking.negation import Negation, mentions, read_negation
@@ -16,7 +17,7 @@ from genrail.types import Json, JsonObject
 
 __all__ = ["STRENGTH", "Reader", "Reading"]
 
-EXCLUDED = 2.0  # deviations that an item loses which holds what a query excludes: a text may only mention it
+EXCLUDED = 2.0  # deviations that an item loses which holds what a query excludes, or has a number out of its bounds
 STRENGTH = 0.5  # deviations of the fused score; chosen on the demo shop and half of ESCI's queries (docs/results.md)
 BEST = 10  # hits of the first stage that say how far a reading is believed: a page
 
@@ -32,11 +33,13 @@ class Reading:
         request: What the lanes are asked: the query without what it excludes.
         excluded: The words of each excluded thing.
         conditions: Values that it names, and among what it excludes.
+        bounds: On numbers, such as "under 30"; the lanes do not read these words.
     """
 
     request: Request
     excluded: tuple[tuple[str, ...], ...] = ()
     conditions: tuple[Condition, ...] = ()
+    bounds: tuple[Bound, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -48,7 +51,7 @@ class Reading:
 
     def to_dicts(self) -> tuple[JsonObject, ...]:
         """Say which words were read as which attributes."""
-        return tuple(condition.to_dict() for condition in self.conditions)
+        return (*(one.to_dict() for one in self.conditions), *(one.to_dict() for one in self.bounds))
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,9 +83,14 @@ class Reader:
             return Reading(request)
         read = read_negation(request.text) if self.negations else Negation(request.text)
         wanted, excluded = read.wanted, read.excluded
-        named = request.soft_filters and self.strength > 0.0
-        conditions = self.filters.read(wanted, excluded) if named else [Condition.unnamed(one) for one in excluded]
-        return Reading(replace(request, text=wanted) if excluded else request, excluded, tuple(conditions))
+        bounds: tuple[Bound, ...] = ()
+        if not (request.soft_filters and self.strength > 0.0):
+            conditions = [Condition.unnamed(one) for one in excluded]
+        else:
+            wanted, bounds = read_bounds(wanted, self.filters.catalog, number_columns(self.filters.catalog))
+            conditions = self.filters.read(wanted, excluded)
+        asked = replace(request, text=wanted) if excluded or bounds else request
+        return Reading(asked, excluded, tuple(conditions), bounds)
 
     def believed(self, reading: Reading, rows: Rows, sums: Floats) -> Reading:
         """Believe a reading as far as the first stage bears it out: by the share of its ten best that have the value.
@@ -98,15 +106,19 @@ class Reader:
         best = rows[np.argsort(-sums, kind="stable")[:BEST]]
         shares = [float(self.filters.held(one, best).mean()) for one in reading.conditions] if len(best) else []
         weighed = (replace(one, share=share) for one, share in zip(reading.conditions, shares, strict=False))
-        return replace(reading, conditions=tuple(one for one in weighed if one.excluded or one.share > 0.0))
+        bounds = (one for one in reading.bounds if len(best) and not one.broken(self.filters.catalog, best).all())
+        conditions = tuple(one for one in weighed if one.excluded or one.share > 0.0)
+        return replace(reading, conditions=conditions, bounds=tuple(bounds))
 
     def gains(self, reading: Reading, rows: Rows, sums: Floats) -> Floats:
-        """Say what each row gains by the values that a query names, and loses by what it excludes, shape (n,)."""
+        """Say what each row gains by values that a query names, and loses by bounds and exclusions, shape (n,)."""
         gains = np.zeros(len(rows))
         deviation = float(sums.std()) or 1.0  # where the lanes tell nothing apart, the values do
         for condition in reading.conditions:
             if not condition.excluded:
                 gains += self.strength * condition.share * deviation * self.filters.held(condition, rows)
+        for bound in reading.bounds:
+            gains -= EXCLUDED * bound.broken(self.filters.catalog, rows)
         if reading.excluded:
             gains -= EXCLUDED * self._excluded(reading, rows)
         return gains
