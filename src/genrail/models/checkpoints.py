@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from genrail.errors import FingerprintError, MissingPackageError, SettingsError
 from genrail.models.at_hand import Precision, find_named, present_device
-from genrail.models.gguf import Report, converted, converted_named, quiet_transformers
+from genrail.models.gguf import PART, Report, converted, converted_named, quiet_transformers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -62,7 +62,7 @@ def load_checkpoint(
         raise MissingPackageError(error.name or "transformers", "torch", "A language model") from error
     if dtype not in ("float32", "bfloat16", "float16"):
         raise SettingsError(f"dtype is {dtype!r}; give 'float32', 'bfloat16' or 'float16'")
-    name, title = _located(str(name_or_folder), progress)
+    name, title = _located(str(name_or_folder), dtype, progress)
     common = {"trust_remote_code": False, "local_files_only": local_files_only}
     try:
         config = transformers.AutoConfig.from_pretrained(name, **common)
@@ -88,13 +88,13 @@ def load_checkpoint(
     return found
 
 
-def _located(name: str, progress: Report | None) -> tuple[str, str]:
+def _located(name: str, dtype: Precision, progress: Report | None) -> tuple[str, str]:
     """Give the folder or hub name to load from, and what to call the model."""
     named = None if Path(name).exists() else find_named(name)
     if named is not None:
-        return str(converted_named(named, progress=progress)), named.name
+        return str(converted_named(named, progress=progress, dtype=dtype)), named.name
     if name.lower().endswith(".gguf"):
-        return str(converted(name, progress=progress)), Path(name).stem
+        return str(converted(name, progress=progress, dtype=dtype)), Path(name).stem
     return name, Path(name).name
 
 
@@ -139,7 +139,7 @@ def save_checkpoint(
         Plain values for the manifest, for `open_checkpoint`.
     """
     if source is None:
-        model.model.save_pretrained(folder / COPY)
+        model.model.save_pretrained(folder / COPY, max_shard_size=PART)
         model.tokenizer.save_pretrained(folder / COPY)
     if adapter is not None:
         adapter.save(folder / ADAPTER)

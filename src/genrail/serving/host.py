@@ -7,13 +7,11 @@ to one batch come from one edition, whose version they carry.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from hashlib import sha256
@@ -28,6 +26,7 @@ from genrail.engine.engine import Engine
 from genrail.engine.revising import only
 from genrail.errors import FilterError, GenrailError, QueryError, StorageError
 from genrail.finding import Edition, FindOptions, Progress, answer_each
+from genrail.memory import give_back_memory
 from genrail.serving.explaining import explain
 from genrail.serving.overview import branches, example_queries
 from genrail.serving.reranking import rerank
@@ -291,7 +290,7 @@ class Host:
                 self._changes += 1
                 self.standing = self._stand()
             if page["verb"] in _SWAPS:
-                _give_back_memory()
+                give_back_memory()
             return self.state() | {"changed": changed}
 
     def _tell(self, stage: str, done: int, total: int) -> None:
@@ -383,12 +382,6 @@ _VERBS: dict[str, Callable[[Engine, JsonObject, Progress], int]] = {
 
 
 _SWAPS = frozenset({"publish", "rollback", "reload"})
-
-
-def _give_back_memory() -> None:
-    """Free the version that went, whole: the C library would keep its pages for itself."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def error_of(error: BaseException) -> JsonObject:
