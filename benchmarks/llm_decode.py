@@ -6,8 +6,8 @@
     python benchmarks/llm_decode.py --checkpoint SmolLM2-135M --catalog products.csv.gz --beams 20
                                                      a real model and real titles: by branchings, and token by token
     python benchmarks/llm_decode.py --checkpoint SmolLM2-135M --catalog products.csv.gz --beams 20 --prompt 42 319
-                                                     the same by branchings, prompts of so many tokens, none of them kept
-    python benchmarks/llm_decode.py --engine shop.genrail                memory of a saved engine that is opened and asked
+                                                     the same by branchings, prompts of so many tokens, none kept
+    python benchmarks/llm_decode.py --engine shop.genrail                memory of a saved engine, opened and asked
 
 A random Qwen2-like model (nothing about speed depends on the weights, but the order of titles does: a random model is
 the hard case, as it is sure of nothing) and seeded synthetic titles: Zipf-distributed words behind Zipf-distributed

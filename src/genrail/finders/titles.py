@@ -30,7 +30,7 @@ from genrail.identifiers import IdentifierTable
 from genrail.identifiers.several import SeveralIdentifiers
 from genrail.identifiers.table import Identifiers
 from genrail.identifiers.wording import TITLE, Wording
-from genrail.models.at_hand import Precision
+from genrail.models.at_hand import BACKENDS, Backend, Precision
 from genrail.models.encoders import require_torch
 from genrail.models.identifier_writer import WriterSettings, write_identifiers
 from genrail.models.prompts import Example, Prompts, PromptTemplate
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from genrail.models.causal import CausalModel
     from genrail.models.seq2seq import Seq2SeqModel
     from genrail.models.text_encoder import Encoder
+    from genrail.models.vllm import VllmModel
 
 __all__ = ["LanguageModelSettings", "TitleSpelling", "TitleWriter", "TitlesRecipe"]
 
@@ -72,6 +73,9 @@ class LanguageModelSettings:
         dtype: Precision of the weights, of a model given by name or folder.
         device: Where it computes, such as `cpu` or `cuda`.
         attention: See `CausalModel`.
+        backend: What computes a model given by name or folder: `transformers`, or `vllm` (an extra of its own), which
+            chooses device and attention itself and answers several requests together.
+        backend_settings: Handed to ``vllm.LLM``, such as ``max_model_len``.
     """
 
     template: PromptTemplate | None = None
@@ -88,14 +92,29 @@ class LanguageModelSettings:
     dtype: Precision = "float32"
     device: str = "cpu"
     attention: Literal["auto", "shared", "rows"] = "auto"
+    backend: Backend = "transformers"
+    backend_settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise SettingsError(f"backend is {self.backend!r}; give {' or '.join(map(repr, BACKENDS))}")
+        if self.backend == "vllm" and (self.device != "cpu" or self.attention != "auto"):
+            raise SettingsError("backend='vllm' chooses device and attention itself; leave these two out")
+        if self.backend_settings and self.backend != "vllm":
+            raise SettingsError("backend_settings are those of backend='vllm'; give that, or leave them out")
         if self.combine not in ("best", "sum"):
             raise SettingsError(f"combine is {self.combine!r}; give 'best' or 'sum'")
         if self.calibration is not None and not 0 <= self.calibration <= 1:
             raise SettingsError(f"calibration is {self.calibration}; give 0 to 1")
         if self.calibration and self.combine == "sum":
             raise SettingsError("calibration compares one identifier of each item; give combine='best'")
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """Give how a model is loaded by `load_checkpoint`, beside its precision."""
+        if self.backend == "vllm":
+            return {"backend": self.backend, **self.backend_settings}
+        return {"device": self.device, "attention": self.attention, "packed": True}
 
     @property
     def several(self) -> bool:
@@ -136,7 +155,7 @@ class TitleSpelling(Spelling):
         held_out: Was each user's last event kept out of what was learnt.
     """
 
-    model: CausalModel | Seq2SeqModel
+    model: CausalModel | Seq2SeqModel | VllmModel
     source: str | None = None
     settings: LanguageModelSettings = field(default_factory=LanguageModelSettings)
     facts: str = ""
@@ -174,7 +193,9 @@ class TitleSpelling(Spelling):
 
         if isinstance(self.model, CausalModel):
             return self.model
-        raise SettingsError(f"{self.name} is an encoder-decoder; fine-tuning takes a causal language model only")
+        raise SettingsError(
+            f"{self.name} is an encoder-decoder or computed by vLLM; fine-tuning takes a causal model of transformers"
+        )
 
     def with_language_model(self, model: CausalModel) -> TitleSpelling:
         """Ask another model in the same words."""
@@ -313,8 +334,8 @@ class TitleSpelling(Spelling):
         """
         from genrail.models.checkpoints import open_checkpoint
 
-        model, adapter = open_checkpoint(folder, details)
         settings = LanguageModelSettings.from_dict(details["settings"]) if "settings" in details else None
+        model, adapter = open_checkpoint(folder, details, settings and settings.backend_settings)
         held_out = bool(details.get("held_out", True))
         wording = Wording.from_dict(details["wording"]) if "wording" in details else Wording()
         facts, settings = str(details.get("facts", "")), settings or LanguageModelSettings()
@@ -442,9 +463,7 @@ class TitlesRecipe(Recipe):
                 )
             return TitleSpelling(model, None, self.settings, facts, wording)
         settings = self.settings
-        loaded = load_checkpoint(
-            model, settings.device, settings.dtype, progress=progress, packed=True, attention=settings.attention
-        )
+        loaded = load_checkpoint(model, dtype=settings.dtype, progress=progress, **settings.loading)
         return TitleSpelling(loaded, None if Path(model).exists() else str(model), settings, facts, wording)
 
     def to_dict(self) -> dict[str, Json]:

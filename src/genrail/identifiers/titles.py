@@ -81,7 +81,10 @@ class Titles:
             raise SettingsError(f"max_tokens is {max_tokens!r}; give an integer of 1 or more")
         found = tokenizer.eos_token_id if end_token is None else end_token
         if found is None:
-            raise SettingsError("this tokenizer has no end-of-sequence token to close titles with; give end_token=")
+            raise SettingsError(
+                "the model's tokenizer has no end-of-sequence token to close titles with; give a model that has one, or name it "
+                "as eos_token in its tokenizer_config.json"
+            )
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
         self.leading_space = bool(leading_space)

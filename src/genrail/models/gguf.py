@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genrail.errors import DamagedError, MissingPackageError, SettingsError
-from genrail.models.at_hand import NamedModel, Precision, join_parts
+from genrail.models.at_hand import PART, NamedModel, Precision, join_parts
 from genrail.storage.files import naming
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["PART", "cache_folder", "converted", "converted_named", "quiet_transformers"]
+__all__ = ["cache_folder", "converted", "converted_named", "quiet_transformers"]
 
 MAGIC = b"GGUF"
 VERSION = 2  # of the conversion: another one is another folder
-PART = "64MB"  # of the weights, a file each: what is packed of one is let go before the next is read
 Report = Callable[[str, int, int], None]
 
 
