@@ -334,11 +334,11 @@ class TitleSpelling(Spelling):
         """
         from genrail.models.checkpoints import open_checkpoint
 
-        settings = LanguageModelSettings.from_dict(details["settings"]) if "settings" in details else None
-        model, adapter = open_checkpoint(folder, details, settings and settings.backend_settings)
+        settings = LanguageModelSettings.from_dict(details.get("settings", {}))
+        model, adapter = open_checkpoint(folder, details, settings.backend_settings)
         held_out = bool(details.get("held_out", True))
         wording = Wording.from_dict(details["wording"]) if "wording" in details else Wording()
-        facts, settings = str(details.get("facts", "")), settings or LanguageModelSettings()
+        facts = str(details.get("facts", ""))
         made = cls(model, details["checkpoint"], settings, facts, wording, adapter, held_out)
         if details.get("empty") is not None:
             made.empty.load(folder, details["empty"], made.empty_context())

@@ -82,8 +82,8 @@ class Titles:
         found = tokenizer.eos_token_id if end_token is None else end_token
         if found is None:
             raise SettingsError(
-                "the model's tokenizer has no end-of-sequence token to close titles with; give a model that has one, or name it "
-                "as eos_token in its tokenizer_config.json"
+                "the model's tokenizer has no end-of-sequence token to close titles with; give a model that has "
+                "one, or name it as eos_token in its tokenizer_config.json"
             )
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
