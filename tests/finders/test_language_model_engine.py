@@ -59,6 +59,21 @@ def test_a_request_beyond_the_window_is_refused_whole(engine):
     assert len(engine.search("boot", k=3)) == 3
 
 
+def test_titles_may_end_with_a_line_break(tmp_path):
+    model = language_model()
+    own = Engine.build(shop(8), model=model, end="newline")
+    [newline] = model.tokenizer("\n", add_special_tokens=False)["input_ids"]
+    assert {own.edition.finder.table.sequence(row)[-1] for row in range(8)} == {newline}
+    found = own.search("boot", k=8)
+    assert sorted(found.item_ids) == sorted(own.catalog.item_ids)
+    own.save(tmp_path / "own.genrail")
+    again = Engine.load(tmp_path / "own.genrail", live=True)
+    again.add([{"id": "new", "title": "Ecco Boot", "price": 1}])
+    assert again.edition.finder.table.sequence(8)[-1] == newline
+    with pytest.raises(SettingsError, match="end is 'tab'; give 'eos' or 'newline'"):
+        Engine.build(shop(8), model=model, end="tab")
+
+
 @pytest.fixture(scope="module")
 def engine():
     return Engine.build(shop(), model=language_model(), calibration=0.0)

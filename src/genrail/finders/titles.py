@@ -62,6 +62,8 @@ class LanguageModelSettings:
         spelling: What an item is called by, and what its identifier therefore begins with: ``title``, ``kind-first``,
             ``brand-last``, or a template such as ``{category}: {title}``; see `Wording`. Several make several
             identifiers of each item. Users see titles all the same.
+        end: What closes an identifier: the tokenizer's end of sequence (``eos``), or a ``newline``, which base models
+            find more likely. It counts where one title begins another, and for log p over the whole vocabulary.
         aliases: A column of further identifiers of each item, separated by ``|``, besides its title.
         writer: Let the model itself write further identifiers of each item, see `WriterSettings`; None for titles.
         combine: How an item with several identifiers is scored: by its `best` one, or by their `sum`.
@@ -85,6 +87,7 @@ class LanguageModelSettings:
     catalog_facts: tuple[str, ...] = ()
     item_facts: tuple[str, ...] = ()
     spelling: str | tuple[str, ...] = TITLE
+    end: Literal["eos", "newline"] = "eos"
     aliases: str | None = None
     writer: WriterSettings | None = None
     combine: Combine = "best"
@@ -102,6 +105,8 @@ class LanguageModelSettings:
             raise SettingsError("backend='vllm' chooses device and attention itself; leave these two out")
         if self.backend_settings and self.backend != "vllm":
             raise SettingsError("backend_settings are those of backend='vllm'; give that, or leave them out")
+        if self.end not in ("eos", "newline"):
+            raise SettingsError(f"end is {self.end!r}; give 'eos' or 'newline'")
         if self.combine not in ("best", "sum"):
             raise SettingsError(f"combine is {self.combine!r}; give 'best' or 'sum'")
         if self.calibration is not None and not 0 <= self.calibration <= 1:
@@ -169,7 +174,7 @@ class TitleSpelling(Spelling):
     empty: EmptyKept = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        from genrail.identifiers.titles import Titles
+        from genrail.identifiers.titles import Titles, line_break
 
         tokenizer, settings = self.model.tokenizer, self.settings
         prompts = Prompts(
@@ -183,7 +188,8 @@ class TitleSpelling(Spelling):
         )
         object.__setattr__(self, "prompts", prompts)
         object.__setattr__(self, "name", self.source or self.model.name)
-        object.__setattr__(self, "titles", Titles(tokenizer))
+        end = line_break(tokenizer) if settings.end == "newline" else None
+        object.__setattr__(self, "titles", Titles(tokenizer, end_token=end))
         self.changed()
 
     @property
