@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-llm test test-all test-vllm test-ray test-adapters check bench docs site notebooks format clean
+.PHONY: help install demo demo-llm test test-all test-vllm test-ray test-adapters test-openapi check bench client docs site notebooks format clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,13 @@ test-adapters: ## Run LangChain's own tests of retrievers, in an environment of 
 	$(ADAPTERS)/bin/python -m pip install --quiet -c constraints.txt -e '.[torch,offline,langchain]' langchain-tests pytest pytest-timeout hypothesis
 	$(ADAPTERS)/bin/python -m pytest -o asyncio_mode=auto -o filterwarnings=default tests/integrations/test_langchain_standard.py
 
+# Its plugin would change every run of pytest, so schemathesis has an environment of its own too.
+OPENAPI := .venv-openapi
+test-openapi: $(READY) ## Ask the server whatever its OpenAPI document allows, and more, by schemathesis (minutes)
+	$(PYTHON) -m venv $(OPENAPI)
+	$(OPENAPI)/bin/python -m pip install --quiet 'schemathesis>=4.32,<5'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s -m slow tests/serving/test_description.py
+
 check: $(READY) ## Lint, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -74,6 +81,9 @@ format: $(READY) ## Format and mend what ruff can mend
 
 bench: $(READY) ## Measure the constraint step and the decoders, side by side
 	$(BIN)/python benchmarks/constraints.py --quick
+
+client: $(READY) ## Write clients/typescript/genrail.ts from the server's OpenAPI document
+	$(BIN)/python clients/typescript.py
 
 docs: $(READY) ## Run every code block of README and docs
 	$(BIN)/python -m pytest tests/test_documents.py

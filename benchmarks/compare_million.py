@@ -1,4 +1,4 @@
-"""Compare BM25, dense and the native model on a large synthetic catalogue, and tell time and memory.
+"""Compare BM25, dense and the default engine on a large synthetic catalogue, and tell time and memory.
 
     python benchmarks/compare_million.py --items 1000000
 
@@ -98,7 +98,7 @@ def main() -> None:
         built("BM25", lambda: BM25(catalog), costs),
         built("Dense", lambda: Dense(catalog, encoder, name="Dense", index="exact"), costs),
         built(
-            "native",
+            "genrail",
             lambda: Engine.build(
                 catalog, encoder=encoder, max_seconds=options.train_seconds, pseudo_queries=1, seed=options.seed
             ),
@@ -107,7 +107,11 @@ def main() -> None:
     ]
     found = compare(methods, queries, qrels, metric="nDCG@10", seed=options.seed, latency_queries=50)
     for name, one in found.evaluations.items():
-        print(f"{name}: " + ", ".join(f"{metric} {value:.4f}" for metric, value in one.means.items()), flush=True)
+        means = ", ".join(f"{metric} {value:.4f}" for metric, value in one.means.items())
+        p50 = "" if one.latency is None else f", p50 {one.latency.p50_milliseconds:.1f} ms"
+        size = costs[name].index_bytes
+        told = "" if size is None else f", {size / len(catalog):.0f} bytes an item"
+        print(f"{name}: {means}{p50}{told}", flush=True)
     print(found.recommendation)
     print(f"{time.perf_counter() - started:.0f} s in all, peak memory {peak():.0f} MiB")
     if options.report is not None:

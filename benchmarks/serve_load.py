@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,6 +31,12 @@ class Sent:
         """Parse the answer."""
         found: dict[str, Any] = json.loads(self.body)
         return found
+
+    @property
+    def retry_after(self) -> int | None:
+        """Say after how many seconds the server wants to be asked again."""
+        found = re.search(rb"(?i)\r\nretry-after: (\d+)", self.headers)
+        return None if found is None else int(found[1])
 
 
 def post(path: str, page: Any, key: str | None = None) -> bytes:

@@ -32,6 +32,7 @@ from genrail.engine import Engine
 from genrail.engine.rivals import lanes_of
 from genrail.evaluation import Evaluation, evaluate, evaluate_next_item, leave_last_out
 from genrail.evaluation.significance import paired_test
+from genrail.evaluation.slices import Slice, by_negation
 from genrail.evaluation.tables import text_table
 from genrail.finders.fused import Fused
 from genrail.models.text_encoder import TextEncoder
@@ -73,8 +74,14 @@ def retrievers(engine: Engine, words: bool) -> list[Retriever]:
 
 def interval(one: Evaluation, other: Evaluation, metric: str) -> str:
     """Tell by how much one is better than another, with a paired 95 % bootstrap interval."""
-    found = paired_test(one.measured.values[metric], other.measured.values[metric]).difference
-    return f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+    return gain(one.measured.values[metric], other.measured.values[metric])
+
+
+def gain(one: Any, other: Any) -> str:
+    """Tell by how much some values are higher than others of the same queries, with the interval where there is one."""
+    found = paired_test(one, other).difference
+    interval = "" if found.low is None else f" [{found.low:+.4f}, {found.high:+.4f}]"
+    return f"{found.mean:+.4f}{interval}"
 
 
 def show(title: str, evaluations: Mapping[str, Evaluation], metrics: Sequence[str]) -> None:
@@ -95,6 +102,33 @@ def on_words(engine: Engine, test: Words) -> dict[str, Evaluation]:
         one.name: evaluate(one, test.queries, test.qrels, metrics=METRICS, latency_queries=0)
         for one in retrievers(engine, words=True)
     }
+
+
+def show_soft_filters(engine: Engine, test: Words) -> None:
+    """Print what reading values of the catalogue's columns brings: on all queries, where one was read, on negations."""
+    finder = engine.edition.finder
+    assert isinstance(finder, Fused)
+    if not finder.reader.filters.columns:
+        print("soft filters: no column of this catalogue has values that items share")
+        return
+    off = finder.replaced(reader=replace(finder.reader, strength=0.0))
+    sides = {"read": engine, "not read": Engine(type(engine.edition)(engine.catalog, off))}
+    metrics = ["nDCG@10"]
+    found = {
+        name: evaluate(one, test.queries, test.qrels, metrics=metrics, latency_queries=0).measured.by_query("nDCG@10")
+        for name, one in sides.items()
+    }
+    asked = {key: Query(text) for key, text in test.queries.items()}
+    answers = zip(asked, engine.search_batch(list(asked.values()), 10), strict=True)
+    named = frozenset(key for key, ranking in answers if any("share" in one for one in ranking.reading))
+    rows = []
+    for part in [Slice("all", frozenset(asked)), Slice("a value was read", named), *by_negation(asked)]:
+        keys = [key for key in found["read"] if key in part.query_ids]
+        if keys:
+            on, without = (np.array([values[key] for key in keys]) for values in found.values())
+            rows.append([part.name, str(len(keys)), f"{on.mean():.4f}", f"{without.mean():.4f}", gain(on, without)])
+    columns = ["queries", "number", "values read", "not read", "difference"]
+    print(f"\nsoft filters, nDCG@10: {engine.describe()['soft filters']}\n{text_table(columns, rows)}", flush=True)
 
 
 def on_histories(engine: Engine, events: Interactions, users: int | None, exclude_seen: bool) -> dict[str, Evaluation]:
@@ -167,6 +201,7 @@ def measure(folder: Path, arguments: argparse.Namespace, seed: int, vectors: Pat
     tables: dict[str, dict[str, Evaluation]] = {}
     if test is not None:
         tables["words"] = on_words(engine, test)
+        show_soft_filters(engine, test)
         facts["latency, words"] = latency(engine, [Query(text) for text in list(test.queries.values())[:200]])
     if events is not None:
         for seen in ("excluded", "kept"):

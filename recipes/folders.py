@@ -11,11 +11,13 @@ Each file may be CSV, TSV, JSONL or Parquet, the first three gzipped too:
 
 from __future__ import annotations
 
+import atexit
 import os
 import platform
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ import polars as pl
 from genrail.catalog import Catalog, Interactions, read_qrels, read_queries
 from genrail.catalog.columns import TITLE_NAMES
 from genrail.catalog.readers import read_table
+from genrail.cli.console import stage_progress
 
 ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz", ".parquet")
 
@@ -82,10 +85,16 @@ class Words:
         return Words({key: text for key, text in self.queries.items() if text.strip().lower() not in asked}, self.qrels)
 
 
+@cache
+def _shown() -> Callable[[str, int, int], None]:
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(stage_progress())
+
+
 def progress(stage: str, done: int, total: int) -> None:
-    """Show how far the work has come, on a terminal."""
-    if sys.stderr.isatty():
-        print(f"\r{stage}: {done}/{total}   ", end="", file=sys.stderr, flush=True)
+    """Show how far the work has come, with the time left: bars on a terminal, lines in a log."""
+    _shown()(stage, done, total)
 
 
 def machine() -> dict[str, Any]:

@@ -79,7 +79,8 @@ def words(catalog: Catalog, test: Words, arguments: argparse.Namespace) -> dict[
     rows = [[name, *_row(one)] for name, one in found.items()]
     figures: dict[str, Any] = {name: one.means for name, one in found.items()}
     for recipe in arguments.recipes:
-        how: dict[str, Any] = {"made_up": arguments.made_up}
+        how: dict[str, Any] = {"made_up": arguments.made_up, "loss": arguments.loss}
+        how |= {"made": "written", "query_file": arguments.written} if arguments.written else {}
         how |= {"teacher": teacher, "depth": arguments.depth} if recipe == "distill" else {}
         engine, told = taught(before, arguments, recipe=recipe, pseudo_queries=arguments.pseudo_queries, **how)
         one = _asked(engine, test)
@@ -153,6 +154,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--validation", type=int, default=48, help="requests that are held out")
     parser.add_argument("--pseudo-queries", type=int, default=2, help="made-up queries for each item")
     parser.add_argument("--made-up", type=int, help="at most so many of them")
+    parser.add_argument("--written", help="file of queries that the untaught model writes, instead of cut ones")
+    parser.add_argument("--loss", default="rails", help="rails, cross-entropy, pairwise, listwise or prefix-margin")
     parser.add_argument("--depth", type=int, default=10, help="items that the teacher lists")
     parser.add_argument("--lanes", nargs="+", default=["bm25", "dense"], help="of the teacher, fused")
     parser.add_argument("--only-taught", action="store_true", help="measure neither the untaught model nor the teacher")

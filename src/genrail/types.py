@@ -26,6 +26,7 @@ __all__ = [
     "Ranking",
     "Retriever",
     "Suggestion",
+    "silent",
 ]
 
 Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
@@ -56,6 +57,7 @@ class QueryOptions(TypedDict, total=False):
     facets: Sequence[str]
     fields: Sequence[str] | None
     highlight: bool
+    soft_filters: bool
 
 
 class Progress(Protocol):
@@ -64,6 +66,10 @@ class Progress(Protocol):
     def __call__(self, stage: str, done: int, total: int, /) -> None:
         """Hear that `done` of `total` parts of a stage are behind us."""
         ...
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Tell nobody how far work is: a `Progress` where none is wanted."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,8 @@ class Query:
         facets: Attributes whose values are counted among the best 100 hits; ``["*"]`` for all.
         fields: The attributes that hits carry; None for all.
         highlight: Say which words of each hit the query asks for (`Hit.matched`).
+        soft_filters: Let words that name values of the catalogue's own columns move items with such a value up, where
+            an engine reads them (`Ranking.reading`).
 
     Raises:
         QueryError: Neither words nor a history; or a value is none of these.
@@ -113,6 +121,7 @@ class Query:
     facets: Sequence[str] = ()
     fields: Sequence[str] | None = None
     highlight: bool = False
+    soft_filters: bool = True
 
     def __post_init__(self) -> None:
         if self.text is not None and not isinstance(self.text, str):
@@ -241,6 +250,10 @@ class Ranking(Sequence[Hit]):
         trace: The steps of the decode, when asked for.
         fits: False where nothing in the catalogue is near the words: the hits are then no more than the least far ones.
         facets: For each attribute that was asked for: ``name``, ``kind``, and values with their counts, or the range.
+        counted: The hits among which these were counted; 0 where none were asked for.
+        reading: How ``words`` of the query were read. With ``attributes`` and ``wanted``: as a value of these; items
+            that have it were moved up, the further the larger the ``share`` of the best hits that had it anyway, or
+            down where it is not wanted; none was removed. With ``synonyms``: as these.
 
     >>> ranking = Ranking((Hit("sku-1", "Boot", -0.5, 1),))
     >>> len(ranking), ranking[0].title, ranking.item_ids
@@ -253,6 +266,8 @@ class Ranking(Sequence[Hit]):
     trace: Any = None
     fits: bool = True
     facets: tuple[JsonObject, ...] = ()
+    counted: int = 0
+    reading: tuple[JsonObject, ...] = ()
 
     def __repr__(self) -> str:
         first = ", ".join(f"{hit.item_id!r} {shortened(hit.title, 30)!r}" for hit in self.hits[:2])
@@ -295,6 +310,7 @@ class Ranking(Sequence[Hit]):
             "warnings": list(self.warnings),
             "fits": self.fits,
             **({"facets": [dict(each) for each in self.facets]} if self.facets else {}),
+            **({"reading": [dict(each) for each in self.reading]} if self.reading else {}),
         }
 
     def to_polars(self) -> polars.DataFrame:

@@ -189,20 +189,20 @@ def test_held_out_events_never_leak():
         {f"u{user}": [f"t{6 * user + step}" for step in range(6)] for user in range(10)}
     )
     data = Data(catalog, taken)
-    learnt, held = pairs_of(data, FineTuning(validation=64), 20)
+    learnt, held, _ = pairs_of(data, FineTuning(validation=64), 20)
     test = {6 * user + 5 for user in range(10)}
     validation = {row for pair in held for row in pair.rows}
     seen = {row for pair in learnt for row in (*pair.rows, *pair.history)}
     assert len(validation) == 2 and validation <= {6 * user + 4 for user in range(10)}
     assert not seen & (test | validation)
     assert not {row for pair in held for row in pair.history} & test
-    everything, _ = pairs_of(Data(catalog, taken, hold_out=False), FineTuning(validation=0), 20)
+    everything, *_ = pairs_of(Data(catalog, taken, hold_out=False), FineTuning(validation=0), 20)
     assert {row for pair in everything for row in pair.rows} & test  # the test would see a leak
 
 
 def test_words_that_validate_are_not_learnt():
     data = Data(shop(), queries=QUERIES, qrels=QRELS)
-    learnt, held = pairs_of(data, FineTuning(validation=4, pseudo_queries=0), 20)
+    learnt, held, _ = pairs_of(data, FineTuning(validation=4, pseudo_queries=0), 20)
     assert len(held) == 2 and len(learnt) == ITEMS - 2
     assert not {pair.text for pair in held} & {pair.text for pair in learnt}
 
@@ -298,13 +298,13 @@ def test_a_request_longer_than_the_window_is_cut_or_left_out_and_counted(untaugh
 def test_a_loss_that_becomes_nan_stops_and_keeps_the_best(untaught, monkeypatch):
     from genrail.training import fine_tuning
 
-    plain, calls = fine_tuning.rails_loss, []
+    plain, calls = fine_tuning.Branchings.loss, []
 
     def broken(*given):
         calls.append(1)
         return plain(*given) * (float("nan") if len(calls) > 2 else 1.0)
 
-    monkeypatch.setattr(fine_tuning, "rails_loss", broken)
+    monkeypatch.setattr(fine_tuning.Branchings, "loss", broken)
     own = Engine(untaught.edition)
     report = own.train(queries=QUERIES, qrels=QRELS, **QUICK | LONG)
     assert report.loop.stopped == "diverged" and "nan in step 3" in report.loop.trouble
@@ -425,7 +425,7 @@ def test_titles_have_no_codes_to_align(untaught):
 def test_a_teacher_says_what_is_right_beside_the_item_itself(untaught):
     teacher = Engine.build(shop(), "bm25")
     data = Data(shop(), seed=3).taught_by(teacher.edition.finder)
-    made, held = pairs_of(data, FineTuning(pseudo_queries=2, validation=4), 20)
+    made, held, _ = pairs_of(data, FineTuning(pseudo_queries=2, validation=4), 20)
     told = taught_pairs(made, data, 20, Distillation(share=0.4, depth=3), lambda *_: None)
     assert len(told) == len(made) and len(held) == 4
     for before, pair in zip(made, told, strict=True):

@@ -76,3 +76,8 @@ def test_the_strongest_entries_of_each_term_are_kept(entries, keep):
         left = np.sort(kept.scores(np.array([term]), np.array([1.0])))[::-1]
         assert left[:keep].tolist() == whole[:keep].tolist()
         assert set(left[left > 0]) <= set(whole[:keep])
+
+
+def test_the_order_of_ties_is_for_ever_since_saved_engines_rely_on_it():
+    assert tie_order(3).tolist() == [3952864364094478165, 3342518250691133789, 1523905685869608639]
+    assert tie_order(2, seed=7).tolist() == [2329908642982056879, 5252544842759017571]

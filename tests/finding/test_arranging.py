@@ -102,6 +102,7 @@ def test_pins_come_first_in_their_order_once_and_only_where_allowed(bm25):
     second = bm25.search("boot", k=6, pin=["s7"], offset=6)
     assert "s7" not in second.item_ids
     assert len(set(ranking.item_ids)) == 6
+    assert bm25.search("clog", k=3, pin=["s0"]).item_ids[0] == "s0", "the first row is an item like any other"
 
 
 # --- what is left out -------------------------------------------------------------------------------------------------

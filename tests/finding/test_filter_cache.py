@@ -51,6 +51,13 @@ def test_parts_of_filters_are_evaluated_once(monkeypatch):
     assert len(asked) == 2
 
 
+@pytest.mark.parametrize(("conditions", "masks"), [(16, 17), (17, 1)])
+def test_a_long_filter_is_kept_as_one_mask_so_that_its_parts_push_no_others_out(conditions, masks):
+    kept = cache()
+    kept.get(" OR ".join(f"price = {number}" for number in range(conditions)))
+    assert len(kept) == masks
+
+
 def test_what_filters_are_kept_is_bounded_by_number_and_by_bytes():
     few = cache(entries=3)
     for below in range(20):

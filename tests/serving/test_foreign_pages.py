@@ -209,3 +209,14 @@ def test_no_header_gives_5xx(running, name):
     assert b" 30" not in said[:13]
     assert http.post("/v1/search", json={"query": "boot"}).status_code == 200
     assert not process.log("a request failed")
+
+
+def test_only_post_changes_or_reads_a_body_and_other_methods_hear_what_there_is(own):
+    with on_loopback(own) as http:
+        assert {method for path in http.get("/openapi.json").json()["paths"].values() for method in path} == {
+            "get",
+            "post",
+        }
+        refused = http.put("/v1/suggest", json={"typed": "a"})
+        assert_problem(refused, 405)
+        assert set(refused.headers["allow"].split(", ")) == {"GET", "POST"}

@@ -2,9 +2,10 @@
 
 import pytest
 
+import genrail
 from genrail.types import Query
 from tests.serving.clients import assert_problem, client, ids, own_engine
-from tests.shops import engine
+from tests.shops import engine, shop
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +197,16 @@ def test_alive_ready_and_version(http):
     assert http.get("/livez").text == "ok"
     assert http.get("/readyz").json() == {"ready": True, "disk": "ok", "waiting": 0}
     assert http.get("/version").json()["index_version"] == "0.0"
+
+
+def test_how_words_were_read_is_told_and_can_be_switched_off():
+    with client(genrail.Engine.build(shop(), lanes=["bm25", "lookup"], synonyms=["bootee => boot"])) as http:
+        body = {"query": "red bootee", "k": 5}
+        page = http.post("/v1/search", json=body).json()
+        assert [one["words"] for one in page["reading"]] == ["red", "bootee"]
+        assert page["reading"][0]["attributes"] == ["colour"] and page["reading"][1]["synonyms"] == ["boot"]
+        plain = http.post("/v1/search", json={**body, "soft_filters": False}).json()
+        assert [one["words"] for one in plain["reading"]] == ["bootee"]
+        told = http.post("/v1/explain", json=body).json()["hits"]
+        assert all(hit["soft_filters"] == (["red"] if hit["metadata"]["colour"] == "red" else []) for hit in told)
+        assert "reading" not in http.post("/v1/search", json={"query": "clog", "k": 5}).json()

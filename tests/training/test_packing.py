@@ -15,7 +15,7 @@ from genrail.identifiers.titles import Titles
 from genrail.models.causal import CausalModel
 from genrail.models.prompts import Prompts
 from genrail.training.packing import Answers, Pack, TrainingExample, packed
-from genrail.training.rails import contrastive_losses, hidden_states, rails_loss, token_loss
+from genrail.training.rails import Branchings, contrastive_losses, hidden_states, token_loss
 from tests.models import checkpoints
 
 TITLES = checkpoints.TITLES[:40]
@@ -45,7 +45,7 @@ def losses(model, index, examples, rails=True, **how):
     packs = packed(examples, Answers(compressed(index)), rails=rails, **how)
     hidden = hidden_states(model.body, packs, model.sees if model.reads_runs else None)
     if rails:
-        return rails_loss(hidden, packs, compressed(index), model.output)
+        return Branchings(hidden, packs, compressed(index), model.output).loss()
     return token_loss(hidden, packs, model.output)
 
 
@@ -130,7 +130,8 @@ def test_smoothing_spreads_over_the_children_alone():
     packs = packed(examples, Answers(compressed(index)))
     with torch.no_grad():
         hidden = hidden_states(model.body, packs, model.sees)
-        plain, smooth = (rails_loss(hidden, packs, compressed(index), model.output, value) for value in (0.0, 1.0))
+        found = Branchings(hidden, packs, compressed(index), model.output)
+        plain, smooth = (found.loss(value) for value in (0.0, 1.0))
     assert torch.isfinite(smooth) and not torch.isclose(plain, smooth)
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from genrail.errors import SettingsError, ShapeError
 from genrail.models.native_network import QUERY
-from genrail.training.pairs import QueryPairs, pseudo_queries, windows
+from genrail.training.pairs import QueryPairs, windows
+from genrail.training.pseudo_queries import pseudo_queries
 
 TITLES = ["Red trail running shoe with a grippy sole", "Blue", ""]
 TEXTS = ["Red trail running shoe with a grippy sole. Acme. Shoes. Made for wet rocks and long days out", "Blue", ""]

@@ -10,8 +10,9 @@ torch = pytest.importorskip("torch")
 from genrail.errors import SettingsError, ShapeError
 from genrail.models.native import NativeModel
 from genrail.models.native_settings import NativeSettings
+from genrail.training.grpo import grpo_loss
 from genrail.training.native import train_native
-from genrail.training.reinforcement import _Reinforcement, grpo_loss, reinforce
+from genrail.training.reinforcement import _Reinforcement, reinforce
 from genrail.training.rewards import ReinforcementSettings, Rollouts, advantages, hit, likeness, rank
 from tests.training.test_native_training import CODES, ITEMS, VECTORS, circle, settings
 

@@ -8,6 +8,7 @@ from genrail.catalog.interactions import InteractionColumns, Interactions, Seque
 from genrail.catalog.items import Catalog
 from genrail.catalog.judgements import read_qrels, read_queries
 from genrail.catalog.readers import Limits
+from genrail.catalog.synonyms import read_synonyms
 from genrail.catalog.validation import Report
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "demo_queries",
     "read_qrels",
     "read_queries",
+    "read_synonyms",
     "write_demo",
 ]

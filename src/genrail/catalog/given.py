@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from genrail.errors import CatalogError
+from genrail.errors import CatalogError, MissingPackageError
 
 __all__ = ["table_given"]
 
@@ -38,7 +38,10 @@ def table_given(given: object, what: str) -> pl.DataFrame | list[Any]:
         return _columns(given, what)
     package = type(given).__module__.split(".")[0]
     if package == "pandas" and hasattr(given, "columns"):
-        return pl.from_pandas(given)
+        try:
+            return pl.from_pandas(given)
+        except ImportError:
+            raise MissingPackageError("pyarrow", "arrow", f"{what}: reading a pandas table") from None
     if package == "datasets" and hasattr(given, "with_format"):
         given = given.with_format("arrow")[:]
     if hasattr(given, "__arrow_c_stream__"):

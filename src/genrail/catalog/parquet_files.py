@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -9,7 +10,7 @@ import polars as pl
 
 from genrail.catalog.sources import Limits, check_unfolded
 from genrail.catalog.tables import Table, check_rows
-from genrail.errors import CatalogError
+from genrail.errors import CatalogError, MissingPackageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +26,13 @@ def read_parquet(path: Path, limits: Limits) -> Table:
 
     Columns of few distinct values are decoded as dictionaries first, so that one long value repeated a million times is
     counted before it is written out.
+
+    Raises:
+        CatalogError: It is not Parquet, or over a limit.
+        MissingPackageError: pyarrow is not installed.
     """
+    if find_spec("pyarrow") is None:
+        raise MissingPackageError("pyarrow", "arrow", f"{path.name}: reading Parquet")
     import pyarrow as pa
     from pyarrow import parquet
 

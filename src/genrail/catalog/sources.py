@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from genrail.errors import CatalogError
+from genrail.errors import CatalogError, MissingPackageError
 
 __all__ = [
     "BLOCK",
@@ -142,8 +142,10 @@ def decompressed(path: Path) -> tuple[BinaryIO, bool]:
     if magic[:2] == b"\x1f\x8b":
         return cast(BinaryIO, gzip.open(path, "rb")), True
     if magic == b"\x28\xb5\x2f\xfd":
-        import pyarrow
-
+        try:
+            import pyarrow
+        except ImportError:
+            raise MissingPackageError("pyarrow", "arrow", f"{path.name}: reading zst") from None
         return cast(BinaryIO, pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd")), True
     return path.open("rb"), False
 

@@ -56,6 +56,9 @@ def build(
     ] = None,
     queries: Annotated[Path | None, typer.Option("--queries", help="Judged queries to learn from.")] = None,
     qrels: Annotated[Path | None, typer.Option("--qrels", help="Which items are right for which query.")] = None,
+    synonyms: Annotated[
+        Path | None, typer.Option("--synonyms", help="What words stand for: lines 'a, b, c' or 'a => b', or JSON.")
+    ] = None,
     identifiers: Annotated[
         str | None,
         typer.Option("--identifiers", help="How Semantic IDs are made: kmeans, rqvae, pq, lsh or attributes."),
@@ -81,11 +84,13 @@ def build(
 ) -> None:
     """Build an engine from a catalogue file."""
     with errors_as_sentences(debug):
-        from genrail.catalog import Catalog, read_qrels, read_queries
+        from genrail.catalog import Catalog, read_qrels, read_queries, read_synonyms
         from genrail.engine import Engine
         from genrail.storage import check_target
 
         check_target(out)
+        if synonyms is not None:
+            read_synonyms(synonyms)  # a line that is no rule is told before the build
         columns = [name.strip() for name in text.split(",")] if text else None
         _check_ray(ray, {"--workers": workers, "--shards": shards}, {"--model": model, "--interactions": interactions})
         if ray:
@@ -123,6 +128,7 @@ def build(
                 encoder=encoder,
                 queries=read_queries(queries) if queries is not None else None,
                 qrels=read_qrels(qrels) if qrels is not None else None,
+                synonyms=synonyms or (),
                 hold_out=_hold_out(holdout),
                 seed=seed,
                 progress=progress,

@@ -15,11 +15,13 @@ from genrail.cli.evaluate import evaluate
 from genrail.cli.inspect import inspect
 from genrail.cli.mcp import mcp
 from genrail.cli.models import models
+from genrail.cli.push import push
 from genrail.cli.search import recommend, search
 from genrail.cli.serve import keys, serve
 from genrail.cli.shard import shard
 from genrail.cli.snapshot import restore, snapshot
 from genrail.cli.suggest import similar, suggest
+from genrail.cli.synonyms import synonyms
 from genrail.cli.train import train
 from genrail.cli.update import add, merge, remove, rollback, update
 
@@ -61,11 +63,13 @@ for verb in (
     add,
     update,
     remove,
+    synonyms,
     merge,
     rollback,
     serve,
     mcp,
     models,
+    push,
     snapshot,
     restore,
     evaluate,

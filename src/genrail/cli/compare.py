@@ -35,6 +35,9 @@ def compare(
     metric: Annotated[
         str, typer.Option("--metric", help="The metric that decides between search methods.")
     ] = "nDCG@10",
+    interleave: Annotated[
+        bool, typer.Option("--interleave", help="Take --qrels for logged clicks, and let them choose between methods.")
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", help="Of resampling and of the queries to choose on.")] = 0,
     user: User = None,
     item: Item = None,
@@ -76,6 +79,7 @@ def compare(
                 seed=seed,
                 trained=trained,
                 progress=progress,
+                interleave=interleave,
             )
         both = {found.task: found} | ({} if found.next_item is None else {found.next_item.task: found.next_item})
         _write(both, report, markdown)

@@ -40,7 +40,7 @@ __all__ = [
 # Packages that a verb may need beside the base, and the extra that brings them.
 _OPTIONAL = dict.fromkeys(
     ("torch", "transformers", "tokenizers", "safetensors", "sentence_transformers", "sklearn", "scipy"), "torch"
-) | {"ir_measures": "evaluation"}
+) | {"ir_measures": "evaluation", "pyarrow": "arrow"}
 _OUT = Console()
 _NOTES = Console(stderr=True)
 _NAMED = 10  # refused rows that an account names

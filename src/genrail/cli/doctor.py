@@ -21,9 +21,9 @@ __all__ = ["doctor", "examine"]
 # (distribution, module, extra, what for)
 PACKAGES = [
     ("numpy", "numpy", "", "arrays"),
-    ("numba", "numba", "", "the constraint step"),
+    ("numba", "numba", "kernels", "the constraint step"),
     ("polars", "polars", "", "catalogues and filters"),
-    ("pyarrow", "pyarrow", "", "Parquet"),
+    ("pyarrow", "pyarrow", "arrow", "Parquet, zst, quick CSV"),
     ("ir_measures", "ir_measures", "evaluation", "metrics"),
     ("torch", "torch", "torch", "the native model and language models"),
     ("transformers", "transformers", "torch", "Hugging Face language models"),
@@ -91,7 +91,10 @@ def _machine() -> JsonObject:
 
 def _kernels() -> str:
     from genrail.constraints import is_warm
+    from genrail.constraints.compiled import COMPILES, SLOW
 
+    if not COMPILES:
+        return SLOW
     return "compiled" if is_warm() else "compiled at the first search; now: genrail doctor --warm"
 
 

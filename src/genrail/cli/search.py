@@ -95,6 +95,9 @@ Boost = Annotated[
     list[str] | None,
     typer.Option("--boost", help="What else counts: popularity:0.2, or a filter: \"brand = 'Ecco':-0.1\"; repeatable."),
 ]
+PlainWords = Annotated[
+    bool, typer.Option("--plain-words", help="Do not read words as values of attributes, which move items up.")
+]
 Pin = Annotated[list[str] | None, typer.Option("--pin", help="Item id that comes first; repeatable.")]
 Facet = Annotated[
     list[str] | None, typer.Option("--facet", help="Attribute to count among the best hits, * for all; repeatable.")
@@ -114,12 +117,14 @@ def search(
     boost: Boost = None,
     pin: Pin = None,
     facet: Facet = None,
+    plain_words: PlainWords = False,
     explain: Explain = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Find items by words, with a past beside them if you like."""
     options = _options(where, include_seen, offset, sort, min_score, boost, pin, facet)
+    options["soft_filters"] = not plain_words
     _answer(engine, query, history or [], k, options, explain, json, debug)
 
 
@@ -213,6 +218,20 @@ def parse_boosts(given: Sequence[str]) -> list[tuple[str, float]]:
     return found
 
 
+def read_as(entry: JsonObject) -> str:
+    """Say how words of a query were read.
+
+    >>> read_as({"words": "navy", "attributes": ["colour"], "wanted": True, "share": 0.5})
+    '"navy" read as colour: such items come earlier (--plain-words switches this off)'
+    >>> read_as({"words": "wellies", "synonyms": ["rain boots", "gumboots"]})
+    '"wellies" read as: rain boots, gumboots'
+    """
+    if "synonyms" in entry:
+        return f'"{entry["words"]}" read as: {", ".join(entry["synonyms"])}'
+    names = " or ".join(entry["attributes"])
+    return f'"{entry["words"]}" read as {names}: such items come earlier (--plain-words switches this off)'
+
+
 def show_facets(ranking: Ranking) -> None:
     """Print what was counted among the best hits."""
     rows = [[each["name"], _counted(each)] for each in ranking.facets]
@@ -242,6 +261,9 @@ def show_ranking(title: str, ranking: Ranking, explained_by: Engine | None = Non
     explain = explained_by is not None
     for warning in ranking.warnings:
         note(f"warning: {warning}")
+    for entry in ranking.reading:
+        if entry.get("wanted", True):  # a warning tells what is not
+            note(read_as(entry))
     if not ranking.fits:
         note("nothing fits these words; the hits are the least far ones")
     columns = ["rank", "item", "title", "score"] + (["found by", "identifier"] if explain else [])

@@ -41,6 +41,9 @@ def serve(
     beside: Annotated[
         Path | None, typer.Option("--beside", help="A second engine, to compare the answers in the page.")
     ] = None,
+    split: Annotated[
+        float, typer.Option("--split", help="Share of users, 0 to 1, whose questions the engine of --beside answers.")
+    ] = 0.0,
     events: Annotated[
         Path | None, typer.Option("--events", help="SQLite file that keeps what users did; made if it is not there.")
     ] = None,
@@ -82,6 +85,7 @@ def serve(
             origins=tuple(origin or ()),
             hosts=tuple(allow_host or ()),
             images=tuple(images or ()),
+            split=split,
         )
         code = run_server(
             engine,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +23,9 @@ from genrail.cli.reading import (
 )
 from genrail.cli.search import Debug, Encoding, EngineFolder, Format, Json
 
+if TYPE_CHECKING:
+    from genrail.engine import Engine
+
 __all__ = ["train"]
 
 
@@ -34,7 +38,25 @@ def train(
         str | None, typer.Option("--recipe", help="How it learns: sft (what was right), distill (a teacher), grpo.")
     ] = None,
     teacher: Annotated[
-        Path | None, typer.Option("--teacher", help="Engine folder over the same catalogue, for --recipe distill.")
+        str | None,
+        typer.Option(
+            "--teacher",
+            help="For --recipe distill: an engine folder over the same catalogue, or the address of an "
+            "OpenAI-compatible API, such as http://127.0.0.1:8000/v1.",
+        ),
+    ] = None,
+    teacher_model: Annotated[
+        str | None, typer.Option("--teacher-model", help="Of an API: name of the model there.")
+    ] = None,
+    teacher_key: Annotated[
+        Path | None, typer.Option("--teacher-key", help="Of an API: file that holds the key.")
+    ] = None,
+    teacher_settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--teacher-set",
+            help="Of an API: budget=1000, file=answers.jsonl, says=ranking or labels, candidates=20, ...; repeatable.",
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of the training: --set name=value, repeatable.")
@@ -82,14 +104,21 @@ def train(
         own |= {"checkpoint": checkpoint and str(checkpoint), "curve": curve and str(curve)}
         own = {name: value for name, value in own.items() if value is not None}
         data: dict[str, Any] = {"interactions": events, "queries": asked, "qrels": judged, "seed": seed}
+        api = {"--teacher-model": teacher_model, "--teacher-key": teacher_key, "--teacher-set": teacher_settings}
         if teacher is not None:
-            data["teacher"] = Engine.load(teacher)
+            data["teacher"] = _teacher(teacher, loaded, api, seed)
+        elif any(api.values()):
+            raise SettingsError(f"{next(name for name, one in api.items() if one)} belongs to --teacher; give both")
         if show is not None:
             _show(loaded.training_examples(show, **data, **own), json)
             return
-        with stage_progress(quiet=json) as progress:
-            report = loaded.train(**data, **own, progress=progress)
+        with _processes() as first:
+            with stage_progress(quiet=json or not first) as progress:
+                report = loaded.train(**data, **own, progress=progress)
+        if not first:
+            return
         loaded.save(engine)
+        _tell_of(data.get("teacher"))
         if json:
             told = {} if report is None else report.to_dict()
             print_json(told if account is None else {**told, "account": {"interactions": account.to_dict()}})
@@ -97,6 +126,59 @@ def train(
         if report is not None:
             print_table("training", ["what", "value"], [[key, value] for key, value in report.summary().items()])
         note(f"published {engine}")
+
+
+@contextmanager
+def _processes() -> Iterator[bool]:
+    """Join the processes that torchrun started, if it did; tell whether this is the first, which publishes."""
+    try:
+        from genrail.training.processes import joined
+    except ImportError:  # without torch there is nothing to join
+        yield True
+        return
+    with joined() as processes:
+        yield processes.first
+
+
+def _teacher(given: str, engine: Engine, api: Mapping[str, Any], seed: int) -> Engine:
+    """Open the engine that teaches, or reach for the model behind an address."""
+    from genrail.engine import Engine
+    from genrail.errors import SettingsError
+
+    if not given.startswith(("http://", "https://")):
+        for name, value in api.items():
+            if value:
+                raise SettingsError(f"{name} is for a teacher behind an address, and {given} is a folder; leave it out")
+        return Engine.load(Path(given))
+    from dataclasses import fields
+
+    from genrail.finding.finder import unknown
+    from genrail.integrations.api_teacher import TeacherSettings, api_teacher
+    from genrail.integrations.chat_api import ChatApi
+
+    if api["--teacher-model"] is None:
+        raise SettingsError(f"--teacher {given} needs the name of the model there; give --teacher-model")
+    key = None if api["--teacher-key"] is None else api["--teacher-key"].read_text(encoding="utf-8").strip()
+    own = read_settings(api["--teacher-set"] or [])
+    unknown(own, [one.name for one in fields(TeacherSettings)], "a teacher behind an API")
+    lanes = {"lanes": tuple(str(own["lanes"]).split(","))} if isinstance(own.get("lanes"), str) else {}
+    chat = ChatApi(given, api["--teacher-model"], key)
+    with stage_progress(quiet=True) as progress:
+        return api_teacher(
+            chat,
+            engine.catalog,
+            TeacherSettings(**{**own, **lanes}),
+            encoder=engine.encoder,
+            seed=seed,
+            progress=progress,
+        )
+
+
+def _tell_of(teacher: Engine | None) -> None:
+    """Say how often a teacher behind an API was asked."""
+    summary = None if teacher is None else getattr(teacher.edition.finder, "summary", None)
+    if summary is not None:
+        note(str(summary()))
 
 
 def _show(examples: Sequence[Mapping[str, Any]], as_json: bool) -> None:

@@ -7,12 +7,13 @@ were given.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
 from genrail.arrays import Array
-from genrail.constraints.compiled import Number, compiled
+from genrail.constraints.compiled import COMPILES, SLOW, Number, compiled
 from genrail.constraints.sorting import stable_sort
 
 __all__ = ["Edges", "first_unsorted", "gather_rows", "heavy_edges", "is_end_token_inside", "sort_identifiers"]
@@ -86,6 +87,8 @@ def sort_identifiers(tokens: Array, off: Array, length: int, longest: int, items
 
     Cost: one sort of 64-bit numbers, plus a merge sort of what still ties; 16 bytes per item on top of the input.
     """
+    if not COMPILES:
+        warnings.warn(SLOW, RuntimeWarning, stacklevel=2)
     bits = max(1, (vocab_size - 1).bit_length())
     row_bits = max(1, (items - 1).bit_length())
     column = min(longest, (64 - row_bits) // bits)

@@ -6,12 +6,21 @@ import hashlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import Any, TypeAlias, TypeVar, cast, overload
 
-import numba
 import numpy as np
 
-__all__ = ["Arrays", "Number", "compiled"]
+try:
+    import numba
+except ImportError:  # the base install: `pip install genrail` without the extra `kernels`
+    numba = None
+
+__all__ = ["COMPILES", "SLOW", "Arrays", "Number", "compiled"]
+
+COMPILES = numba is not None
+"""Whether kernels are compiled; else they run as plain Python, with the same answers."""
+
+SLOW = 'numba is not installed, so constraints run as plain Python, far slower: pip install "genrail[kernels]"'
 
 Arrays: TypeAlias = tuple[Any, ...]
 """Arrays, and a few numbers beside them, that enter a kernel together; what each holds is said where it is made."""
@@ -27,11 +36,18 @@ def compiled(function: Kernel) -> Kernel: ...
 
 
 @overload
-def compiled(*, fastmath: set[str] = ..., inline: bool = ..., allocates: bool = ...) -> Callable[[Kernel], Kernel]: ...
+def compiled(
+    *, fastmath: set[str] = ..., inline: bool = ..., allocates: bool = ..., plain: Callable[..., object] | None = ...
+) -> Callable[[Kernel], Kernel]: ...
 
 
 def compiled(
-    function: Kernel | None = None, *, fastmath: set[str] | None = None, inline: bool = False, allocates: bool = False
+    function: Kernel | None = None,
+    *,
+    fastmath: set[str] | None = None,
+    inline: bool = False,
+    allocates: bool = False,
+    plain: Callable[..., object] | None = None,
 ) -> Kernel | Callable[[Kernel], Kernel]:
     """Compile a function on first use and cache the machine code on disk.
 
@@ -48,6 +64,7 @@ def compiled(
         inline: Copy the machine code into each caller.
         allocates: The kernel makes or returns arrays. Without this, it is compiled without reference counts: otherwise
             each array taken out of a tuple costs an atomic increment, which was more than half of a step.
+        plain: What to run in its place where numba is not installed; default the function itself, as plain Python.
 
     >>> @compiled
     ... def twice(x): return 2 * x
@@ -59,6 +76,8 @@ def compiled(
         options["fastmath"] = fastmath
 
     def decorate(kernel: Kernel) -> Kernel:
+        if numba is None:
+            return kernel if plain is None else cast(Kernel, plain)
         try:
             kept: Kernel = numba.njit(cache=True, **options)(kernel)
             return _stamped(kept)

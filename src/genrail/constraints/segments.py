@@ -316,6 +316,8 @@ class LiveTrie:
         """List the rows of the live, allowed items below a state, in catalogue order, int64."""
         own = self._own(subset)
         old, new = _split(state)
+        if new[0] == new[1]:
+            return self.old.items(old, own.old)
         return np.sort(np.concatenate([self.old.items(old, own.old), self.new.items(new, own.new)]))
 
     def children(self, state: npt.NDArray[np.int64], subset: Subset | None = None) -> tuple[Array, Array]:

@@ -9,6 +9,7 @@ from typing import get_args
 import numpy as np
 
 from genrail.constraints.checks import token_type
+from genrail.constraints.compiled import COMPILES
 from genrail.constraints.index import ScoreMeaning
 from genrail.constraints.kernels import best_continuations
 from genrail.constraints.merging import best_of_two
@@ -60,6 +61,8 @@ def warm_up(
 def is_warm(vocab_size: int | None = None) -> bool:
     """Tell whether the kernels of a step were compiled on this machine before, in this process or an earlier one.
 
+    True without numba, too: there is nothing to compile.
+
     Args:
         vocab_size: See `warm_up`.
 
@@ -69,7 +72,9 @@ def is_warm(vocab_size: int | None = None) -> bool:
     >>> is_warm(vocab_size=100)
     True
     """
-    return all(_knows(kernel, bits) for kernel in (best_continuations, best_of_two) for bits in _widths(vocab_size))
+    return not COMPILES or all(
+        _knows(kernel, bits) for kernel in (best_continuations, best_of_two) for bits in _widths(vocab_size)
+    )
 
 
 def _knows(kernel: Callable[..., object], bits: int) -> bool:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genrail.engine.engine import Engine
-from genrail.engine.live import silent
 from genrail.engine.rivals import Rivals, built_rivals
 from genrail.errors import GenrailError, QueryError, SettingsError
 from genrail.evaluation import Comparison, Evaluation, HeldOut, Qrels, compare_evaluations, evaluate
@@ -23,7 +22,7 @@ from genrail.evaluation.splits import leave_last_out
 from genrail.evaluation.traps import query_traps
 from genrail.finding import Data
 from genrail.rng import generator
-from genrail.types import Progress, Query, Ranking, Retriever
+from genrail.types import Progress, Query, Ranking, Retriever, silent
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog, Interactions

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import TYPE_CHECKING, Any, Unpack
 
 from genrail.catalog import Catalog, Interactions
 from genrail.catalog.suggesting import Suggester
+from genrail.catalog.synonyms import read_synonyms
 from genrail.decoding.decoders import Decoder
-from genrail.engine.live import LiveEdition, MergeSettings, silent
+from genrail.engine.live import LiveEdition, MergeSettings
+from genrail.engine.recipes import recipe_of, synonyms_of, with_settings, with_synonyms
 from genrail.errors import CatalogError, QueryError, SettingsError
 from genrail.finding import (
     Data,
@@ -28,10 +29,8 @@ from genrail.finding import (
     raised,
 )
 from genrail.finding.answering import as_queries, checked
-from genrail.finding.finder import unknown, within
-from genrail.finding.registry import kinds, recipe_named, recipe_type
 from genrail.showing import html_table
-from genrail.types import Json, JsonObject, Query, QueryOptions, Ranking, Suggestion
+from genrail.types import Json, Query, QueryOptions, Ranking, Suggestion, silent
 
 if TYPE_CHECKING:
     from genrail.finders.calibrating_new_items import CalibrationSettings
@@ -76,6 +75,7 @@ class Engine(LiveEdition):
         model: AnyModel | str | None = None,
         encoder: Encoder | str | None = None,
         hold_out: bool = True,
+        synonyms: Any = (),
         seed: int = 0,
         progress: Progress | None = None,
         **settings: object,
@@ -99,6 +99,8 @@ class Engine(LiveEdition):
             encoder: Text encoder, for recipes that read texts: None for all-MiniLM-L6-v2, a name or folder of any
                 sentence-transformers model, "hashing" for the tiny one without weights, or an object with `encode`.
             hold_out: Keep each user's last event out of training, so that `genrail evaluate` is honest.
+            synonyms: What words of queries stand for, for recipes with a lexical lane: a file, or its lines; see
+                `genrail.catalog.read_synonyms`.
             seed: Same seed and input, same engine.
             progress: Called with (stage, done, total).
             settings: Of the recipe, by name, such as ``levels=4`` or ``max_seconds=60``.
@@ -114,13 +116,15 @@ class Engine(LiveEdition):
         interactions = None if interactions is None else Interactions.of(interactions)
         if not catalog.live.any():
             raise CatalogError("the catalogue has no items; read one with at least one row")
-        chosen = _recipe(recipe, model, settings)
+        chosen = recipe_of(recipe, model, settings)
         if chosen.needs_interactions and interactions is None:
             raise SettingsError(
                 f"{chosen.kind} learns from interactions alone; give interactions, or build another kind"
             )
+        rules = [str(rule) for rule in read_synonyms(synonyms)]
         data = Data(catalog, interactions, queries, qrels, encoder, hold_out, seed)
-        engine = cls(Edition(catalog, chosen.build(data, progress or silent)))
+        finder = chosen.build(data, progress or silent)
+        engine = cls(Edition(catalog, with_synonyms(finder, rules) if rules else finder))
         engine._held_out = hold_out or interactions is None
         return engine
 
@@ -161,7 +165,7 @@ class Engine(LiveEdition):
             data = Data(before.catalog, interactions, queries, qrels, before.finder.encoder, hold_out, seed)
             if teacher is not None:
                 data = data.taught_by(_fitting(teacher, before.catalog))
-            after = _set(before.finder.recipe, settings).train(before.finder, data, progress or silent)
+            after = with_settings(before.finder.recipe, settings).train(before.finder, data, progress or silent)
             self._edition = Edition(before.catalog, after)
             self._held_out = self._held_out and (hold_out or interactions is None)
             self._line += 1  # a merge that runs meanwhile is of no use to it
@@ -201,7 +205,7 @@ class Engine(LiveEdition):
         data = Data(edition.catalog, interactions, queries, qrels, edition.finder.encoder, hold_out, seed)
         if teacher is not None:
             data = data.taught_by(_fitting(teacher, edition.catalog))
-        return _set(edition.finder.recipe, settings).examples(edition.finder, data, count)
+        return with_settings(edition.finder.recipe, settings).examples(edition.finder, data, count)
 
     def calibrate_new_items(
         self,
@@ -237,6 +241,31 @@ class Engine(LiveEdition):
             self._line += 1
         return calibration
 
+    def set_synonyms(self, synonyms: Any) -> None:
+        """Let words of queries stand for others, from the next request on; nothing is built anew.
+
+        The lexical lane reads them. They are saved with the engine; one loaded with ``live=True`` keeps them in its
+        folder once it is saved or merged.
+
+        Args:
+            synonyms: In place of those before: a file, or its lines, see `genrail.catalog.read_synonyms`; [] for none.
+
+        Raises:
+            CatalogError: A line that is no rule; the synonyms stay as they are.
+            SettingsError: The engine has no lexical lane.
+
+        >>> shop = Catalog.from_items([{"sku": "s1", "name": "rubber boot"}, {"sku": "s2", "name": "wool hat"}])
+        >>> engine = Engine.build(shop, "bm25")
+        >>> engine.set_synonyms(["wellies => rubber boot"])
+        >>> engine.search("wellies", k=1)[0].title, engine.synonyms
+        ('rubber boot', ('wellies => rubber boot',))
+        """
+        rules = [str(rule) for rule in read_synonyms(synonyms)]
+        with self._writing:
+            before = self._edition
+            self._edition = Edition(before.catalog, with_synonyms(before.finder, rules))
+            self._line += 1  # a merge that runs meanwhile is of no use to it
+
     # --- what a user asks -------------------------------------------------------------------------------------------
 
     @property
@@ -248,6 +277,11 @@ class Engine(LiveEdition):
     def catalog(self) -> Catalog:
         """Give the catalogue as it is now."""
         return self._edition.catalog
+
+    @property
+    def synonyms(self) -> tuple[str, ...]:
+        """Give what words of queries stand for, as lines."""
+        return synonyms_of(self._edition.finder)
 
     @property
     def encoder(self) -> Encoder | None:
@@ -289,7 +323,8 @@ class Engine(LiveEdition):
                 `Calibrated`, `Diverse`, or other `BeamSettings`.
             lanes: Names of the lanes of a fused engine that are asked; None for all that the kind of question needs.
             options: What `Query` may ask for besides: ``where`` (a filter), ``offset``, ``sort``, ``min_score``,
-                ``boost``, ``pin``, ``facets``, ``fields``, ``highlight``, ``exclude``, ``exclude_seen``, ``new_items``.
+                ``boost``, ``pin``, ``facets``, ``fields``, ``highlight``, ``soft_filters``, ``exclude``,
+                ``exclude_seen``, ``new_items``.
 
         Raises:
             QueryError: Nothing was asked, or k is out of range.
@@ -438,40 +473,6 @@ class Engine(LiveEdition):
         return {"items": len(edition), "finder": edition.finder.name, **edition.finder.describe()}
 
 
-def _recipe(recipe: Recipe | str | None, model: AnyModel | str | None, settings: Mapping[str, object]) -> Recipe:
-    """Find the recipe that a user means.
-
-    Raises:
-        SettingsError: No such recipe or setting.
-    """
-    if model is not None:
-        lanes = cast("Sequence[str] | None", settings.get("lanes"))
-        chosen = ("fused" if lanes else "titles") if recipe is None else recipe
-        taking = [name for name in (lanes if chosen == "fused" and lanes else [chosen]) if _takes_language_model(name)]
-        if not taking:
-            raise SettingsError(
-                "a language model writes titles, codes or n-grams (recipe='titles', 'codes' or 'seal', or one of them "
-                f"among the lanes); with {lanes or chosen!r} leave model out"
-            )
-        if chosen in taking:
-            return recipe_named(str(chosen), {"model": model, **settings})
-        given = cast("Mapping[str, JsonObject]", settings.get("settings", {}))
-        of_lanes: JsonObject = {**given, **{str(one): {"model": model, **given.get(str(one), {})} for one in taking}}
-        return recipe_named("fused", {**settings, "settings": of_lanes})
-    if recipe is None or isinstance(recipe, str):
-        return recipe_named(recipe or "fused", settings)
-    return _set(recipe, settings)
-
-
-def _set(recipe: Recipe, settings: Mapping[str, object]) -> Recipe:
-    """Change some settings of a recipe."""
-    return replace(recipe, **_known(recipe, settings)) if settings else recipe  # type: ignore[type-var]
-
-
-def _takes_language_model(kind: object) -> bool:
-    return isinstance(kind, str) and kind in kinds() and recipe_type(kind).takes_language_model
-
-
 def _fitting(teacher: Engine, catalog: Catalog) -> Finder:
     """Give the finder of a teacher, whose rows are those of a catalogue.
 
@@ -484,11 +485,3 @@ def _fitting(teacher: Engine, catalog: Catalog) -> Finder:
             "build both from the same file"
         )
     return teacher.edition.finder
-
-
-def _known(recipe: Recipe, settings: Mapping[str, object]) -> Mapping[str, object]:
-    """Find the settings of a recipe that are meant, by name or path; refuse those that it does not have."""
-    known: list[str] = [one.name for one in fields(recipe)] if is_dataclass(recipe) else []
-    found = within(type(recipe), {**{name: getattr(recipe, name) for name in known}, **settings})
-    unknown(found, known, recipe.kind)
-    return found

@@ -14,19 +14,16 @@ from genrail.catalog import Catalog
 from genrail.engine.revising import grown, revise, revised
 from genrail.errors import SettingsError
 from genrail.finding import Added, Change, Edition
+from genrail.types import silent
 
 if TYPE_CHECKING:
     from genrail.finding import Progress
     from genrail.models.text_encoder import Encoder
     from genrail.storage import Journal, Version
 
-__all__ = ["LiveEdition", "MergeSettings", "silent"]
+__all__ = ["LiveEdition", "MergeSettings"]
 
 _log = logging.getLogger(__name__)
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """Ignore progress."""
 
 
 @dataclass(frozen=True)
@@ -239,6 +236,35 @@ class LiveEdition:
         """
         with self._writing:
             self._publish(Path(folder), keep)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool = False,
+        token: str | None = None,
+        message: str = "Push what a language model was taught with genrail",
+    ) -> str:
+        """Upload what `train` taught a language model to the Hugging Face hub: the adapter, or else all weights.
+
+        Beside the weights stands a model card: base and its terms, data, recipe and figures. The catalogue stays here.
+
+        Args:
+            repo_id: Name there, such as ``you/shop-titles``; made if there is none.
+            private: Make it private, where it is new.
+            token: Of the hub; None for the one that you are logged in with.
+            message: Of the commit.
+
+        Returns:
+            The address.
+
+        Raises:
+            SettingsError: No language model of this engine was taught here.
+            ApiError: The hub does not take it.
+        """
+        from genrail.engine.hub import push
+
+        return push(self._edition.finder, repo_id, private, token, message)
 
     def _publish(self, folder: Path, keep: int) -> None:
         from genrail.engine.folder import save

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genrail.engine.engine import Engine
-from genrail.engine.live import silent
 from genrail.errors import SettingsError
 from genrail.evaluation.building import BuildCost, Candidate, build_all, folder_bytes
 from genrail.evaluation.comparison import distinct_names
 from genrail.finding import Data, Edition, Finder, Recipe, recipe_named, save_finder
 from genrail.finding.registry import kinds_from_outside
 from genrail.models.encoders import LazyEncoder
-from genrail.types import Progress, Query, Ranking, Retriever
+from genrail.types import Progress, Query, Ranking, Retriever, silent
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog

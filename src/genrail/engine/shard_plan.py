@@ -249,8 +249,8 @@ def plan_shards(
 
     Cost: each shard is hashed; the sample is encoded and the codebooks are fitted on it.
     """
-    from genrail.engine.live import silent
     from genrail.models.encoders import load_encoder
+    from genrail.types import silent
 
     place, target, chosen = Path(catalog), Path(folder), settings or ShardSettings()
     told = progress or silent

@@ -12,6 +12,7 @@ from genrail.errors import GenrailError, SettingsError
 from genrail.evaluation.calibration import calibration
 from genrail.evaluation.differences import INTERVALS, Differences
 from genrail.evaluation.evaluations import LATENCY_SAMPLE, Evaluation, Queries, as_queries, evaluate
+from genrail.evaluation.interleaving import interleaved
 from genrail.evaluation.metrics import DEFAULT_METRICS, Metric, parse_metrics
 from genrail.evaluation.recommendation import recommend
 from genrail.evaluation.report import html_report
@@ -81,6 +82,7 @@ class Comparison(Differences):
             "against_cheapest": {name: test.to_dict() for name, test in self.against_cheapest.items()},
             "overlap": {first: dict(row) for first, row in self.overlap().items()},
             "slices": [part._asdict() for part in slice_means(self.evaluations, self.metric, self.slices)],
+            "interleaved": {name: test.to_dict() for name, test in self.interleaved.items()},
             "costs": {name: cost.to_dict() for name, cost in self.costs.items()},
             "calibration": {
                 name: calibration(evaluation.run, self.qrels).to_dict()
@@ -119,6 +121,7 @@ def compare(
     batch_size: int = 32,
     latency_queries: int = LATENCY_SAMPLE,
     seed: int = 0,
+    interleave: bool = False,
     progress: Progress | None = None,
 ) -> Comparison:
     """Ask several retrievers the same queries and tell their differences from noise.
@@ -136,6 +139,8 @@ def compare(
         batch_size: Queries per call.
         latency_queries: How many queries are asked again one by one to time them.
         seed: Of resamples and sign patterns.
+        interleave: Take what is relevant for clicks that were logged, and interleave each method with the best; see
+            `genrail.evaluation.interleaving`.
         progress: Called with (method, done, total) after each batch.
 
     Raises:
@@ -173,7 +178,14 @@ def compare(
     if not evaluations:
         raise GenrailError("every method failed: " + "; ".join(f"{name}: {why}" for name, why in failures.items()))
     return compare_evaluations(
-        evaluations, asked, judgements, metric=metric, failures=failures, catalog=catalog, seed=seed
+        evaluations,
+        asked,
+        judgements,
+        metric=metric,
+        failures=failures,
+        catalog=catalog,
+        seed=seed,
+        interleave=interleave,
     )
 
 
@@ -186,6 +198,7 @@ def compare_evaluations(
     failures: Mapping[str, str] | None = None,
     catalog: Catalog | None = None,
     seed: int = 0,
+    interleave: bool = False,
 ) -> Comparison:
     """Compare evaluations that were made before, all on the same queries.
 
@@ -201,12 +214,14 @@ def compare_evaluations(
         for name, evaluation in evaluations.items()
     }
     blank = Comparison(evaluations, failures or {}, metric, queries, qrels, intervals, {}, {}, {})
+    runs = {name: evaluation.run for name, evaluation in evaluations.items() if evaluation.run is not None}
     return replace(
         blank,
         against_best=_family(evaluations, blank.best, metric, seed),
         against_cheapest=_family(evaluations, blank.cheapest, metric, seed),
         titles=_titles(catalog),
         slices=query_slices(queries),
+        interleaved=interleaved(runs, blank.best, qrels, seed=seed) if interleave else {},
     )
 
 

@@ -45,6 +45,7 @@ class Differences:
         choices: How settings were chosen before, one sentence each.
         traps: What in the data may make the figures look better, or other, than they are, one clause each.
         lanes: Methods that are a lane of an engine: the engine's name and the lane's.
+        interleaved: What clicks prefer when each other method is interleaved with the best, where that was asked for.
     """
 
     evaluations: Mapping[str, Evaluation]
@@ -61,6 +62,7 @@ class Differences:
     choices: tuple[str, ...] = ()
     traps: tuple[str, ...] = ()
     lanes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    interleaved: Mapping[str, PairedTest] = field(default_factory=dict)
 
     @property
     def best(self) -> str:
@@ -142,6 +144,10 @@ class Differences:
             *self.choices,
             *[f"Trap: {trap}." for trap in self.traps],
             *[f"Note: {note}." for note in notes],
+            *[
+                f"Interleaved with {self.best}, clicks prefer {name} by {test.difference} (-1 to 1): {test.verdict}."
+                for name, test in self.interleaved.items()
+            ],
             *[f"Failed: {name}: {message}" for name, message in self.failures.items()],
         ]
 

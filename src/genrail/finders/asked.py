@@ -1,19 +1,20 @@
-"""Read the words of a query against the words of an index: known, unfinished, mistyped, and phrases in quotes."""
+"""Read the words of a query against an index: known, unfinished, mistyped, synonyms, and phrases in quotes."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from genrail.finders.words import words
+from genrail.finders.words import Analysis, Plain, words
 
 if TYPE_CHECKING:
+    from genrail.catalog.synonyms import SynonymRule
     from genrail.finders.word_index import WordIndex
 
-__all__ = ["Asked", "Word", "read_words"]
+__all__ = ["Asked", "Choice", "Synonyms", "Word", "read_words"]
 
 COMPLETIONS = 32  # words that an unfinished one may become: more say nothing about what was meant
 GUESS = 0.5  # what a word counts that was guessed: with 1, "merlin" read as "berlin" outweighs the words that are right
@@ -37,6 +38,19 @@ class Word:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """Hold words of a query for which items may hold others: a row counts by the one that it holds best.
+
+    Args:
+        typed: The words, in lower case.
+        synonyms: What they stand for: each as it was written in the rule, and its words, all of which some row holds.
+    """
+
+    typed: str
+    synonyms: tuple[tuple[str, tuple[Word, ...]], ...]
+
+
+@dataclass(frozen=True)
 class Asked:
     """Hold the words of a query that some live row holds.
 
@@ -44,31 +58,87 @@ class Asked:
         words: In the order of the query, repeated where it repeats them.
         phrases: Words in quotes, two or more each, in lower case.
         warnings: Which words were read as others.
+        choices: Words that have synonyms; they are not among `words`.
     """
 
     words: tuple[Word, ...]
     phrases: tuple[tuple[str, ...], ...] = ()
     warnings: tuple[str, ...] = ()
+    choices: tuple[Choice, ...] = ()
+
+    @property
+    def known(self) -> tuple[Word, ...]:
+        """Give all words that rows may hold, those of synonyms among them."""
+        return (*self.words, *(word for choice in self.choices for _, meant in choice.synonyms for word in meant))
 
     @property
     def most(self) -> float:
         """Give what no row can score by its words alone."""
-        return sum(word.idf * len(word.terms) for word in self.words)
+        return sum(word.idf * len(word.terms) for word in self.known)
 
 
-def read_words(text: str, index: WordIndex, *, help: bool = True) -> Asked:
+class Synonyms:
+    """Find words with synonyms in a query, as the terms of an index: endings make no difference.
+
+    Args:
+        rules: In order. Where several are about the same words, all that they stand for counts.
+        analysis: How words become terms.
+    """
+
+    def __init__(self, rules: Iterable[SynonymRule], analysis: Analysis) -> None:
+        self._analysis = analysis
+        self._meant: dict[tuple[str, ...], dict[str, None]] = {}
+        for rule in rules:
+            for written in rule.words:
+                self._meant.setdefault(self._terms(written), {}).update(dict.fromkeys(rule.meant))
+        self._meant.pop((), None)
+        self._longest = max(map(len, self._meant), default=0)
+
+    def _terms(self, text: str) -> tuple[str, ...]:
+        return tuple(term for word in words(text) if (term := self._analysis.term(word.lower())) is not None)
+
+    def at(self, terms: list[str | None], place: int) -> tuple[int, tuple[str, ...]]:
+        """Find the longest words with synonyms that begin at a place of a query; left out words are passed over.
+
+        Returns:
+            The place behind them and what they stand for; the same place and nothing where there are none.
+        """
+        key: tuple[str, ...] = ()
+        found: tuple[int, tuple[str, ...]] = (place, ())
+        for end in range(place, len(terms)):
+            term = terms[end]
+            if term is None:
+                continue
+            key = (*key, term)
+            if len(key) > self._longest:
+                break
+            if key in self._meant:
+                found = (end + 1, tuple(self._meant[key]))
+        return found
+
+
+NONE = Synonyms((), Plain())
+
+
+def read_words(text: str, index: WordIndex, *, help: bool = True, synonyms: Synonyms = NONE) -> Asked:
     """Read the words of a text.
 
     Args:
         text: What was typed.
         index: What the items hold.
         help: Complete the last word and mend mistyped ones, and heed quotes.
+        synonyms: What words stand for.
     """
     typed = [word.lower() for word in words(text)]
-    found, warnings = [], []
-    for place, word in enumerate(typed):
-        term = index.analysis.term(word)
-        if term is None:
+    terms = [index.analysis.term(word) for word in typed]
+    found, warnings, choices, after = [], [], [], 0
+    for place, (word, term) in enumerate(zip(typed, terms, strict=True)):
+        if term is None or place < after:
+            continue
+        end, meant = synonyms.at(terms, place)
+        if known := _known(meant, index):
+            choices.append(Choice(" ".join(typed[place:end]), known))
+            after = end
             continue
         holding = index.documents(term)
         if holding:
@@ -82,7 +152,29 @@ def read_words(text: str, index: WordIndex, *, help: bool = True) -> Asked:
             found.append(mended[1])
             warnings.append(f'"{word}" is in no item; it was read as "{mended[0]}"')
     phrases = [tuple(word.lower() for word in words(part)) for part in _PHRASE.findall(text)] if help else []
-    return Asked(tuple(found), tuple(phrase for phrase in phrases if len(phrase) > 1), tuple(warnings))
+    phrases = [phrase for phrase in phrases if len(phrase) > 1]
+    return Asked(tuple(found), tuple(phrases), tuple(warnings), tuple(choices))
+
+
+def _known(meant: Iterable[str], index: WordIndex) -> tuple[tuple[str, tuple[Word, ...]], ...]:
+    """Read synonyms all of whose words some row holds; single words weigh what one in as many rows as all would."""
+    read: dict[str, tuple[str, ...]] = {}
+    for text in meant:
+        terms = [index.analysis.term(word.lower()) for word in words(text)]
+        kept = tuple(term for term in terms if term is not None)
+        if kept and all(index.documents(term) for term in kept):
+            read[text] = kept
+    singles = {terms[0] for terms in read.values() if len(terms) == 1}
+    idf = _idf(min(sum(map(index.documents, singles)), index.items), index.items)
+    return tuple(
+        (
+            text,
+            tuple(
+                Word((term,), idf if len(terms) == 1 else _idf(index.documents(term), index.items)) for term in terms
+            ),
+        )
+        for text, terms in read.items()
+    )
 
 
 def _idf(holding: int, items: int) -> float:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
+from genrail.catalog.synonyms import read_synonyms
 from genrail.errors import SettingsError
-from genrail.finders.asked import Asked, read_words
+from genrail.finders.asked import Asked, Synonyms, Word, read_words
 from genrail.finders.scoring import DECAYS, ContentScoring, Integers, Values, Weights, check_content
 from genrail.finders.word_index import WordIndex
 from genrail.finders.words import English, Plain, pairs, words
@@ -42,7 +43,8 @@ class BM25(ContentScoring):
       off (one left out, one too many, one wrong, two swapped); a warning says so.
     - Words in quotes are a phrase: items that hold it come before all others.
 
-    A guessed word counts half. A query whose words all occur is scored by plain BM25. A history is read as the titles
+    A guessed word counts half. A query whose words all occur is scored by plain BM25. Words that have synonyms score by
+    whichever of these an item holds best. A history is read as the titles
     of its items; see `ContentScoring` for how later ones count more and how words and a history are added.
 
     Args:
@@ -53,7 +55,7 @@ class BM25(ContentScoring):
         seed: Of the order between equal scores.
         decay: What each step back in a history costs, above 0 and at most 1.
         history: How many of the last items count.
-        title_weight, pairs: See `BM25Recipe`.
+        title_weight, pairs, synonyms: See `BM25Recipe`.
 
     Raises:
         SettingsError: A setting outside its range, or another number of texts than rows.
@@ -84,8 +86,9 @@ class BM25(ContentScoring):
         history: int = 20,
         title_weight: int = 1,
         pairs: float = 0.0,
+        synonyms: Sequence[str] = (),
     ) -> None:
-        recipe = BM25Recipe(k1, b, decay, history, title_weight, pairs)
+        recipe = BM25Recipe(k1, b, decay, history, title_weight, pairs, tuple(synonyms))
         texts = recipe.texts(catalog) if texts is None else texts
         if len(texts) != len(catalog):
             raise SettingsError(f"there are {len(texts)} texts for {len(catalog)} rows; give one text per row")
@@ -122,7 +125,7 @@ class BM25(ContentScoring):
     def word_scores(self, requests: Sequence[Request]) -> Iterator[Values]:
         """Score all rows for the words of each request, phrases among them."""
         for request in requests:
-            asked = read_words(request.text or "", self.index)
+            asked = self._asked(request)
             scores = self._with_pairs(request.text or "", self._sum(asked, 1.0, None))
             for phrase in asked.phrases:
                 scores[self._with_phrase(phrase, scores, request)] += asked.most
@@ -136,12 +139,25 @@ class BM25(ContentScoring):
             self._sum(read_words(titles[row], self.index, help=False), weight, total)
         return total
 
+    def _asked(self, request: Request, help: bool = True) -> Asked:
+        return read_words(request.text or "", self.index, help=help, synonyms=self.recipe.rules)
+
     def _sum(self, asked: Asked, weight: float, total: Weights | None) -> Weights:
         total = np.zeros(len(self.catalog)) if total is None else total
-        for word in asked.words:
+        self._add(asked.words, weight, total)
+        for choice in asked.choices:
+            best = np.zeros(len(self.catalog))
+            for _, meant in choice.synonyms:
+                scores = np.zeros(len(self.catalog))
+                self._add(meant, weight, scores)
+                np.maximum(best, scores, out=best)
+            total += best
+        return total
+
+    def _add(self, asked: Sequence[Word], weight: float, total: Weights) -> None:
+        for word in asked:
             for term in word.terms:
                 self.index.add(term, weight * word.idf, self._norms, total)
-        return total
 
     def _with_pairs(self, text: str, scores: Weights) -> Weights:
         """Add what words that follow each other in the query and in a text are worth."""
@@ -171,28 +187,35 @@ class BM25(ContentScoring):
         """Say which words were read as others, and when no item holds any of them."""
         if not request.text:
             return ()
-        asked = read_words(request.text, self.index)
-        unknown = not asked.words and any(ENGLISH.term(word.lower()) for word in words(request.text))
+        asked = self._asked(request)
+        unknown = not asked.known and any(ENGLISH.term(word.lower()) for word in words(request.text))
         return (*asked.warnings, *(("no item holds a word of this query",) if unknown else ()))
 
     def matched(self, request: Request, rows: Integers) -> list[list[str]] | None:
         """Give the words of each item's text that the query asks for, as they stand there."""
         if not request.text:
             return None
-        terms = {term for word in read_words(request.text, self.index).words for term in word.terms}
+        terms = {term for word in self._asked(request).known for term in word.terms}
         return [
             list(dict.fromkeys(word for word in words(text) if ENGLISH.term(word.lower()) in terms))
             for text in self.catalog.part(rows.tolist()).texts()
         ]
 
     def explanations(self, request: Request, rows: Integers) -> list[dict[str, Json]] | None:
-        """Give the words of each item's text that the query asks for."""
+        """Give the words of each item's text that the query asks for, and which of the query's stood for others."""
         told = self.matched(request, rows)
-        return None if told is None else [{"matched": each} for each in told]
+        synonyms = {one["words"]: one["synonyms"] for one in self.reading(request)}
+        own: dict[str, Json] = {"synonyms": synonyms} if synonyms else {}
+        return None if told is None else [{"matched": each, **own} for each in told]
+
+    def reading(self, request: Request) -> tuple[JsonObject, ...]:
+        """Say which words have synonyms that some item holds."""
+        choices = self._asked(request, help=False).choices
+        return tuple({"words": one.typed, "synonyms": [text for text, _ in one.synonyms]} for one in choices)
 
     def fits(self, request: Request, best: float) -> bool:
         """Tell whether some item holds a word of the query as it was typed; guessed words prove nothing."""
-        return best > 0.0 and bool(read_words(request.text or "", self.index, help=False).words)
+        return best > 0.0 and bool(self._asked(request, help=False).known)
 
     def grow(self, catalog: Catalog, change: Change) -> BM25:
         """Index new texts; removed ones no longer move document counts and the mean length."""
@@ -262,9 +285,12 @@ class BM25Recipe(Recipe):
         history: How many of the last items count; what is further back weighs less than 0.1 %.
         title_weight: How often the title counts beside the other text; 1 as plain BM25.
         pairs: Weight of words that follow each other in the query and in a text, scored by BM25 too; 0 is plain BM25.
+        synonyms: What words of a query stand for, as lines that `genrail.catalog.read_synonyms` reads. A query is read
+            by them, no index depends on them.
 
     Raises:
         SettingsError: A setting outside its range.
+        CatalogError: A line of synonyms that is no rule.
     """
 
     k1: float = 1.5
@@ -273,6 +299,7 @@ class BM25Recipe(Recipe):
     history: int = 20
     title_weight: int = 1
     pairs: float = 0.0
+    synonyms: tuple[str, ...] = ()
 
     kind: ClassVar[str] = "bm25"
     finder: ClassVar[type[Finder]] = BM25
@@ -285,6 +312,12 @@ class BM25Recipe(Recipe):
                 f"title_weight is {self.title_weight} and pairs {self.pairs}; give 1 or more, and 0 or more"
             )
         check_content(self.decay, self.history)
+        object.__setattr__(self, "synonyms", tuple(map(str, read_synonyms(self.synonyms))))
+
+    @cached_property
+    def rules(self) -> Synonyms:
+        """Give the synonyms as terms."""
+        return Synonyms(read_synonyms(self.synonyms), ENGLISH)
 
     def texts(self, catalog: Catalog) -> list[str]:
         """Give the text of each row, its title as often as it counts."""

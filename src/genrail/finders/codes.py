@@ -25,6 +25,7 @@ from genrail.models.causal import CausalModel
 from genrail.models.checkpoints import load_checkpoint
 from genrail.models.code_tokens import CodeModel, add_code_tokens
 from genrail.models.encoders import LazyEncoder
+from genrail.models.model_card import ModelCard
 from genrail.models.plain_text import plain_tokens
 from genrail.models.prompts import Prompts, PromptTemplate
 from genrail.training.fine_tuning_settings import FineTuning
@@ -59,6 +60,7 @@ class CodesSpelling(Spelling):
         template: The words around a request.
         max_history: Titles of a longer history are left out from its old end.
         held_out: Was each user's last event kept out of training.
+        card: What it was taught here; None where there was nothing to decide.
     """
 
     model: CodeModel
@@ -68,6 +70,7 @@ class CodesSpelling(Spelling):
     template: PromptTemplate | None = None
     max_history: int = 20
     held_out: bool = True
+    card: ModelCard | None = None
     prompts: Prompts = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -156,6 +159,8 @@ class CodesSpelling(Spelling):
         """Write codebooks, weights and tokenizer; the text encoder is named, not copied."""
         self.identifiers.save(folder / "identifiers")
         self.model.save(folder / MODEL)
+        if self.card is not None:
+            self.card.write(folder / MODEL, adapter=False)
         return {
             "name": self.name,
             "model": self.model.fingerprint,
@@ -164,6 +169,7 @@ class CodesSpelling(Spelling):
             "template": None if self.template is None else asdict(self.template),
             "max_history": self.max_history,
             "held_out": self.held_out,
+            "card": None if self.card is None else self.card.to_dict(),
         }
 
     @classmethod
@@ -190,7 +196,8 @@ class CodesSpelling(Spelling):
         named = None if details["encoder"] is None else LazyEncoder.named(details["encoder"], encoder)
         template = None if details["template"] is None else PromptTemplate(**details["template"])
         most, held_out = int(details["max_history"]), bool(details["held_out"])
-        return cls(model, identifiers, named, details["name"], template, most, held_out)
+        card = ModelCard.from_dict(details.get("card"))
+        return cls(model, identifiers, named, details["name"], template, most, held_out, card)
 
     def describe(self) -> dict[str, Any]:
         """Tell identifiers and model."""
@@ -305,7 +312,8 @@ class CodesRecipe(Recipe):
         if not copied and not len(compressed(finder.index).depth):
             return finder  # one identifier alone: there is nothing to decide
         taught = fine_tuned(finder, data, self.tuning, progress, copied, self.distillation)
-        spelling = replace(before.with_language_model(taught.model), held_out=before.held_out and data.hold_out)
+        held_out = before.held_out and data.hold_out
+        spelling = replace(before.with_language_model(taught.model), held_out=held_out, card=taught.card)
         recipe = replace(self, tuning=self.tuning.kept())
         return finder.replaced(spelling=spelling, beam=taught.beam, recipe=recipe, report=taught.report)
 

@@ -5,23 +5,40 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from genrail.constraints.compressed import CompressedTrie, compressed
 from genrail.decoding import BeamSettings
 from genrail.errors import SettingsError
 from genrail.finders.lessons import Distillation, on_histories, on_words
+from genrail.finders.made_up import made_up
+from genrail.finders.rewarding import LanguageCase, RewardedWriter
 from genrail.finding import Data, FindOptions, Progress, Request
 from genrail.models.adapters import Adapter, merge_lora
 from genrail.models.causal import CausalModel
+from genrail.models.model_card import ModelCard
 from genrail.rng import generator
 from genrail.training.figures import graded_figures
 from genrail.training.fine_tuning import Learner, Reader, fine_tune
+from genrail.training.grpo import improved
 from genrail.training.packing import TrainingExample
-from genrail.training.pairs import Pair, aligned_pairs, held_out, history_pairs, judged_pairs, of_live, text_pairs
+from genrail.training.pairs import (
+    MADE_UP,
+    Pair,
+    aligned_pairs,
+    held_out,
+    history_pairs,
+    judged_pairs,
+    made_up_pairs,
+    of_live,
+)
+from genrail.training.pseudo_queries import told_of_written
+from genrail.training.rewards import reward_of
+from genrail.types import silent
 
 if TYPE_CHECKING:
     from genrail.finders.generative import Generative
@@ -30,8 +47,9 @@ if TYPE_CHECKING:
     from genrail.training.loop import LoopReport
     from genrail.training.loop import Progress as LoopProgress
 
-__all__ = ["FineTuned", "FineTuningReport", "fine_tuned", "pairs_of", "shown", "taught_pairs"]
+__all__ = ["FineTuned", "FineTuningReport", "Requests", "fine_tuned", "pairs_of", "shown", "taught_pairs"]
 
+Rows = npt.NDArray[np.int64]
 CUTOFF = 10
 VARIANTS = 4  # made-up queries of each item: one of each kind
 
@@ -48,6 +66,9 @@ class FineTuningReport:
         shortened: Prompts that were too long and lost their beginning or their end.
         left_out: Requests that were too long.
         unknown: Judged items that are not in the catalogue.
+        written: What became of queries that a model wrote, by name; empty where none did.
+        start: With ``recipe="grpo"``, the validation of the model as it was before.
+        kept: Whether the model got better by it; if not, it was left as it was.
     """
 
     loop: LoopReport
@@ -57,14 +78,22 @@ class FineTuningReport:
     shortened: int = 0
     left_out: int = 0
     unknown: int = 0
+    written: dict[str, int] = field(default_factory=dict)
+    start: dict[str, float] = field(default_factory=dict)
+    kept: bool = True
 
     def summary(self) -> dict[str, str]:
         """Give a few lines for people."""
         told = {
             "requests": ", ".join(f"{count:,} from {source}" for source, count in self.pairs.items()),
+            **told_of_written(self.written),
             "held out": f"{self.held_out:,}",
             "weights that learnt": f"{self.weights:,}",
         }
+        if self.start:
+            told["validation before"] = ", ".join(f"{name} {value:.4f}" for name, value in self.start.items())
+        if not self.kept:
+            told["kept"] = "no better: the model was left as it was"
         counted = {"shortened": self.shortened, "left out": self.left_out, "unknown judged items": self.unknown}
         return {**told, **{name: f"{count:,}" for name, count in counted.items() if count}, **self.loop.summary()}
 
@@ -82,15 +111,33 @@ class FineTuned:
         adapter: What LoRA learnt, merged into the model already; None where the weights themselves learnt.
         beam: How to search with it: on the rails, where it was taught on them.
         report: What happened.
+        card: The same for those who get the weights.
     """
 
     model: CausalModel
     adapter: Adapter | None
     beam: BeamSettings
     report: FineTuningReport
+    card: ModelCard
 
 
-def pairs_of(data: Data, tuning: FineTuning, longest: int) -> tuple[list[Pair], list[Pair]]:
+class Requests(NamedTuple):
+    """Hold what there is to learn from.
+
+    Args:
+        learnt: Requests with their right items.
+        held: Requests that are held out to validate on.
+        written: What became of queries that a model wrote, by name; empty where none did.
+    """
+
+    learnt: list[Pair]
+    held: list[Pair]
+    written: dict[str, int]
+
+
+def pairs_of(
+    data: Data, tuning: FineTuning, longest: int, own: CausalModel | None = None, progress: Progress = silent
+) -> Requests:
     """List what there is to learn from, and what is held out to validate on.
 
     Held out are the next items that `Data.without_validation` keeps back, and a fifth of the judged queries at most; of
@@ -100,6 +147,8 @@ def pairs_of(data: Data, tuning: FineTuning, longest: int) -> tuple[list[Pair], 
         data: The catalogue, and perhaps interactions and judged queries.
         tuning: What to learn from.
         longest: Items of a history that the model reads.
+        own: The finder's language model, which may write queries.
+        progress: Called with (stage, done, total).
 
     Raises:
         SettingsError: Nothing of the data fits the catalogue.
@@ -114,10 +163,11 @@ def pairs_of(data: Data, tuning: FineTuning, longest: int) -> tuple[list[Pair], 
     if blind.sequences is not None:
         rows, offsets = np.asarray(blind.sequences.rows, np.int64), np.asarray(blind.sequences.offsets, np.int64)
         pasts = of_live(history_pairs(rows, offsets, longest, tuning.next_items, data.seed), catalog.live)
-    made = tuning.pseudo_queries
-    if made is None:
-        made = 0 if pasts and not judged else VARIANTS
-    texts = of_live(text_pairs(catalog.titles, catalog.texts(), made, data.seed), catalog.live)
+    variants = tuning.pseudo_queries
+    if variants is None:
+        variants = 0 if pasts and not judged else VARIANTS
+    made = made_up(data, _described(data, tuning, variants), variants, tuning.making, progress, own)
+    texts = made_up_pairs(made.queries, made.rows, made.written)
     if tuning.made_up is not None and tuning.made_up < len(texts):
         drawn = generator(data.seed, "made-up queries").permutation(len(texts))[: tuning.made_up]
         texts = [texts[place] for place in np.sort(drawn)]
@@ -131,7 +181,16 @@ def pairs_of(data: Data, tuning: FineTuning, longest: int) -> tuple[list[Pair], 
     learnt = [*words, *pasts, *texts]
     if tuning.recipe == "align":
         learnt += of_live(aligned_pairs(learnt, catalog.titles, data.seed), catalog.live)
-    return learnt, held
+    return Requests(learnt, held, made.counts)
+
+
+def _described(data: Data, tuning: FineTuning, variants: int) -> Rows:
+    """List the items that queries are made up for: all live ones, or enough for what is to be written."""
+    rows = np.flatnonzero(data.catalog.live)
+    if tuning.making.made == "cut" or tuning.made_up is None or tuning.made_up >= variants * len(rows):
+        return rows
+    items = -(-tuning.made_up // variants)
+    return np.sort(generator(data.seed, "items to write about").permutation(rows)[:items])
 
 
 def taught_pairs(
@@ -153,8 +212,8 @@ def taught_pairs(
     """
     if data.teacher is None:
         raise SettingsError("recipe is 'distill', but nobody teaches; give teacher, an engine over the same catalogue")
-    found = [pair for pair in pairs if pair.source not in ("text", "history")]
-    texts = [pair for pair in pairs if pair.source == "text"]
+    found = [pair for pair in pairs if pair.source not in (*MADE_UP, "history")]
+    texts = [pair for pair in pairs if pair.source in MADE_UP]
     if texts:
         words, rows = [str(pair.text) for pair in texts], np.array([pair.rows[0] for pair in texts])
         found += _told_by(on_words(data.teacher, data, words, None, rows, settings, progress), words)
@@ -197,48 +256,96 @@ def fine_tuned(
     Raises:
         SettingsError: The model cannot be taught so, or there is nothing to learn from.
     """
+    if tuning.recipe == "grpo" and not copied:
+        raise SettingsError("grpo goes on from a taught model; build with another recipe, then train with this one")
     given = finder.spelling.language_model
     module = (copy.deepcopy(given.model) if copied else given.model).float()
     learner = Learner(module, tuning, _code_rows(finder), data.seed)
     model = CausalModel(module, given.tokenizer, given.name, given.attention, given.prompts_together)
     student = finder.replaced(spelling=finder.spelling.with_language_model(model))
-    learnt, held = _requests(student, data, tuning, distillation or Distillation(), progress)
+    learnt, held, written = _requests(finder, data, tuning, distillation or Distillation(), progress)
     trie = finder.spelling.in_words(compressed(finder.index))
     examples, counts = _examples(learnt, student, trie, tuning, progress)
-    report = fine_tune(
-        Reader(module, model.body, model.output, model.sees if model.reads_runs else None),
-        [example for example, _ in examples],
-        _groups([pair for _, pair in examples]),
-        trie,
-        tuning,
-        validate=_validation(student, held, tuning.validation_beams),
-        focus=None if tuning.focus is None else data.catalog.where(tuning.focus),
-        seed=data.seed,
-        progress=_told(progress),
-    )
+    validate = _validation(student, held, tuning.validation_beams)
+    details: dict[str, Any] = {}
+    if tuning.recipe == "grpo":
+        task = _rewarded(student, given, trie, examples, held, validate, data, tuning, progress)
+        done = improved(task, tuning.loop, data.seed, _told(progress), tuning.checkpoint, tuning.curve)
+        report, details["start"], details["kept"] = done
+    else:
+        report = fine_tune(
+            _reader(model),
+            [example for example, _ in examples],
+            _groups([pair for _, pair in examples]),
+            trie,
+            tuning,
+            validate=validate,
+            focus=None if tuning.focus is None else data.catalog.where(tuning.focus),
+            seed=data.seed,
+            progress=_told(progress),
+        )
     weights, adapter = learner.close(), None
     if learner.wrapped is not None:
         module, adapter = merge_lora(learner.wrapped, given.fingerprint, given.name)
     module = module.requires_grad_(True).to(given.model.dtype)
     final = CausalModel(module, given.tokenizer, given.name, given.attention, given.prompts_together)
     known = dict(Counter(pair.source for _, pair in examples))
-    told = FineTuningReport(report, known, len(held), weights, unknown=_unknown(data), **counts)
-    meaning = "renormalised" if tuning.loss == "rails" else finder.beam.meaning
-    return FineTuned(final, adapter, replace(finder.beam, meaning=meaning), told)
+    details |= {**counts, "unknown": _unknown(data)}
+    told = FineTuningReport(report, known, len(held), weights, written=written, **details)
+    meaning = finder.beam.meaning if tuning.loss == "cross-entropy" else "renormalised"
+    card = ModelCard(given.name, len(data.catalog), known, tuning.changed(), told.summary(), data.seed)
+    return FineTuned(final, adapter, replace(finder.beam, meaning=meaning), told, card)
+
+
+def _reader(model: CausalModel) -> Reader:
+    return Reader(model.model, model.body, model.output, model.sees if model.reads_runs else None)
+
+
+def _rewarded(
+    student: Generative,
+    given: CausalModel,
+    trie: CompressedTrie,
+    examples: Sequence[tuple[TrainingExample, Pair]],
+    held: Sequence[Pair],
+    validate: Callable[[], dict[str, float]] | None,
+    data: Data,
+    tuning: FineTuning,
+    progress: Progress,
+) -> RewardedWriter:
+    """Let a student write items for requests, and learn from what they are worth."""
+    if not examples:
+        raise SettingsError("there is nothing to learn from; give queries and qrels, interactions, or texts")
+    cases = [LanguageCase(one.prompt, _request(student, pair), tuple(pair.rows)) for one, pair in examples]
+    validation = [LanguageCase(_prompt(student, pair)[0], _request(student, pair), tuple(pair.rows)) for pair in held]
+    wanted = tuning.rewarding.reward == "likeness"
+    vectors = data.text_vectors(progress) if wanted else np.zeros((len(data.catalog), 1), dtype=np.float32)
+    return RewardedWriter(
+        student,
+        _reader(student.spelling.language_model),
+        _reader(given),
+        trie,
+        cases,
+        tuning,
+        reward_of(tuning.rewarding.reward),
+        vectors,
+        validation,
+        validate,
+        data.seed,
+    )
 
 
 def _requests(
-    student: Generative, data: Data, tuning: FineTuning, settings: Distillation, progress: Progress
-) -> tuple[list[Pair], list[Pair]]:
+    finder: Generative, data: Data, tuning: FineTuning, settings: Distillation, progress: Progress
+) -> Requests:
     """List what is learnt and what is held out, as a teacher sees it where there is one."""
-    longest = student.spelling.longest_history
-    learnt, held = pairs_of(data, tuning, longest)
+    longest = finder.spelling.longest_history
+    learnt, held, written = pairs_of(data, tuning, longest, finder.spelling.language_model, progress)
     if tuning.recipe == "distill":
         learnt = taught_pairs(learnt, data, longest, settings, progress)
-        texts = [pair for pair in held if pair.source == "text"]
-        held = [pair for pair in held if pair.source != "text"]
+        texts = [pair for pair in held if pair.source in MADE_UP]
+        held = [pair for pair in held if pair.source not in MADE_UP]
         held += taught_pairs(texts, data, longest, settings, progress)
-    return learnt, held
+    return Requests(learnt, held, written)
 
 
 def _code_rows(finder: Generative) -> range | None:
@@ -252,7 +359,9 @@ def shown(
 ) -> list[dict[str, Any]]:
     """Show some examples of each source, drawn by seed: prompt as text, and the right items."""
     longest, catalog = finder.spelling.longest_history, data.catalog
-    learnt, _ = pairs_of(data, tuning, longest)
+    if tuning.making.made == "written":  # so many that some are kept
+        tuning = replace(tuning, made_up=min(4 * count, tuning.made_up or 4 * count))
+    learnt = pairs_of(data, tuning, longest, finder.spelling.language_model).learnt
     order = generator(data.seed, "examples to show").permutation(len(learnt))
     taken: Counter[str] = Counter()
     drawn = []
@@ -262,7 +371,7 @@ def shown(
             drawn.append(pair)
     if tuning.recipe == "distill":
         few = replace(distillation, histories=count)
-        drawn = taught_pairs(drawn, data, longest, few, lambda stage, done, total: None)
+        drawn = taught_pairs(drawn, data, longest, few, silent)
     tokenizer = finder.spelling.language_model.tokenizer
     return [
         {

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from genrail.errors import SettingsError
 from genrail.finders.arrays import load_array, save_arrays
 from genrail.finders.noise import something_fits
+from genrail.finders.reading import Reader, Reading
 from genrail.finders.scoring import grown_rows
 from genrail.finding import (
     Change,
@@ -31,7 +32,6 @@ from genrail.finding import (
 )
 from genrail.finding.ranks import tie_order
 from genrail.ranking.mixing import Answers, Mixture, squashed
-from genrail.ranking.negation import mentions, read_negation
 from genrail.types import JsonObject
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ WORDS, HISTORY, HISTORY_SEEN, BOTH = "words", "history", "history, seen items ke
 WORDS_SHARE = 2 / 3  # whoever types words wants these; the past says which of the fitting ones
 DEPTH = 100  # items that a lane lists for one question: as many as reciprocal rank fusion was measured with
 EXACT = 10.0  # what an exact match adds: more deviations than any other lane can stand out by
-EXCLUDED = 2.0  # deviations that an item loses which holds what a query excludes: a text may only mention it
 CONTEXT = 4  # what a ranker reads beside the lanes: popularity, how long ago it was taken, lengths of past and query
 BATCH = 64  # questions asked together while weights are learnt
 
@@ -76,7 +75,7 @@ class Fused(Searching, Finder):
         recipe: What made this.
         seed: Of the order between equal scores.
         words_share: Of the score for words and a history together, what the words decide.
-        negations: Read "without X" in a query as what is not wanted.
+        reader: Reads what queries exclude and which values they name; None for one that reads exclusions alone.
         popularity: Events of each row, int64, (rows,), for rankers; None for none.
         noise: What the best item scores for words that mean nothing, in each lane that does not tell by itself; see
             `genrail.finders.noise`. None where that was not measured, by versions before 0.2.
@@ -93,7 +92,7 @@ class Fused(Searching, Finder):
         recipe: Recipe,
         seed: int = 0,
         words_share: float = WORDS_SHARE,
-        negations: bool = True,
+        reader: Reader | None = None,
         popularity: Rows | None = None,
         noise: Mapping[str, float] | None = None,
         report: Report | None = None,
@@ -104,14 +103,14 @@ class Fused(Searching, Finder):
         self.recipe = recipe
         self.seed = seed
         self.words_share = words_share
-        self.negations = negations
+        self.reader = Reader.from_dict({}, catalog, negations=True) if reader is None else reader
         self.popularity = np.zeros(len(catalog), dtype=np.int64) if popularity is None else popularity
         self.noise = noise
         self._report = report
 
     def replaced(self, **parts: object) -> Fused:
         """Make the same finder with other parts."""
-        names = ("catalog", "lanes", "mixtures", "recipe", "seed", "words_share", "negations", "popularity", "noise")
+        names = ("catalog", "lanes", "mixtures", "recipe", "seed", "words_share", "reader", "popularity", "noise")
         return Fused(**{**{name: getattr(self, name) for name in names}, "report": self._report, **parts})
 
     # --- questions ----------------------------------------------------------------------------------------------
@@ -169,34 +168,28 @@ class Fused(Searching, Finder):
 
     def _fused(self, requests: list[Request], mixture: Mixture, k: int, options: FindOptions) -> Iterator[Found]:
         """Ask the lanes of a mixture, and those that know exact matches, and rank what they listed."""
-        read = [read_negation(request.text) if request.text and self.negations else None for request in requests]
-        asked = [
-            request if one is None or not one.excluded else replace(request, text=one.wanted)
-            for request, one in zip(requests, read, strict=True)
-        ]
+        read = [self.reader.read(request) for request in requests]
+        asked = [reading.request for reading in read]
         exact = tuple(name for name, lane in self.lanes.items() if lane.exact_only and name not in mixture.lanes)
         names = (*mixture.lanes, *exact)
         listed = [*self._ask(asked, mixture, k, options), *self._exact(exact, requests, options)]
-        for number, negation in enumerate(read):
+        for number, reading in enumerate(read):
             options.step()
             mine = [lane[number] for lane in listed]
             answers = self._said(asked[number], mine)
             count = len(mixture.lanes)
             weighed = replace(answers, places=answers.places[:count], scores=answers.scores[:count])
             sums = mixture.sums(weighed)
+            believed = self.reader.believed(reading, answers.rows, sums)
+            sums = sums + self.reader.gains(believed, answers.rows, sums)
             if exact:
                 sums = sums + EXACT * np.nan_to_num(answers.scores[count:], nan=0.0).max(axis=0, initial=0.0)
-            warnings: tuple[str, ...] = ()
-            if negation is not None and negation.excluded:
-                sums = sums - EXCLUDED * self._held(answers.rows, negation.excluded)
-                told = " and ".join(f'"{" ".join(words)}"' for words in negation.excluded)
-                warnings = (f"read as: without {told}; items that hold it come later",)
             scores = squashed(mixture.slope * sums + mixture.offset)
             order = np.lexsort((self._precedence[answers.rows], -sums))[: max(k, options.pool)]
-            found = self._found(names, mine, answers, scores, order, options)
-            believed = {name: one.found for name, one in zip(names, mine, strict=True) if one is not None}
-            fits = requests[number].text is None or something_fits(believed, self.lanes, self.noise)
-            yield replace(found, warnings=(*found.warnings, *warnings), fits=fits)
+            found = self._found(names, mine, answers, scores, order, options, believed)
+            trusted = {name: one.found for name, one in zip(names, mine, strict=True) if one is not None}
+            fits = requests[number].text is None or something_fits(trusted, self.lanes, self.noise)
+            yield replace(found, fits=fits)
 
     def _exact(self, names: Sequence[str], requests: list[Request], options: FindOptions) -> list[list[_Listed | None]]:
         """Ask for exact matches; what a lane lists only to fill up is left out."""
@@ -207,11 +200,6 @@ class Fused(Searching, Finder):
             answers = self.lanes[name].find(requests, DEPTH, replace(options, pool=0))
             found.append([_Listed(_matches(one), None) for one in answers])
         return found
-
-    def _held(self, rows: npt.NDArray[np.int64], excluded: tuple[tuple[str, ...], ...]) -> npt.NDArray[np.bool_]:
-        """Tell which items hold something that was excluded."""
-        texts = self.catalog.part(rows.tolist()).texts()
-        return np.array([any(mentions(text, words) for words in excluded) for text in texts], dtype=np.bool_)
 
     def _ask(
         self, requests: list[Request], mixture: Mixture, k: int, options: FindOptions
@@ -264,13 +252,18 @@ class Fused(Searching, Finder):
         scores: npt.NDArray[np.float64],
         order: npt.NDArray[np.int64],
         options: FindOptions,
+        reading: Reading,
     ) -> Found:
         rows = answers.rows[order]
         known = [one for one in listed if one is not None]
         told = _told(names, listed, answers, order) if options.explain else None
+        if told is not None and reading.conditions:
+            told = tuple({**one, **own} for one, own in zip(told, self.reader.explanations(reading, rows), strict=True))
         trace = next((one.found.trace for one in known if one.found.trace is not None), None)
         warnings = tuple(dict.fromkeys(warning for one in known for warning in one.found.warnings))
-        return Found(rows, scores[order], _chances(known, rows), told, trace, warnings)
+        warnings = (*warnings, *reading.warnings)
+        read = (*reading.to_dicts(), *(entry for one in known for entry in one.found.reading))
+        return Found(rows, scores[order], _chances(known, rows), told, trace, warnings, reading=read)
 
     def _joined(self, sides: tuple[Found, Found], shares: tuple[float, float], k: int, options: FindOptions) -> Found:
         """Add up the answers for the words and for the history."""
@@ -284,7 +277,7 @@ class Fused(Searching, Finder):
         trace = next((side.trace for side in sides if side.trace is not None), None)
         warnings = tuple(dict.fromkeys(warning for side in sides for warning in side.warnings))
         chances = _chances(known, rows[order])
-        return Found(rows[order], scores[order], chances, told, trace, warnings, fits=sides[0].fits)
+        return Found(rows[order], scores[order], chances, told, trace, warnings, sides[0].fits, sides[0].reading)
 
     # --- changes ------------------------------------------------------------------------------------------------
 
@@ -300,7 +293,8 @@ class Fused(Searching, Finder):
     def grow(self, catalog: Catalog, change: Change) -> Fused:
         """Grow each lane; weights stay."""
         lanes = {name: lane.grow(catalog, _part(change, name)) for name, lane in self.lanes.items()}
-        return self.replaced(catalog=catalog, lanes=lanes, popularity=grown_rows(self.popularity, catalog, 0))
+        counts = grown_rows(self.popularity, catalog, 0)
+        return self.replaced(catalog=catalog, lanes=lanes, reader=self.reader.grown(catalog), popularity=counts)
 
     @property
     def pending(self) -> int:
@@ -326,7 +320,8 @@ class Fused(Searching, Finder):
             "mixtures": mixtures,
             "seed": self.seed,
             "words_share": self.words_share,
-            "negations": self.negations,
+            "negations": self.reader.negations,
+            "soft_filters": self.reader.to_dict(),
             "noise": self.noise,
         }
 
@@ -345,7 +340,7 @@ class Fused(Searching, Finder):
             recipe,
             int(details["seed"]),
             float(details["words_share"]),
-            bool(details["negations"]),
+            Reader.from_dict(details.get("soft_filters", {}), catalog, bool(details["negations"])),
             load_array(folder, "popularity", np.int64, (len(catalog),)) if counted else None,
             details.get("noise"),
         )
@@ -392,7 +387,7 @@ class Fused(Searching, Finder):
         """Tell the lanes, and for each kind of question their weights and what they were learnt from."""
         weights = {f"weights for {kind}": _weights_line(mixture) for kind, mixture in self.mixtures.items()}
         facts = {f"{name} {key}": value for name, lane in self.lanes.items() for key, value in lane.describe().items()}
-        return {"lanes": ", ".join(self.lanes), **weights, **facts}
+        return {"lanes": ", ".join(self.lanes), **weights, **self.reader.describe(), **facts}
 
 
 SAME = "same as "  # what stands in a log in place of a reading that another lane has too

@@ -13,6 +13,7 @@ from genrail.errors import SettingsError
 from genrail.finders.fused import BATCH, HISTORY, HISTORY_SEEN, WORDS, WORDS_SHARE, Fused
 from genrail.finders.lessons import Learning
 from genrail.finders.noise import noise_levels
+from genrail.finders.reading import STRENGTH, Reader
 from genrail.finders.scoring import event_counts
 from genrail.finding import (
     Data,
@@ -28,6 +29,7 @@ from genrail.finding import (
     resolve,
 )
 from genrail.ranking.mixing import Answers, Mixture, learn_mixture
+from genrail.training.pseudo_queries import QueryMaking
 from genrail.types import Query
 
 if TYPE_CHECKING:
@@ -37,7 +39,8 @@ __all__ = ["FusedRecipe", "Lanes", "built_lanes", "mixtures", "taught_lanes"]
 
 CUTOFF = 10
 DEFAULT = ("native", "bm25", "dense", "two-tower", "lookup", "cooccurrence")
-OF_NATIVE = ("levels", "codes", "identifiers", "pseudo_queries", "train_items", "max_seconds", "epochs", "learning")
+OF_NATIVE: tuple[str, ...] = ("levels", "codes", "identifiers", "pseudo_queries", "making", "train_items")
+OF_NATIVE += ("max_seconds", "epochs", "learning")
 ENOUGH = 100  # judged queries that a tower is taught by in a fusion; it shifts all questions, so a handful is too few
 # Beside vectors, which know what a text is about, a lexical lane does best that looks at titles and at words in a row;
 # on five sets the fusion gains .009 nDCG@10 by these, BM25 alone next to nothing (docs/results.md).
@@ -58,9 +61,11 @@ class FusedRecipe(Recipe):
         settings: Of each lane, by its name.
         words_share: Of the score for words and a history together, what the words decide.
         negations: Read "without X" in a query as what is not wanted.
+        soft_filters: Deviations of the fused score that an item gains for each value of its own that a query names,
+            such as a colour; 0 for off.
         ranker: Learn a small network on top of the weights, kept where it wins on questions it was not learnt on.
-        levels, codes, identifiers, pseudo_queries, train_items, max_seconds, epochs, learning: See `NativeRecipe`; the
-            other lanes are the teacher.
+        levels, codes, identifiers, pseudo_queries, making, train_items, max_seconds, epochs, learning: See
+            `NativeRecipe`; the other lanes are the teacher, and say whether written queries are good.
     """
 
     kind: ClassVar[str] = "fused"
@@ -71,11 +76,13 @@ class FusedRecipe(Recipe):
     settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     words_share: float = WORDS_SHARE
     negations: bool = True
+    soft_filters: float = STRENGTH
     ranker: bool = True
     levels: int | None = None
     codes: int | None = None
     identifiers: str | None = None
     pseudo_queries: int | None = None
+    making: QueryMaking = field(default_factory=QueryMaking)
     train_items: int | None = None
     max_seconds: float | None = None
     epochs: int | None = None
@@ -84,10 +91,14 @@ class FusedRecipe(Recipe):
     def __post_init__(self) -> None:
         if isinstance(self.learning, Mapping):  # from a manifest
             object.__setattr__(self, "learning", Learning(**self.learning))
+        if isinstance(self.making, Mapping):
+            object.__setattr__(self, "making", QueryMaking(**self.making))
         if not self.lanes or len(set(self.lanes)) != len(self.lanes):
             raise SettingsError(f"lanes are {self.lanes}; give one or more, each once")
         if not 0.0 <= self.words_share <= 1.0:
             raise SettingsError(f"words_share is {self.words_share}; give 0 to 1")
+        if not 0.0 <= self.soft_filters < float("inf"):
+            raise SettingsError(f"soft_filters is {self.soft_filters}; give 0 for off, or more")
 
     def to_dict(self) -> dict[str, Json]:
         """Turn the settings into plain values; a model that has no name is saved with its lane."""
@@ -95,7 +106,7 @@ class FusedRecipe(Recipe):
             name: {key: value for key, value in own.items() if key != "model" or isinstance(value, str)}
             for name, own in self.settings.items()
         }
-        return asdict(replace(self, settings=kept))
+        return asdict(replace(self, settings=kept, making=self.making.kept()))
 
     def recipes(self) -> dict[str, Recipe]:
         """Make the recipe of each lane."""
@@ -125,7 +136,7 @@ class FusedRecipe(Recipe):
             self,
             data.seed,
             self.words_share,
-            self.negations,
+            Reader.of(data.catalog, self.soft_filters, self.negations),
             _popularity(data),
             noise_levels(lanes.final, data.catalog, data.seed, progress),
         )

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import SettingsError
-from genrail.finding import Data, Edition, Finder, FindOptions, Progress, Request, resolve
+from genrail.finding import Data, Edition, Finder, FindOptions, Progress, resolve
 from genrail.rng import generator
 from genrail.training.rewards import ReinforcementSettings
 from genrail.types import Query
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from genrail.evaluation.splits import FlatSequences
     from genrail.training.distillation import Lessons
 
-__all__ = ["Distillation", "Learning", "later_events", "on_histories", "on_words"]
+__all__ = ["Distillation", "Learning", "asked", "later_events", "on_histories", "on_words"]
 
 Rows = npt.NDArray[np.int64]
 BATCH = 64
@@ -112,9 +112,9 @@ def on_histories(
     for fold in range(settings.folds):
         places = np.flatnonzero(part[users] == fold)
         whole = cast("Finder", teacher)
-        asked = whole if settings.folds == 1 else _without(whole, data.of_users(part != fold), progress)
+        one = whole if settings.folds == 1 else _without(whole, data.of_users(part != fold), progress)
         queries = [Query(history=[ids[row] for row in histories[place]]) for place in places.tolist()]
-        told = _ask(asked, data, queries, settings.depth, progress, len(found), len(histories))
+        told = asked(one, data, queries, settings.depth, progress, (len(found), len(histories)))
         found.update(zip(places.tolist(), told, strict=True))
     return _lessons(histories, targets, [found[place] for place in range(len(histories))], None, settings)
 
@@ -158,9 +158,7 @@ def on_words(
         settings: How lists are turned into probabilities.
         progress: Called with (stage, done, total).
     """
-    told = _ask(
-        cast("Finder", teacher), data, [Query(text) for text in queries], settings.depth, progress, 0, len(queries)
-    )
+    told = asked(cast("Finder", teacher), data, [Query(text) for text in queries], settings.depth, progress)
     return _lessons([[] for _ in queries], targets, told, vectors, settings)
 
 
@@ -173,20 +171,34 @@ def _without(teacher: Finder, data: Data, progress: Progress) -> Finder:
     return made
 
 
-def _ask(
-    teacher: Finder, data: Data, queries: Sequence[Query], depth: int, progress: Progress, done: int, total: int
+def asked(
+    finder: Finder,
+    data: Data,
+    queries: Sequence[Query],
+    depth: int,
+    progress: Progress,
+    done: tuple[int, int] | None = None,
+    stage: str = "asking the teacher",
 ) -> list[tuple[Rows, npt.NDArray[np.float64]]]:
-    edition = Edition(data.catalog, teacher)
+    """Ask a finder; give rows and scores of each query.
+
+    Args:
+        finder: Of the data's catalogue.
+        data: Holds it.
+        queries: What is asked.
+        depth: Items that it lists for each.
+        progress: Called with (stage, done, total).
+        done: Queries that were asked before these, and all of them; None for these alone.
+        stage: What people are told.
+    """
+    edition = Edition(data.catalog, finder)
+    before, total = done or (0, len(queries))
     told: list[tuple[Rows, npt.NDArray[np.float64]]] = []
     for first in range(0, len(queries), BATCH):
-        progress("asking the teacher", done + first, total)
-        part = [_resolved(query, edition) for query in queries[first : first + BATCH]]
-        told += [(one.rows, one.scores) for one in teacher.find(part, depth, FindOptions())]
+        progress(stage, before + first, total)
+        part = [resolve(query, edition.catalog, edition.filters) for query in queries[first : first + BATCH]]
+        told += [(one.rows, one.scores) for one in finder.find(part, depth, FindOptions())]
     return told
-
-
-def _resolved(query: Query, edition: Edition) -> Request:
-    return resolve(query, edition.catalog, edition.filters)
 
 
 def _lessons(

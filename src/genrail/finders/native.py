@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -16,6 +16,7 @@ from genrail.decoding import BeamSettings, Decoded
 from genrail.errors import CatalogError, FingerprintError, SettingsError
 from genrail.finders.generative import Generative, RailTrace, Spelling, live_index
 from genrail.finders.lessons import Learning, later_events, on_histories, on_words
+from genrail.finders.made_up import MadeUp, made_up
 from genrail.finders.new_items import Memory, Mixing, Newcomers, mixed_answers, newcomers
 from genrail.finders.readings import pack, unpack
 from genrail.finding import Change, Data, Finder, FindOptions, Json, Progress, Recipe, Request
@@ -24,6 +25,7 @@ from genrail.identifiers.schemes import SCHEME, codebook_size, described, identi
 from genrail.models.encoders import LazyEncoder, require_torch
 from genrail.models.scripts import unread_words
 from genrail.rng import generator
+from genrail.training.pseudo_queries import QueryMaking
 
 if TYPE_CHECKING:
     from genrail.identifiers.semantic_ids import SemanticIds
@@ -207,6 +209,7 @@ class NativeRecipe(Recipe):
         train_items: Make up queries for so many items only, drawn by seed; None for all.
         max_seconds: Stop training after this long and keep the best so far; None trains to the end.
         epochs: Passes over the training data at most; None chooses by the size of the catalogue and the events.
+        making: How queries are made up.
         beam: How to search.
         learning: What is learnt from.
 
@@ -222,6 +225,7 @@ class NativeRecipe(Recipe):
     codes: int | None = None
     identifiers: str = SCHEME
     pseudo_queries: int = 4
+    making: QueryMaking = field(default_factory=QueryMaking)
     train_items: int | None = None
     max_seconds: float | None = None
     epochs: int | None = None
@@ -231,6 +235,8 @@ class NativeRecipe(Recipe):
     def __post_init__(self) -> None:
         if isinstance(self.learning, Mapping):  # from a manifest
             object.__setattr__(self, "learning", Learning(**self.learning))
+        if isinstance(self.making, Mapping):
+            object.__setattr__(self, "making", QueryMaking(**self.making))
         if isinstance(self.beam, Mapping):
             object.__setattr__(self, "beam", BeamSettings(**self.beam))
         if self.train_items is not None and self.train_items < 1:
@@ -337,13 +343,13 @@ class NativeRecipe(Recipe):
         from genrail.training.native_settings import TrainingSettings
         from genrail.training.pairs import QueryPairs
 
-        pairs, _ = self._made_up(spelling.encoder, data, self.pseudo_queries, data.seed, progress)
+        pairs, made = self._made_up(spelling.encoder, data, self.pseudo_queries, data.seed, progress)
         if given is not None:
             pairs = QueryPairs(np.concatenate([pairs.vectors, given.vectors]), np.concatenate([pairs.rows, given.rows]))
         sequences = None if data.sequences is None else (data.sequences.rows, data.sequences.offsets)
         targets = 0 if sequences is None else max(0, len(sequences[0]) - len(sequences[1]) + 1)
         held_back = data.held_back
-        return train_native(
+        report = train_native(
             spelling.model,
             sequences,
             pairs,
@@ -353,6 +359,7 @@ class NativeRecipe(Recipe):
             seed=data.seed,
             progress=lambda now: progress("training", round(now.seconds), round(now.seconds + now.seconds_left)),
         )
+        return replace(report, written=made.counts)
 
     def _lessons(self, spelling: NativeSpelling, data: Data, progress: Progress) -> list[Lessons]:
         """Ask the teacher, if there is one."""
@@ -363,40 +370,33 @@ class NativeRecipe(Recipe):
             raise SettingsError("there is nobody to learn from: distill needs an engine with further lanes")
         found = [on_histories(data.teacher, data, spelling.model.settings.history, settings, progress)]
         if settings.queries:
-            other = int(generator(data.seed, "lessons", "queries").integers(2**31))  # not those that are learnt anyway
-            pairs, texts = self._made_up(spelling.encoder, data, settings.queries, other, progress)
-            found.append(on_words(data.teacher, data, texts, pairs.vectors, pairs.rows, settings, progress))
+            # Others than those that are learnt anyway, where they cost nothing.
+            other = int(generator(data.seed, "lessons", "queries").integers(2**31))
+            seed = data.seed if self.making.made == "written" else other
+            pairs, made = self._made_up(spelling.encoder, data, settings.queries, seed, progress)
+            found.append(on_words(data.teacher, data, made.queries, pairs.vectors, pairs.rows, settings, progress))
         return [one for one in found if one is not None]
 
     def _made_up(
         self, encoder: LazyEncoder, data: Data, variants: int, seed: int, progress: Progress
-    ) -> tuple[QueryPairs, list[str]]:
+    ) -> tuple[QueryPairs, MadeUp]:
         """Make up queries for the live items, and encode them."""
-        from genrail.training.pairs import QueryPairs, pseudo_queries
+        from genrail.training.pairs import QueryPairs
 
-        titles, texts = self._texts(data.catalog, data.seed)
-        queries, rows = pseudo_queries(titles, texts, variants, seed)
-        live = np.flatnonzero(data.catalog.live[rows])
-        if not len(live):
+        catalog, rows = data.catalog, np.flatnonzero(data.catalog.live)
+        if self.train_items is not None and self.train_items < len(catalog):
+            random = generator(data.seed, "taught items")
+            chosen = random.choice(len(catalog), self.train_items, replace=False)
+            rows = rows[np.isin(rows, chosen)]
+        made = made_up(data, rows, variants, self.making, progress, seed=seed)
+        if not made.queries:
             raise CatalogError("no item has a title or text; nothing to make queries from")
-        queries = [queries[place] for place in live.tolist()]
-        vectors = encoder.encode(queries, lambda done, total: progress("pseudo-query vectors", done, total))
-        return QueryPairs(np.asarray(vectors, dtype=np.float32), rows[live]), queries
+        vectors = encoder.encode(made.queries, lambda done, total: progress("pseudo-query vectors", done, total))
+        return QueryPairs(np.asarray(vectors, dtype=np.float32), made.rows), made
 
-    def _texts(self, catalog: Catalog, seed: int) -> tuple[list[str], list[str]]:
-        """Give titles and texts by row, empty where no queries are to be made up."""
-        titles, texts = catalog.titles, catalog.texts()
-        if self.train_items is None or self.train_items >= len(catalog):
-            return titles, texts
-        random = generator(seed, "taught items")
-        chosen = np.zeros(len(catalog), dtype=np.bool_)
-        chosen[random.choice(len(catalog), self.train_items, replace=False)] = True
-        kept = chosen.tolist()
-
-        def only(column: list[str]) -> list[str]:
-            return [text if keep else "" for text, keep in zip(column, kept, strict=True)]
-
-        return only(titles), only(texts)
+    def to_dict(self) -> dict[str, Json]:
+        """Turn the settings into plain values."""
+        return asdict(replace(self, making=self.making.kept()))
 
 
 def _memory(before: Memory | None, data: Data) -> Memory:

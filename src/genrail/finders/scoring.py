@@ -17,6 +17,7 @@ from genrail.evaluation.splits import Training
 from genrail.finding.answering import Searching
 from genrail.finding.finder import Finder, FindOptions, Found, Json, Recipe
 from genrail.finding.ranks import tie_order, top_rows
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -65,6 +66,10 @@ class Scoring(Searching, Finder):
         """Say what the caller of a request should know."""
         return ()
 
+    def reading(self, request: Request) -> tuple[JsonObject, ...]:
+        """Say how words were read; see `Ranking.reading`."""
+        return ()
+
     def fits(self, request: Request, best: float) -> bool:
         """Tell whether the best item, by its score, has to do with the words."""
         return True
@@ -96,7 +101,8 @@ class Scoring(Searching, Finder):
             rows = top_rows(scores, request.allowed, max(k, options.pool), self.precedence)
             told = self.explanations(request, rows) if options.explain else None
             explanations = None if told is None else tuple(told)
-            found = Found(rows, scores[rows].astype(np.float64), None, explanations, None, self.warnings(request))
+            said = None, explanations, None, self.warnings(request)
+            found = Found(rows, scores[rows].astype(np.float64), *said, reading=self.reading(request))
             fits = not request.text or not len(rows) or self.fits(request, float(found.scores[0]))
             answers.append((found if fits else replace(found, fits=False), scores))
         return answers
@@ -145,7 +151,7 @@ class ContentScoring(Scoring):
         raise NotImplementedError
 
     def retuned(self, recipe: Recipe) -> Self | None:
-        """Read histories otherwise; what is indexed stays."""
+        """Read histories and words otherwise; what is indexed stays."""
         if type(recipe) is not type(self.recipe) or _indexed(recipe) != _indexed(self.recipe):
             return None
         made = copy.copy(self)
@@ -169,7 +175,7 @@ class ContentScoring(Scoring):
             yield together(parts, self.catalog.live)
 
 
-READ = {"decay", "history", "centred"}  # settings of how a history is read, which no index depends on
+READ = {"decay", "history", "centred", "synonyms"}  # settings of how questions are read, which no index depends on
 
 
 def _indexed(recipe: Recipe) -> dict[str, Json]:

@@ -76,7 +76,9 @@ def taught(
         raise SettingsError(f"{name} is no causal language model of transformers; n-grams are taught to those only")
     if tuning.recipe not in ("sft", "distill"):
         raise SettingsError(f"n-grams are taught by recipe='sft' or 'distill'; {tuning.recipe!r} is for other finders")
-    learnt, held = pairs_of(data, tuning, student.longest_history)
+    if tuning.loss not in ("rails", "cross-entropy"):
+        raise SettingsError(f"n-grams are taught by loss='rails' or 'cross-entropy'; {tuning.loss!r} orders items")
+    learnt, held, written = pairs_of(data, tuning, student.longest_history, given, progress)
     lessons, held_out = _lessons(learnt, student, data), _lessons(held, student, data)
     module = copy.deepcopy(given.model).float()
     learner = Learner(module, tuning, seed=data.seed)
@@ -101,7 +103,7 @@ def taught(
     module = module.requires_grad_(True).to(given.model.dtype)
     final = CausalModel(module, given.tokenizer, given.name, given.attention, given.prompts_together)
     sources = dict(Counter(pair.source for pair in learnt))
-    return final, adapter, FineTuningReport(report, sources, len(held), weights)
+    return final, adapter, FineTuningReport(report, sources, len(held), weights, written=written)
 
 
 def _lessons(pairs: Sequence[Pair], student: Student, data: Data) -> list[SpanLesson]:

@@ -33,6 +33,7 @@ from genrail.identifiers.wording import TITLE, Wording
 from genrail.models.at_hand import BACKENDS, Backend, Precision
 from genrail.models.encoders import require_torch
 from genrail.models.identifier_writer import WriterSettings, write_identifiers
+from genrail.models.model_card import ModelCard
 from genrail.models.prompts import Example, Prompts, PromptTemplate
 from genrail.training.fine_tuning_settings import FineTuning
 
@@ -75,8 +76,7 @@ class LanguageModelSettings:
         dtype: Precision of the weights, of a model given by name or folder.
         device: Where it computes, such as `cpu` or `cuda`.
         attention: See `CausalModel`.
-        backend: What computes a model given by name or folder: `transformers`, or `vllm` (an extra of its own), which
-            chooses device and attention itself and answers several requests together.
+        backend: What computes a model given by name or folder: `transformers`, or `vllm`, which chooses device itself.
         backend_settings: Handed to ``vllm.LLM``, such as ``max_model_len``.
     """
 
@@ -158,6 +158,7 @@ class TitleSpelling(Spelling):
         adapter: What was learnt over the model called `source`, merged into `model` already: it is saved instead of the
             weights.
         held_out: Was each user's last event kept out of what was learnt.
+        card: What it was taught here; None where it was not.
     """
 
     model: CausalModel | Seq2SeqModel | VllmModel
@@ -167,6 +168,7 @@ class TitleSpelling(Spelling):
     wording: Wording = field(default_factory=Wording)
     adapter: Adapter | None = None
     held_out: bool = True
+    card: ModelCard | None = None
     encoder: None = field(default=None, init=False)
     name: str = field(default="", init=False)
     prompts: Any = field(init=False, repr=False)
@@ -321,10 +323,12 @@ class TitleSpelling(Spelling):
         """Copy weights and tokenizer, unless they can be loaded by name again; name and fingerprint the checkpoint."""
         from genrail.models.checkpoints import save_checkpoint
 
+        saved = save_checkpoint(self.model, self.source, self.adapter, folder, self.card)
         return {
-            **save_checkpoint(self.model, self.source, self.adapter, folder),
+            **saved,
             "name": self.name,
             "held_out": self.held_out,
+            "card": None if self.card is None else self.card.to_dict(),
             "settings": self.settings.to_dict(),
             "facts": self.facts,
             "wording": self.wording.to_dict(),
@@ -344,8 +348,8 @@ class TitleSpelling(Spelling):
         model, adapter = open_checkpoint(folder, details, settings.backend_settings)
         held_out = bool(details.get("held_out", True))
         wording = Wording.from_dict(details["wording"]) if "wording" in details else Wording()
-        facts = str(details.get("facts", ""))
-        made = cls(model, details["checkpoint"], settings, facts, wording, adapter, held_out)
+        facts, card = str(details.get("facts", "")), ModelCard.from_dict(details.get("card"))
+        made = cls(model, details["checkpoint"], settings, facts, wording, adapter, held_out, card)
         if details.get("empty") is not None:
             made.empty.load(folder, details["empty"], made.empty_context())
         return made
@@ -439,6 +443,7 @@ class TitlesRecipe(Recipe):
             source=before.source if apart else None,
             adapter=taught.adapter if apart else None,
             held_out=before.held_out and data.hold_out,
+            card=taught.card,
         )
         recipe = replace(self, beam=taught.beam, tuning=self.tuning.kept())
         return finder.replaced(spelling=spelling, beam=taught.beam, recipe=recipe, report=taught.report)
@@ -460,7 +465,7 @@ class TitlesRecipe(Recipe):
     def _spelling(self, catalog: Catalog, progress: Progress) -> TitleSpelling:
         from genrail.models.checkpoints import load_checkpoint
 
-        model, facts = self.model, catalog_facts(catalog, self.settings.catalog_facts)
+        model, settings, facts = self.model, self.settings, catalog_facts(catalog, self.settings.catalog_facts)
         wording = Wording.fit(catalog, self.settings.spellings)
         if not isinstance(model, str | Path):
             if not hasattr(model, "prefill") or not hasattr(model, "tokenizer"):
@@ -468,7 +473,6 @@ class TitlesRecipe(Recipe):
                     f"{model!r} is no language model; give a name, a folder, or what load_checkpoint returns"
                 )
             return TitleSpelling(model, None, self.settings, facts, wording)
-        settings = self.settings
         loaded = load_checkpoint(model, dtype=settings.dtype, progress=progress, **settings.loading)
         return TitleSpelling(loaded, None if Path(model).exists() else str(model), settings, facts, wording)
 

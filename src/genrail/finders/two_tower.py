@@ -13,11 +13,13 @@ import numpy.typing as npt
 from genrail.errors import DamagedError, StorageError
 from genrail.finders.arrays import load_array, save_arrays
 from genrail.finders.dense import Dense, Encodes, encoder_details, named_encoder, unit_vectors
+from genrail.finders.made_up import made_up
 from genrail.finders.parts import Rows
 from genrail.finders.scoring import check_content
 from genrail.finding.finder import Finder, Json, Progress, Recipe
 from genrail.rng import generator
-from genrail.types import JsonObject
+from genrail.training.pseudo_queries import QueryMaking
+from genrail.types import JsonObject, silent
 
 if TYPE_CHECKING:
     from genrail.catalog import Catalog
@@ -216,17 +218,12 @@ def _lessons(data: Data) -> tuple[Mapping[str, str], dict[str, Sequence[int]]]:
             for query_id, grades in judged.items()
         }
         return data.queries, {query_id: [row for row in right if row >= 0] for query_id, right in rows.items()}
-    from genrail.training.pairs import pseudo_queries
-
     live = np.flatnonzero(data.catalog.live)
     live = np.sort(generator(data.seed, "two towers", "items").permutation(live)[:PSEUDO_ITEMS])
-    part = data.catalog.part(live.tolist())
-    texts, places = pseudo_queries(part.titles, part.texts(), PSEUDO_QUERIES, data.seed)
-    ids = [str(number) for number in range(len(texts))]
-    right: dict[str, Sequence[int]] = {
-        query_id: [int(live[place])] for query_id, place in zip(ids, places.tolist(), strict=True)
-    }
-    return dict(zip(ids, texts, strict=True)), right
+    made = made_up(data, live, PSEUDO_QUERIES, QueryMaking(), silent)
+    ids = [str(number) for number in range(len(made.queries))]
+    right: dict[str, Sequence[int]] = {query_id: [row] for query_id, row in zip(ids, made.rows.tolist(), strict=True)}
+    return dict(zip(ids, made.queries, strict=True)), right
 
 
 def _checkpoint(folder: Path, max_tokens: int | None) -> Encodes:

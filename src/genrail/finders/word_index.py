@@ -255,7 +255,11 @@ def _joined(segments: Sequence[Segment], live: Mask) -> Segment:
     return Segment(terms, forms, indptr, np.concatenate(rows)[order], np.concatenate(counts)[order], lengths)
 
 
-@compiled
+def _add_plainly(total: Array, rows: Array, counts: Array, norms: Array, weight: float) -> None:
+    total[rows] += weight * counts / (counts + norms[rows])  # no row is there twice
+
+
+@compiled(plain=_add_plainly)
 def _add(total: Array, rows: Array, counts: Array, norms: Array, weight: float) -> None:
     """Add one term's scores."""
     for place in range(len(rows)):
@@ -263,7 +267,7 @@ def _add(total: Array, rows: Array, counts: Array, norms: Array, weight: float) 
         total[row] += weight * counts[place] / (counts[place] + norms[row])
 
 
-@compiled
+@compiled(plain=lambda rows, live: live[rows].sum())
 def _count(rows: Array, live: Array) -> int:
     """Count the rows that are live."""
     found = 0

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 __all__ = ["STOP_WORDS", "Analysis", "English", "Plain", "letter_runs", "pairs", "words"]
 
-_WORD = re.compile(r"\b\w\w+\b")
+_WORD = {1: re.compile(r"\b\w+\b"), 2: re.compile(r"\b\w\w+\b")}  # by the fewest letters
 
 # Scripts that put no blanks between words: two letters a run where one letter is half a word, else three.
 _IDEOGRAPHIC = (
@@ -31,20 +31,24 @@ STOP_WORDS = frozenset(
 )  # Lucene's, which bm25s takes too
 
 
-def words(text: str) -> list[str]:
-    """Cut a text into its words as they stand there, in order: two or more letters, digits or underscores.
+def words(text: str, shortest: int = 2) -> list[str]:
+    """Cut a text into its words as they stand there, in order: letters, digits or underscores, two or more of them.
 
     Marks belong to the letter before them, so that Hindi and vocalised Arabic words stay whole. Runs of letters of
     scripts without blanks follow behind the words.
+
+    Args:
+        text: Any.
+        shortest: 2, or 1 to keep single letters and digits too.
 
     >>> words("Trail-Running shoes, size 42!")
     ['Trail', 'Running', 'shoes', 'size', '42']
     """
     if text.isascii():
-        return _WORD.findall(text)
+        return _WORD[shortest].findall(text)
     composed = unicodedata.normalize("NFC", text)
     runs = letter_runs(composed)
-    return [*_marked().findall(_UNSPACED.sub(" ", composed) if runs else composed), *runs]
+    return [*_marked(shortest).findall(_UNSPACED.sub(" ", composed) if runs else composed), *runs]
 
 
 def letter_runs(text: str) -> list[str]:
@@ -115,10 +119,10 @@ class English:
 
 
 @cache
-def _marked() -> re.Pattern[str]:
-    """Make the pattern of a word: letters and digits with their marks, two or more."""
+def _marked(shortest: int) -> re.Pattern[str]:
+    """Make the pattern of a word: letters and digits with their marks, so many or more."""
     marks = "".join(_ranges(code for code in range(0x300, 0xFFFF) if unicodedata.category(chr(code)) in ("Mn", "Mc")))
-    return re.compile(rf"\b\w[{marks}]*(?:\w[{marks}]*)+")
+    return re.compile(rf"\b\w[{marks}]*(?:\w[{marks}]*){{{shortest - 1},}}")
 
 
 def _ranges(codes: Iterable[int]) -> list[str]:

@@ -116,7 +116,8 @@ def _ranking(
     )
     counts = tuple(facets(catalog, arranged.facets, page.counted))
     warnings = (*request.warnings, *found.warnings)
-    return Ranking(hits, len(hits) < k, warnings, found.trace, found.fits, counts)
+    counted = len(page.counted) if counts else 0
+    return Ranking(hits, len(hits) < k, warnings, found.trace, found.fits, counts, counted, found.reading)
 
 
 def _finite(chance: float | None) -> float | None:

@@ -18,7 +18,7 @@ from genrail.catalog import Catalog
 from genrail.finding.finder import Finder, FindOptions, Found
 from genrail.finding.requests import MAX_K, Request
 
-__all__ = ["POOL", "Page", "find_pages"]
+__all__ = ["POOL", "Page", "find_pages", "in_order"]
 
 POOL = 100  # hits that are put in another order or counted: what the lanes of a fused engine list anyway
 
@@ -116,7 +116,7 @@ class _List:
             order = np.argsort(-boosted, kind="stable")
             part = part.take(order, boosted[order])
         if wanted.sort is not None:
-            part = part.take(_sorted(self._catalog, part.rows, *wanted.sort))
+            part = part.take(in_order(self._catalog, part.rows, *wanted.sort))
         if not wanted.pins.size:
             return part
         others = part.take(np.flatnonzero(~np.isin(part.rows, wanted.pins)))
@@ -150,7 +150,7 @@ def _chances(found: Found, more: Found) -> Floats | None:
     )
 
 
-def _sorted(catalog: Catalog, rows: Rows, column: str, highest_first: bool) -> Rows:
+def in_order(catalog: Catalog, rows: Rows, column: str, highest_first: bool) -> Rows:
     """Order rows by a column, those without a value last, ties as they come."""
     table = pl.DataFrame({"value": catalog.frame.get_column(column)[rows], "place": np.arange(len(rows))})
     order = table.sort("value", "place", descending=[highest_first, False], nulls_last=True)

@@ -102,6 +102,11 @@ class Data:
         held_out = last_events(self.sequences, VALIDATION_USERS, VALIDATION_SHARE, self.seed)
         return self._with(without_events_of(self.sequences, held_out.users), held_back=held_out)
 
+    @property
+    def of_texts(self) -> Data:
+        """Give the same data without interactions and judged queries."""
+        return self._with(None, interactions=None, queries=None, qrels=None, held_back=None)
+
     def taught_by(self, teacher: object) -> Data:
         """Give the same data with a teacher."""
         return self._with(self.sequences, teacher=teacher)

@@ -123,6 +123,7 @@ class Found:
         trace: How it came about, likewise.
         warnings: What the caller should know.
         fits: False where nothing is near the words of the request.
+        reading: How words of the request were read; see `Ranking.reading`.
     """
 
     rows: Rows
@@ -132,6 +133,7 @@ class Found:
     trace: Trace | None = None
     warnings: tuple[str, ...] = ()
     fits: bool = True
+    reading: tuple[JsonObject, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -18,7 +18,7 @@ from genrail.errors import FilterError, QueryError
 from genrail.finding.kept import Kept
 from genrail.types import NewItems, Query
 
-__all__ = ["MAX_K", "Arrangement", "FilterCache", "Request", "resolve"]
+__all__ = ["MAX_K", "Arrangement", "FilterCache", "Request", "resolve", "sort_order"]
 
 MAX_K = 1000  # hits that are looked at for one question, those of earlier pages included; reliability.md D
 MAX_QUERY_CHARACTERS = 2048  # reliability.md D
@@ -76,6 +76,7 @@ class Request:
         excluded: Rows that were taken out: seen and unwanted items.
         new_items: See `Query.new_items`.
         arrangement: What becomes of the rows that a finder lists; finders need not look at it.
+        soft_filters: See `Query.soft_filters`.
     """
 
     text: str | None
@@ -87,6 +88,7 @@ class Request:
     excluded: Rows = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     new_items: NewItems = "auto"
     arrangement: Arrangement = field(default_factory=Arrangement)
+    soft_filters: bool = True
 
 
 class FilterCache:
@@ -210,7 +212,8 @@ def resolve(query: Query, catalog: Catalog, filters: FilterCache) -> Request:
         allowed = filtered.copy()
         allowed[excluded] = False
     arranged = _arrangement(query, catalog, filters, allowed)
-    return Request(text, history, allowed, warnings, filtered, condition, excluded, query.new_items, arranged)
+    wishes = query.new_items, arranged, query.soft_filters
+    return Request(text, history, allowed, warnings, filtered, condition, excluded, *wishes)
 
 
 def _arrangement(query: Query, catalog: Catalog, filters: FilterCache, allowed: Mask) -> Arrangement:
@@ -224,7 +227,7 @@ def _arrangement(query: Query, catalog: Catalog, filters: FilterCache, allowed: 
     return Arrangement(
         query.offset,
         query.min_score,
-        None if query.sort is None else _order(query.sort, catalog),
+        None if query.sort is None else sort_order(query.sort, catalog),
         tuple((_gains(name, catalog, filters), weight) for name, weight in query.boosts),
         pins[(pins >= 0) & allowed[pins]] if len(pins) else pins,
         catalog.known_attributes(query.facets),
@@ -232,7 +235,12 @@ def _arrangement(query: Query, catalog: Catalog, filters: FilterCache, allowed: 
     )
 
 
-def _order(sort: str, catalog: Catalog) -> tuple[str, bool]:
+def sort_order(sort: str, catalog: Catalog) -> tuple[str, bool]:
+    """Give the column that hits are sorted by, and whether its highest value comes first.
+
+    Raises:
+        QueryError: No such column.
+    """
     name = sort.removeprefix("-")
     name = {"title": catalog.columns.title, "item_id": catalog.columns.item_id}.get(name, name)
     if name not in catalog.frame.columns:

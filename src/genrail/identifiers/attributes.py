@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from genrail.catalog.shared_values import shared_values
 from genrail.errors import DamagedError, IdentifierError, SettingsError
 from genrail.identifiers import saved
 from genrail.identifiers.quantizer import NAME, Codes, Float, check_codes, check_settings, checked_vectors
@@ -194,13 +194,10 @@ class AttributeCodes:
 
 def _values(live: pl.DataFrame, name: str) -> list[str]:
     """List the values of a column that is fit for codes, most frequent first; none for other columns."""
-    if live.schema[name] != pl.String:
+    column = live.get_column(name)
+    if column.dtype != pl.String or 2 * int((column.fill_null("") != "").sum()) < len(live):
         return []
-    filled = [value for value in live.get_column(name).to_list() if value]
-    counts = Counter(filled)
-    if 2 * len(filled) < len(live) or not 2 <= len(counts) <= len(filled) // 2:
-        return []
-    return sorted(counts, key=lambda value: (-counts[value], value))
+    return shared_values(column) or []
 
 
 def _groups(columns: list[pl.Series]) -> int:

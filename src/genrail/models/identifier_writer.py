@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from genrail.errors import SettingsError
+from genrail.models.free_writing import drawn_lines
 from genrail.models.language_model import AnyModel
-from genrail.models.log_softmax import log_softmax
-from genrail.models.plain_text import control_tokens
 from genrail.models.prompts import Example, Prompts, PromptTemplate
 from genrail.rng import generator
 
@@ -92,39 +90,9 @@ def write_identifiers(
     settings = settings or WriterSettings()
     shown = [Example(one.title, one.query) for one in examples]
     prompts = Prompts(tokenizer, WRITING, shown, seq2seq=seq2seq)
-    end = tokenizer.eos_token_id
-    rows = settings.count * settings.tries
-    allowed = np.ones(model.vocab_size, dtype=np.bool_)
-    allowed[len(tokenizer) :] = False  # padded heads have no such token
-    allowed[[token for token in control_tokens(tokenizer) if token < len(allowed) and token != end]] = False
-    rng = generator(settings.seed, "write identifiers", text)
-    state, first = model.prefill([prompts.render(text)])
-    parents, logits = np.zeros(rows, dtype=np.int64), np.repeat(first, rows, axis=0)
-    written: list[list[int]] = [[] for _ in range(rows)]
-    still = np.arange(rows)
-    for depth in range(settings.max_tokens):
-        drawn = _draw(log_softmax(logits), allowed, settings.temperature, rng)
-        goes_on = drawn != end
-        for row, token in zip(still[goes_on].tolist(), drawn[goes_on].tolist(), strict=True):
-            written[row].append(token)
-        still, parents, drawn = still[goes_on], parents[goes_on], drawn[goes_on]
-        if not len(still) or depth == settings.max_tokens - 1:
-            break
-        state, logits = model.step(state, parents, drawn)
-        parents = np.arange(len(still))
-    texts = (_first_line(tokenizer, tokens) for tokens in written)
+    rows, random = settings.count * settings.tries, generator(settings.seed, "write identifiers", text)
+    prompt = [prompts.render(text)]
+    texts = drawn_lines(
+        model, tokenizer, prompt, rows, settings.max_tokens, [random], temperature=settings.temperature
+    )[0]
     return list(dict.fromkeys(one for one in texts if one))[: settings.count]
-
-
-def _draw(
-    table: npt.NDArray[np.float64], allowed: npt.NDArray[np.bool_], temperature: float, rng: np.random.Generator
-) -> npt.NDArray[np.int64]:
-    """Draw one token for each row, by the Gumbel-max trick."""
-    scores = np.where(allowed, table / temperature, -np.inf)
-    drawn: npt.NDArray[np.int64] = np.argmax(scores + rng.gumbel(size=scores.shape), axis=1)
-    return drawn
-
-
-def _first_line(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> str:
-    lines = str(tokenizer.decode(tokens, skip_special_tokens=True)).strip().splitlines()
-    return lines[0].strip() if lines else ""

@@ -6,10 +6,13 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -19,17 +22,20 @@ from genrail.serving.browsers import Cors
 from genrail.serving.changes import change_routes
 from genrail.serving.documentation import documentation_routes
 from genrail.serving.door import Door, caller
-from genrail.serving.errors import Refusal, problem
+from genrail.serving.errors import PROBLEM, Refusal, problem
 from genrail.serving.events import event_routes, kept_history
 from genrail.serving.health import health_routes
+from genrail.serving.instantsearch import instant_routes
 from genrail.serving.keys import Keys
 from genrail.serving.operation import operation_routes
 from genrail.serving.page import BESIDE, PAGE_PATHS, overview_routes, page_routes
 from genrail.serving.questions import question_routes
 from genrail.serving.rerank_routes import rerank_routes
+from genrail.serving.routing import straight
 from genrail.serving.schemas import Problem
 from genrail.serving.service import Service
 from genrail.serving.settings import ServeSettings
+from genrail.serving.splitting import Split
 from genrail.storage.events import EventStore
 
 __all__ = ["create_application"]
@@ -65,16 +71,47 @@ def create_application(
     settings = settings or service.settings
     given = keys if callable(keys) else (lambda: keys or Keys())
     app = _application(service, settings, beside, events)
-    app.include_router(page_routes(settings))
-    # The last that is added is the first that a request meets.
-    app.add_middleware(Door, service=service, keys=given, open_paths=PAGE_PATHS)
+    app.add(page_routes(settings))
+    other: _Application | None = None
     if beside is not None:
-        other = _application(beside, beside.settings, None, None)
-        other.add_middleware(Door, service=beside, keys=given)
-        app.add_middleware(_Fork, other=other)
-    if settings.origins:  # before the door: a preflight carries no key
-        app.add_middleware(Cors, origins=settings.origins)
+        other = _application(beside, beside.settings, None, events)
+        other.entrance = lambda inner: Door(inner, beside, given)
+
+    def entrance(inner: ASGIApp) -> ASGIApp:
+        entered: ASGIApp = Door(inner, service, given, PAGE_PATHS)
+        if other is not None:
+            entered = _Fork(
+                Split(entered, other, settings.split, service.metrics) if settings.split else entered, other
+            )
+        return Cors(entered, settings.origins) if settings.origins else entered  # a preflight carries no key
+
+    app.entrance = entrance
     return app
+
+
+class _Application(FastAPI):
+    """Stand behind a door, so that what is refused there passes no layer of the framework.
+
+    FastAPI's layers for errors, traces and large bodies are left out: the door sees to all of these.
+    """
+
+    entrance: Callable[[ASGIApp], ASGIApp]
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._parts: list[APIRouter] = []
+
+    def add(self, *parts: APIRouter) -> None:
+        """Add routes."""
+        for part in parts:
+            self.include_router(part)
+            self._parts.append(part)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Put the layers together."""
+        routes = (route for part in self._parts for route in part.routes)
+        inner = straight(routes, AsyncExitStackMiddleware(self.router))
+        return self.entrance(ExceptionMiddleware(inner, handlers=self.exception_handlers))
 
 
 class _Fork:
@@ -95,7 +132,7 @@ class _Fork:
 
 def _application(
     service: Service, settings: ServeSettings, beside: Service | None, events: EventStore | None
-) -> FastAPI:
+) -> _Application:
     services = [service] if beside is None else [service, beside]
 
     @asynccontextmanager
@@ -115,7 +152,7 @@ def _application(
         for each in services:
             await each.stop()
 
-    app = FastAPI(
+    app = _Application(
         title="genrail",
         summary="Generative retrieval on rails: search and recommendation over HTTP.",
         version=genrail.__version__,
@@ -128,19 +165,22 @@ def _application(
             "metrics": False,
             "logs": False,
         },  # FastAPI's own would tell of bodies; see `tracing`
-        responses={"4XX": {"model": Problem, "content": {"application/problem+json": {}}}},
+        responses={status: {"model": Problem, "content": {PROBLEM: {}}} for status in ("4XX", "5XX")},
     )
     app.state.service = service
     app.state.failure = None  # why the service did not start
     app.state.when_ready = lambda: None
-    app.include_router(question_routes(service, settings, partial(kept_history, events)))
-    app.include_router(event_routes(service, events))
-    app.include_router(rerank_routes(service, settings))
-    app.include_router(change_routes(service, settings))
-    app.include_router(overview_routes(service, settings, beside is not None))
-    app.include_router(health_routes(service))
-    app.include_router(documentation_routes())
-    app.include_router(operation_routes(service, settings, events))
+    app.add(
+        question_routes(service, settings, partial(kept_history, events)),
+        instant_routes(service, settings),
+        event_routes(service, events, settings.split),
+        rerank_routes(service, settings),
+        change_routes(service, settings),
+        overview_routes(service, settings, beside is not None),
+        health_routes(service),
+        documentation_routes(),
+        operation_routes(service, settings, events),
+    )
     _tell_problems(app)
     return app
 
@@ -153,9 +193,9 @@ def _tell_problems(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def unusual(request: Request, error: HTTPException) -> Response:
-        refusal = getattr(error, "refusal", None) or Refusal(error.status_code, _detail(request, error))
+        refusal = Refusal(error.status_code, _detail(request, error))
         request.app.state.service.metrics.refusals.labels(refusal.reason).inc()
-        return problem(refusal, caller(request).request_id)
+        return problem(refusal, caller(request).request_id, headers=error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -21,9 +22,11 @@ __all__ = ["Cors", "check_images", "check_origins", "foreign", "is_loopback", "n
 ORIGIN = re.compile(r"https?://(\[[0-9a-f:]+\]|[a-z0-9._-]+)(:\d{1,5})?")
 OWN_SITES = (b"same-origin", b"none")  # the page itself, or a person who typed the address
 JSON = re.compile(rb"application/([a-z0-9.-]+\+)?json\s*(;.*)?", re.IGNORECASE | re.DOTALL)
+ALGOLIA_HEADERS = ("X-Algolia-API-Key", "X-Algolia-Application-Id", "X-Algolia-Agent")  # of clients of InstantSearch
 REMEMBERED_SECONDS = 600  # that a browser keeps the answer to a preflight
 
 
+@lru_cache(maxsize=64)  # asked for every request, about one or two names
 def is_loopback(host: str) -> bool:
     """Tell whether nobody but this machine can reach an address.
 
@@ -103,13 +106,20 @@ def _named_well(scope: Scope, named: list[str], hosts: set[str]) -> bool:
     server, port = scope.get("server") or ("", None)
     if port is None:  # a socket of this machine's file system, which no browser can reach
         return True
-    try:
-        if not ipaddress.ip_address(server).is_loopback:
+    if not is_loopback(server):
+        if _is_address(server):
             return True  # the operator opened it to others
-    except ValueError:
         hosts = {*hosts, server}  # a name: of a test client, since sockets have addresses
     bare = [_without_port(name) for name in named]
     return bool(bare) and all(is_loopback(name) or name in hosts for name in bare)
+
+
+@lru_cache(maxsize=64)
+def _is_address(host: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(host))
+    except ValueError:
+        return False
 
 
 def _without_port(name: str) -> str:
@@ -123,12 +133,12 @@ def _elsewhere() -> Refusal:
     )
 
 
-def no_json(scope: Scope) -> Refusal | None:
-    """Refuse a body that is not said to be JSON: a form on any web page can send everything else."""
-    if scope["method"] in ("GET", "HEAD", "OPTIONS"):
-        return None
-    kind = dict(scope["headers"]).get(b"content-type", b"")
-    if JSON.fullmatch(kind.strip()):
+def no_json(method: str, kind: bytes) -> Refusal | None:
+    """Refuse a body that is not said to be JSON: a form on any web page can send everything else.
+
+    Only POST has routes that read a body or change something; a test keeps it so.
+    """
+    if method != "POST" or kind == b"application/json" or JSON.fullmatch(kind.strip()):
         return None
     return Refusal(415, "send JSON, with the header Content-Type: application/json (and {} for nothing)", "json")
 
@@ -148,8 +158,8 @@ class Cors:
             app,
             allow_origins=origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-Id"],
-            expose_headers=["X-Request-Id", "Retry-After", "Location"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-Id", "X-User-Id", *ALGOLIA_HEADERS],
+            expose_headers=["X-Request-Id", "X-Variant", "Retry-After", "Location"],
             max_age=REMEMBERED_SECONDS,
         )
 

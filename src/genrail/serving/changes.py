@@ -13,6 +13,7 @@ from genrail.serving.errors import Refusal
 from genrail.serving.jobs import Job
 from genrail.serving.limits import check_items, within
 from genrail.serving.questions import answered, json_answer
+from genrail.serving.routing import Routes
 from genrail.serving.schemas import ChangeAnswer, ChangeState, IndexState, ItemIds, Items, Nothing, RollbackRequest
 from genrail.serving.service import Service
 from genrail.serving.settings import ServeSettings
@@ -70,7 +71,7 @@ def _live(page: JsonObject) -> JsonObject:
 
 def change_routes(service: Service, settings: ServeSettings) -> APIRouter:
     """Make the routes that change the engine."""
-    routes = APIRouter(prefix="/v1/index", tags=["index"])
+    routes = Routes(prefix="/v1/index", tags=["index"])
     changes = _Changes(service, settings)
 
     @routes.get("", response_model=IndexState)

@@ -9,6 +9,7 @@ from html import escape
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
+from genrail.serving.routing import Routes
 from genrail.types import JsonObject
 
 __all__ = ["documentation", "documentation_routes"]
@@ -24,7 +25,7 @@ STYLE = (
 
 def documentation_routes() -> APIRouter:
     """Make the route of the page."""
-    routes = APIRouter()
+    routes = Routes()
 
     @routes.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:

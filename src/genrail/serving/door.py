@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from urllib.parse import parse_qsl
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -26,14 +26,17 @@ from genrail.serving.limits import Rates
 from genrail.serving.service import Service
 from genrail.types import JsonObject
 
-__all__ = ["ADMIN_PATHS", "Caller", "Door", "caller"]
+__all__ = ["ADMIN_PATHS", "INSTANT_PATH", "Caller", "Door", "caller"]
 
 _log = logging.getLogger("genrail.access")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 OPEN_PATHS = frozenset({"/livez", "/readyz"})  # alive and ready, without details
 MOST_DIGITS = 19  # of a length: more would not fit into 64 bits
 ADMIN_PATHS = ("/v1/index", "/v1/operation", "/v1/events/forget", "/v1/events/of", "/metrics")
-QUESTION_PATHS = ("/v1/search", "/v1/recommend", "/v1/similar", "/v1/explain", "/v1/multi-search")
+INSTANT_PATH = "/1/indexes/*/queries"  # whose clients say neither that they send JSON nor where we look for a key
+QUESTION_PATHS = frozenset(
+    {"/v1/search", "/v1/recommend", "/v1/similar", "/v1/explain", "/v1/multi-search", INSTANT_PATH}
+)
 EVERYBODY = Key("everybody", "admin")  # of a server without keys, which listens on loopback only
 
 
@@ -126,7 +129,7 @@ class Door:
 
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes], who: Caller) -> Refusal | None:
         keys, path = self._keys(), scope["path"]
-        who.key = _key(keys, headers) if len(keys) else EVERYBODY
+        who.key = _key(keys, headers, scope) if len(keys) else EVERYBODY
         if not len(keys):
             settings = self._service.settings
             refusal = foreign(scope, settings.hosts, settings.origins, self._open)
@@ -138,7 +141,8 @@ class Door:
             return Refusal(401, "give a key: Authorization: Bearer KEY, or X-API-Key: KEY", "key")
         if _is_admin(path) and who.key.role != "admin":
             return Refusal(403, f"the key {who.key.name!r} asks only; this needs an admin key", "role")
-        if (refusal := no_json(scope)) is not None:
+        kind = b"application/json" if path == INSTANT_PATH else headers.get(b"content-type", b"")
+        if (refusal := no_json(scope["method"], kind)) is not None:
             return refusal
         rate = self._service.settings.rate_per_second if who.key.rate_per_second is None else who.key.rate_per_second
         who.spend = partial(self._rates.take, who.key.name, rate)
@@ -166,11 +170,13 @@ class Door:
         _log.info("request", extra={"page": page})
 
 
-def _key(keys: Keys, headers: dict[bytes, bytes]) -> Key | None:
+def _key(keys: Keys, headers: dict[bytes, bytes], scope: Scope) -> Key | None:
     given = headers.get(b"authorization", b"")
     if given[:7].lower() == b"bearer ":
         return keys.find(given[7:].strip().decode("latin-1"))
     alone = headers.get(b"x-api-key")
+    if alone is None and scope["path"] == INSTANT_PATH:
+        alone = headers.get(b"x-algolia-api-key") or dict(parse_qsl(scope["query_string"])).get(b"x-algolia-api-key")
     return None if alone is None else keys.find(alone.decode("latin-1"))
 
 
@@ -230,17 +236,9 @@ class _Body:
             async with asyncio.timeout(max(0.0, self._ends - time.monotonic())):
                 message = await self._receive()
         except TimeoutError:
-            raise Passing(Refusal(408, f"the body took longer than {self._seconds:g} s", "slow")) from None
+            raise Refusal(408, f"the body took longer than {self._seconds:g} s", "slow") from None
         self._read += len(message.get("body", b""))
         if self._read > self._most:
-            raise Passing(self._too_large())
+            raise self._too_large()
         self._whole = not message.get("more_body", False)
         return message
-
-
-class Passing(HTTPException):
-    """Carry a refusal out of the reading of a body, where FastAPI lets no other error through."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.status, refusal.detail)
-        self.refusal = refusal

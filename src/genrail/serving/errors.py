@@ -10,7 +10,7 @@ from starlette.responses import Response
 from genrail.errors import GenrailError
 from genrail.types import JsonObject
 
-__all__ = ["Refusal", "as_bytes", "problem", "refusal_of"]
+__all__ = ["PROBLEM", "Refusal", "as_bytes", "problem", "refusal_of"]
 
 PROBLEM = "application/problem+json"
 TITLES = {
@@ -57,7 +57,7 @@ class Refusal(GenrailError):
     Args:
         status: Of HTTP.
         detail: One sentence: what, where, and the way out.
-        reason: One word for the metrics.
+        reason: One word for programs and the metrics: queue, rate, deadline, limit, invalid, key, unavailable, ...
         retry_after: Seconds after which it is worth to ask again.
     """
 
@@ -75,6 +75,7 @@ class Refusal(GenrailError):
             "title": TITLES.get(self.status, "Error"),
             "status": self.status,
             "detail": self.detail,
+            "reason": self.reason,
             "request_id": request_id,
         }
 
@@ -84,17 +85,29 @@ class Refusal(GenrailError):
         return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
 
 
-def problem(refusal: Refusal, request_id: str, more: Mapping[str, object] | None = None) -> Response:
-    """Make the answer that tells a problem."""
+def problem(
+    refusal: Refusal,
+    request_id: str,
+    more: Mapping[str, object] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Make the answer that tells a problem.
+
+    Args:
+        refusal: What went wrong.
+        request_id: Of the request.
+        more: Further members of the problem.
+        headers: Further headers, such as `Allow`.
+    """
     page = {**refusal.to_dict(request_id), **(more or {})}
     # Whatever a client sent may be quoted here, so anything that is not UTF-8 is written as an escape.
     body = json.dumps(page, ensure_ascii=True).encode()
-    headers = {"X-Request-Id": request_id, **refusal.headers}
+    told = {"X-Request-Id": request_id, **refusal.headers, **(headers or {})}
     if refusal.status in (408, 413):  # the rest of the body is not waited for
-        headers["Connection"] = "close"
+        told["Connection"] = "close"
     if refusal.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return Response(body, refusal.status, headers, media_type=PROBLEM)
+        told["WWW-Authenticate"] = "Bearer"
+    return Response(body, refusal.status, told, media_type=PROBLEM)
 
 
 def as_bytes(refusal: Refusal, request_id: str) -> bytes:

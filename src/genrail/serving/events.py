@@ -16,13 +16,16 @@ from genrail.serving.errors import Refusal, refusal_of
 from genrail.serving.host import error_of
 from genrail.serving.limits import within
 from genrail.serving.questions import answered, json_answer, unless_left
+from genrail.serving.routing import Routes
 from genrail.serving.schemas import EventsRequest, Kept, SearchAnswer, UserRequest
 from genrail.serving.service import Service
+from genrail.serving.splitting import variant
 from genrail.storage.events import Event, EventStore
 
 __all__ = ["event_routes", "kept_history"]
 
 EVENTS = 1000  # of one request
+KINDS = frozenset({"view", "click", "cart", "purchase"})  # that are counted by name
 HISTORY = 100  # last events of a user that a recommendation is made from
 T = TypeVar("T")
 
@@ -51,9 +54,9 @@ async def kept_history(store: EventStore | None, user: str, tenant: str | None) 
     return await _asked(lambda: opened.history(user, tenant=tenant or "", most=HISTORY))
 
 
-def event_routes(service: Service, store: EventStore | None) -> APIRouter:
-    """Make the routes of users."""
-    routes = APIRouter(tags=["users"])
+def event_routes(service: Service, store: EventStore | None, split: float = 0.0) -> APIRouter:
+    """Make the routes of users; with a split between two engines, events are counted by the half of their user."""
+    routes = Routes(tags=["users"])
 
     @routes.post("/v1/events", response_model=Kept)
     async def events(request: Request, body: EventsRequest) -> Response:
@@ -66,6 +69,9 @@ def event_routes(service: Service, store: EventStore | None) -> APIRouter:
         ]
         await _asked(lambda: opened.add(kept, tenant=who.tenant or ""))
         service.metrics.events.inc(len(kept))
+        for one in body.events if split else ():
+            kind = one.kind if one.kind in KINDS else "other"
+            service.metrics.variant_events.labels(variant(one.user_id.encode(), split), kind).inc()
         return json_answer({"events": len(kept), "request_id": who.request_id})
 
     @routes.post("/v1/events/forget", response_model=Kept)

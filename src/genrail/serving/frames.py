@@ -10,9 +10,19 @@ from threading import Lock
 
 from genrail.types import JsonObject
 
-__all__ = ["Line", "pack", "read_frame"]
+__all__ = ["Line", "compact", "pack", "read_frame"]
 
 LENGTH = struct.Struct(">I")
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # made once: json.dumps makes one for each call
+
+
+def compact(page: JsonObject | list[JsonObject]) -> bytes:
+    r"""Write plain values as JSON without blanks.
+
+    >>> compact({"a": "\u00e9"})
+    b'{"a":"\\u00e9"}'
+    """
+    return _encode(page).encode()
 
 
 def pack(page: JsonObject) -> bytes:
@@ -21,7 +31,7 @@ def pack(page: JsonObject) -> bytes:
     >>> pack({"id": 1})
     b'\x00\x00\x00\x08{"id":1}'
     """
-    data = json.dumps(page, separators=(",", ":")).encode()
+    data = compact(page)
     return LENGTH.pack(len(data)) + data
 
 

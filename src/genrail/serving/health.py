@@ -9,6 +9,7 @@ import genrail
 from genrail.serving.door import caller
 from genrail.serving.errors import Refusal
 from genrail.serving.questions import json_answer
+from genrail.serving.routing import Routes
 from genrail.serving.service import Service
 from genrail.types import JsonObject
 
@@ -19,9 +20,9 @@ PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 def health_routes(service: Service) -> APIRouter:
     """Make the routes for those who look after the server."""
-    routes = APIRouter(tags=["health"])
+    routes = Routes(tags=["health"])
 
-    @routes.get("/livez")
+    @routes.get("/livez", response_class=PlainTextResponse)
     async def livez() -> Response:
         """Tell that the process answers."""
         return PlainTextResponse("ok")
@@ -44,7 +45,7 @@ def health_routes(service: Service) -> APIRouter:
         names = {name: state[name] for name in ("index_version", "model_version")}
         return json_answer({"genrail": genrail.__version__, **names, "request_id": caller(request).request_id})
 
-    @routes.get("/metrics")
+    @routes.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Give everything that is counted, as Prometheus reads it."""
         return Response(service.metrics.page(), media_type=PROMETHEUS)

@@ -1,8 +1,7 @@
 """Hold an engine for a server: plain values in, plain values out, in this process or another.
 
 A question is a dictionary with `text`, `history`, `where`, `exclude_seen`, perhaps `similar` (an item id), and what
-else `Query` takes. Answers
-to one batch come from one edition, whose version they carry.
+else `Query` takes. Answers to one batch come from one edition, whose version they carry.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from genrail.errors import FilterError, GenrailError, QueryError, StorageError
 from genrail.finding import Edition, FindOptions, Progress, answer_each
 from genrail.memory import give_back_memory
 from genrail.serving.explaining import explain
+from genrail.serving.listing import listing
 from genrail.serving.overview import branches, example_queries
 from genrail.serving.reranking import rerank
 from genrail.serving.title_words import TitleWords
@@ -215,6 +215,7 @@ class Host:
                 "attributes": facets(catalog),
                 "examples": example_queries(catalog, standing.title_words(page["tenant"])),
                 "items": int(catalog.live.sum()),
+                "title_column": catalog.columns.title,
             }
             found = standing.overviews[name] = plain_value(found | {"lane": standing.edition.finder.name})
             while len(standing.overviews) > VIEWS_KEPT:
@@ -222,20 +223,10 @@ class Host:
         return found | standing.names
 
     def listed(self, page: JsonObject) -> JsonObject:
-        """Give the first `k` of some `listed` items (id and weight) that `where` and `tenant` allow."""
+        """List items that no question ranks, see `genrail.serving.listing`; `tenant` sees its own alone."""
         standing = self.standing
-        edition = _seen(standing, page["tenant"])
-        allowed = edition.filters.get(page["where"])[1] if page["where"] else edition.catalog.live
-        rows = edition.catalog.rows(item_id for item_id, _ in page["listed"]).tolist()
-        found = [
-            (row, weight) for row, (_, weight) in zip(rows, page["listed"], strict=True) if row >= 0 and allowed[row]
-        ]
-        ids, titles = edition.catalog.item_ids, edition.catalog.titles
-        hits = [
-            Hit(ids[row], titles[row], weight, rank, attributes=edition.catalog.attributes(row))
-            for rank, (row, weight) in enumerate(found[: page["k"]], start=1)
-        ]
-        return _page(Ranking(tuple(hits), len(hits) < page["k"]), explained=False) | standing.names
+        ranking = listing(_seen(standing, page["tenant"]), page)
+        return _page(ranking, explained=False) | standing.names
 
     def suggest(self, page: JsonObject) -> JsonObject:
         """Complete what somebody types: `typed`, `k`, `tenant`, whose items alone are read."""
@@ -446,8 +437,8 @@ def _row(edition: Edition, item_id: str) -> int:
 
 
 def _query(question: JsonObject, edition: Edition) -> Query | GenrailError:
-    arranged = {name: value for name, value in question.items() if name in QueryOptions.__annotations__}
-    arranged = {name: value for name, value in arranged.items() if name not in ("where", "exclude_seen")}
+    options = QueryOptions.__annotations__.keys() - {"where", "exclude_seen"}
+    arranged = {name: value for name, value in question.items() if name in options}
     try:
         if question.get("similar") is not None:
             _row(edition, question["similar"])
@@ -471,7 +462,7 @@ def _page(answer: Ranking | GenrailError, explained: bool) -> JsonObject:
         "exhausted": answer.exhausted,
         "warnings": list(answer.warnings),
         "fits": answer.fits,
-        **({"facets": plain_value(answer.facets)} if answer.facets else {}),
+        **{name: plain_value(told) for name in ("facets", "counted", "reading") if (told := getattr(answer, name))},
     }
 
 
@@ -487,7 +478,7 @@ def _hit(hit: Hit, explained: bool) -> JsonObject:
         page["log_probability"] = plain_value(hit.log_probability)
         page["identifier"] = hit.explanation.get("identifier")
         page["found_by"] = plain_value(hit.explanation.get("lanes"))
-        for name in ("matched", "ngrams", "passage"):
+        for name in ("matched", "ngrams", "passage", "soft_filters"):
             page[name] = hit.explanation.get(name)
     if hit.matched is not None:
         page["matched"] = list(hit.matched)

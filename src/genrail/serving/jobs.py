@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,7 @@ __all__ = ["Job", "Jobs"]
 _log = logging.getLogger("genrail.serving")
 MOST_UNDONE = 16  # changes that may wait for each other
 MOST_DONE = 64  # whose outcome is remembered
+LONGEST_WAIT_SECONDS = 60  # that a client is told to wait
 
 
 @dataclass(eq=False)
@@ -73,6 +75,7 @@ class Jobs:
         self._make = make
         self._turn = asyncio.Lock()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._seconds = 0.1  # of the last changes, for Retry-After
 
     def begin(self, page: JsonObject) -> Job:
         """Begin a change; it is made even if nobody waits for it.
@@ -82,7 +85,9 @@ class Jobs:
         """
         undone = [job for job in self._jobs.values() if not job.task.done()]
         if len(undone) >= MOST_UNDONE:
-            raise Refusal(503, f"{len(undone)} changes are waiting, as many as may; repeat in 10 s", "queue", 10)
+            wait = min(LONGEST_WAIT_SECONDS, max(1, math.ceil(len(undone) * self._seconds)))
+            said = f"{len(undone)} changes are waiting, as many as may; repeat in {wait} s"
+            raise Refusal(503, said, "queue", wait)
         done = [job.name for job in self._jobs.values() if job.task.done()]
         for name in done[: max(0, len(done) - MOST_DONE + 1)]:
             del self._jobs[name]
@@ -107,6 +112,7 @@ class Jobs:
     async def _run(self, name: str, page: JsonObject) -> JsonObject:
         async with self._turn:
             self._jobs[name].running = True
+            began = asyncio.get_running_loop().time()
             try:
                 return await self._make(page)
             except Refusal:
@@ -114,3 +120,5 @@ class Jobs:
             except Exception:
                 _log.exception("a change failed")
                 raise Refusal(500, "the server made a mistake; its log says more", "error") from None
+            finally:
+                self._seconds += 0.2 * (asyncio.get_running_loop().time() - began - self._seconds)

@@ -13,6 +13,8 @@ from genrail.types import JsonObject
 
 __all__ = ["JsonLines", "about_text", "log_to"]
 
+_encode = json.JSONEncoder(default=str).encode  # made once: json.dumps makes one for each line
+
 
 class JsonLines(logging.Formatter):
     """Write a record as one line of JSON; `extra={"page": {...}}` becomes keys of it."""
@@ -30,7 +32,7 @@ class JsonLines(logging.Formatter):
             kind, _, trace = record.exc_info
             page["error"] = getattr(kind, "__name__", str(kind))
             page["at"] = _places(trace)
-        return json.dumps(page, default=str)
+        return _encode(page)
 
 
 def _places(trace: Any) -> list[str]:

@@ -60,6 +60,7 @@ class Found(BaseModel):
     hits: list[HitPage]
     exhausted: bool = Field(description="True when fewer items were allowed than asked for.")
     warnings: list[str]
+    reading: list[JsonObject] = Field(description="How words were read: as values of attributes, or as synonyms.")
 
 
 class Explained(BaseModel):
@@ -158,7 +159,8 @@ class _Tools:
             )
             for hit in answer["hits"]
         ]
-        return Found(hits=hits, exhausted=answer["exhausted"], warnings=answer["warnings"])
+        read = answer.get("reading", [])
+        return Found(hits=hits, exhausted=answer["exhausted"], warnings=answer["warnings"], reading=read)
 
     def _ask(self, question: JsonObject, k: int, explain: dict[str, int] | None = None) -> JsonObject:
         batch = {"questions": [question], "k": k, "tenant": self._where, "explain": explain}

@@ -41,6 +41,12 @@ class Metrics:
         self.items = Gauge("genrail_items", "Items that can be found.", registry=registry)
         self.changes = Counter("genrail_changes", "Changes of the engine, by verb.", ["verb"], registry=registry)
         self.events = Counter("genrail_events", "Events of users that were kept.", registry=registry)
+        self.variant_questions = Counter(
+            "genrail_variant_questions", "Questions by half of a split.", ["variant", "status"], registry=registry
+        )
+        self.variant_events = Counter(
+            "genrail_variant_events", "Events by the user's half of a split.", ["variant", "kind"], registry=registry
+        )
         self.version = Gauge(
             "genrail_version_info", "1 for what is live.", ["index_version", "model_version"], registry=registry
         )

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from genrail.serving.door import caller
 from genrail.serving.questions import json_answer
+from genrail.serving.routing import Routes
 from genrail.serving.service import Service
 from genrail.serving.settings import ServeSettings
 from genrail.storage.events import EventStore
@@ -28,7 +29,7 @@ QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 def operation_routes(service: Service, settings: ServeSettings, events: EventStore | None = None) -> APIRouter:
     """Make the route that tells how the server does; it asks for an admin's key."""
-    routes = APIRouter(tags=["health"])
+    routes = Routes(tags=["health"])
     began = time.time()
 
     @routes.get("/v1/operation")

@@ -14,6 +14,7 @@ from genrail.serving.browsers import check_images
 from genrail.serving.door import caller
 from genrail.serving.limits import check_question, costly_filter
 from genrail.serving.questions import json_answer, unless_left
+from genrail.serving.routing import Routes
 from genrail.serving.schemas import Request as Body
 from genrail.serving.schemas import Where
 from genrail.serving.service import Service
@@ -59,7 +60,7 @@ def page_routes(settings: ServeSettings) -> APIRouter:
         SettingsError: An origin of images that is none.
     """
     check_images(settings.images)
-    routes = APIRouter(include_in_schema=False)
+    routes = Routes(include_in_schema=False)
     held = {name: (files("genrail.serving") / "static" / name).read_bytes() for name in (*_PAGES.values(), *_FILES)}
     policy = _HEADERS["content-security-policy"].replace(
         "img-src 'self'", " ".join(["img-src 'self'", *settings.images])
@@ -85,7 +86,7 @@ def page_routes(settings: ServeSettings) -> APIRouter:
 
 def overview_routes(service: Service, settings: ServeSettings, beside: bool) -> APIRouter:
     """Make the routes that tell what the engine holds."""
-    routes = APIRouter(tags=["overview"])
+    routes = Routes(tags=["overview"])
 
     @routes.get("/v1/about")
     async def about(request: Request) -> Response:

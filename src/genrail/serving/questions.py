@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
@@ -13,8 +12,10 @@ from starlette.responses import Response
 
 from genrail.serving.door import Caller, caller
 from genrail.serving.errors import Refusal
+from genrail.serving.frames import compact
 from genrail.serving.limits import check_question, within
 from genrail.serving.logs import about_text
+from genrail.serving.routing import Routes
 from genrail.serving.schemas import (
     ExplainRequest,
     Explanation,
@@ -35,7 +36,8 @@ from genrail.types import JsonObject
 
 __all__ = ["answered", "json_answer", "question_routes", "unless_left"]
 
-ARRANGED = {"offset", "min_score", "sort", "boost", "pin", "facets", "fields", "highlight"}  # of `Wishes`
+# Of `Wishes`.
+ARRANGED = {"offset", "min_score", "sort", "boost", "pin", "facets", "fields", "highlight", "soft_filters"}
 T = TypeVar("T")
 HistoryOf = Callable[[str, str | None], Awaitable[list[str]]]
 
@@ -46,16 +48,24 @@ async def unless_left(request: Request, answer: Awaitable[T]) -> T:
     Raises:
         Refusal: 499; nobody reads it.
     """
-    task = asyncio.ensure_future(answer)
-    leaving = asyncio.ensure_future(_left(request))
+    task, leaving = asyncio.current_task(), asyncio.ensure_future(_left(request))
+    assert task is not None
+    give_up = task.cancel
+
+    def left(_: asyncio.Future[None]) -> None:
+        give_up()
+
+    leaving.add_done_callback(left)
     try:
-        await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise Refusal(499, "the client has left", "left")
+        return await answer
+    except asyncio.CancelledError:
+        if not leaving.done():
+            raise  # it was not the client who gave up
+        task.uncancel()
+        raise leaving.exception() or Refusal(499, "the client has left", "left") from None
     finally:
+        leaving.remove_done_callback(left)
         leaving.cancel()
-        task.cancel()
 
 
 async def _left(request: Request) -> None:
@@ -68,7 +78,7 @@ def json_answer(
     page: JsonObject | list[JsonObject], status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
     """Write a page as it is: its shape is known, so nothing is validated on the way out."""
-    return Response(json.dumps(page, separators=(",", ":")).encode(), status, headers, media_type="application/json")
+    return Response(compact(page), status, headers, media_type="application/json")
 
 
 def answered(page: JsonObject, who: Caller, began: float) -> JsonObject:
@@ -93,7 +103,7 @@ def question_routes(service: Service, settings: ServeSettings, history_of: Histo
         settings: Its limits.
         history_of: Gives what is kept of a user of a tenant: item ids, oldest first.
     """
-    routes = APIRouter(tags=["questions"])
+    routes = Routes(tags=["questions"])
     limits = settings.limits
 
     async def ask(request: Request, question: JsonObject, k: int, timeout_ms: int | None, **more: Any) -> JsonObject:

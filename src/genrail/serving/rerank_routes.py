@@ -9,6 +9,7 @@ from starlette.responses import Response
 from genrail.serving.door import caller
 from genrail.serving.limits import within
 from genrail.serving.questions import json_answer, unless_left
+from genrail.serving.routing import Routes
 from genrail.serving.schemas import Words
 from genrail.serving.service import Service
 from genrail.serving.settings import ServeSettings
@@ -28,6 +29,7 @@ class RerankRequest(BaseModel):
 
     model_config = ConfigDict(
         extra="ignore",
+        strict=True,
         json_schema_extra={"examples": [{"query": "warm boots", "documents": ["Winter boot", "Sandal"], "top_n": 1}]},
     )
 
@@ -41,7 +43,7 @@ class RerankRequest(BaseModel):
 class TeiRequest(BaseModel):
     """What text-embeddings-inference clients send."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", strict=True)
 
     query: Words = Field(min_length=1)
     texts: list[Words] = Field(min_length=1)
@@ -50,7 +52,7 @@ class TeiRequest(BaseModel):
 
 def rerank_routes(service: Service, settings: ServeSettings) -> APIRouter:
     """Make the rerank routes."""
-    routes = APIRouter(tags=["rerank"])
+    routes = Routes(tags=["rerank"])
     limits = settings.limits
 
     async def scored(request: Request, query: str, documents: list[str]) -> JsonObject:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import os
 import signal
@@ -147,6 +148,8 @@ def run_server(
     check_origins(settings.origins, keys is not None)
     for each in (folder, *([] if beside is None else [beside])):
         storage.live_version(each)  # no engine there: said before anything is started
+    if settings.split and beside is None:
+        raise SettingsError("a split needs two engines; give the second one with --beside")
     known: Callable[[], Keys] = Keys if keys is None else FileOfKeys(keys)
     taken = listen(host, port)
     backend = Workers(folder, workers, settings.beam_width, threads)
@@ -154,7 +157,7 @@ def run_server(
     services, other = [(service, backend)], None
     if beside is not None:
         second = Workers(beside, workers, settings.beam_width, threads)
-        other = Service(second, replace(settings, name=beside.name))
+        other = Service(second, replace(settings, name=beside.name, split=0.0))
         services.append((other, second))
     store = None if events is None else EventStore(events)
     app = create_application(service, settings, known, other, store)
@@ -165,6 +168,7 @@ def run_server(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing here depends on the client's address
         lifespan="on",
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
@@ -198,6 +202,9 @@ def run_server(
 
 
 def _say(url: str, folder: Path, workers: int, when_ready: Callable[[str], None]) -> None:
+    # What is there now stays; looking through it for garbage would hold up everybody for a tenth of a second.
+    gc.collect()
+    gc.freeze()
     page = {"url": url, "engine": str(folder), "workers": workers, "pid": os.getpid()}
     _log.info("serving", extra={"page": page})
     when_ready(url)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from genrail.catalog.conditions import as_filter
 from genrail.errors import FilterError
@@ -38,6 +38,7 @@ __all__ = [
     "Suggestions",
     "Wishes",
     "Words",
+    "whole",
 ]
 
 
@@ -79,10 +80,24 @@ Timeout = Annotated[
 Hits = Annotated[int, Field(ge=1, description="How many hits, up to the server's limit (1,000).")]
 
 
+def whole(value: object) -> object:
+    """Read 5.0 as 5: JSON has one kind of numbers, and some clients write all of them with a point.
+
+    >>> whole(5.0), whole(5.5), whole(True)
+    (5, 5.5, True)
+    """
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class Request(BaseModel):
     """Refuse what is not known: a misspelt field is an error, not silence."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, given: object) -> object:
+        return {name: whole(value) for name, value in given.items()} if isinstance(given, dict) else given
 
 
 class Wishes(Request):
@@ -106,6 +121,7 @@ class Wishes(Request):
     )
     fields: list[Words] | None = Field(None, description="Attributes that hits carry; by default all.")
     highlight: bool = Field(False, description="Say which words of each hit the query asks for.")
+    soft_filters: bool = Field(True, description="Let words that name values of attributes move such items up.")
 
 
 class SearchRequest(Wishes):
@@ -195,6 +211,9 @@ class HitBody(BaseModel):
         None, description="In explanations: n-grams that the model wrote and that stand in the item's text."
     )
     passage: PassageBody | None = Field(None, description="In explanations: where they stand.")
+    soft_filters: list[str] | None = Field(
+        None, description="In explanations: words of the query that name a value of the item."
+    )
 
 
 class SearchAnswer(BaseModel):
@@ -225,6 +244,10 @@ class SearchAnswer(BaseModel):
     fits: bool = Field(description="False where nothing is near the words: the hits are the least far ones.")
     facets: list[JsonObject] | None = Field(
         None, description="For each attribute: name, kind, and values with counts, or least and most."
+    )
+    counted: int | None = Field(None, description="The hits among which values were counted; with facets.")
+    reading: list[JsonObject] | None = Field(
+        None, description="How words of the query were read: as values of attributes, or as synonyms."
     )
     took_ms: float
     index_version: str = Field(description="Published version, and the changes since: 3.17.")
@@ -282,7 +305,7 @@ class EventBody(Request):
 
     user_id: ItemId
     item_id: ItemId
-    kind: Annotated[Words, Field(pattern=r"^[\w-]{1,32}$")] = Field(
+    kind: Annotated[Words, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")] = Field(
         "view", description="view, click, cart, purchase, ..."
     )
     timestamp: float | None = Field(
@@ -396,5 +419,6 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
+    reason: str = Field(description="One word for programs, such as queue, rate, deadline, limit or invalid.")
     request_id: str
     errors: list[JsonObject] | None = None

@@ -79,6 +79,7 @@ class ServeSettings:
         origins: Web pages of other servers that may ask, such as ``https://shop.example``; ``*`` for all, with keys.
         hosts: Names by which a server without keys may be asked on loopback, beside localhost and 127.0.0.1.
         name: What the page calls the engine.
+        split: Share of users, 0 to 1, whose questions the second engine answers; see `genrail.serving.splitting`.
         images: Where the page may load pictures of items from, such as ``https://cdn.shop.example``.
         limits: How large requests may be.
     """
@@ -100,13 +101,18 @@ class ServeSettings:
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     name: str = ""
+    split: float = 0.0
     images: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         _at_least(self, 1, ["queue", "change_queue", "connections", "batch", "burst"])
         _at_least(self, 0.001, ["deadline_seconds", "slow_seconds"])
-        _at_least(self, 0, ["drain_seconds", "rate_per_second", "check_seconds", "change_wait_seconds"])
+        _at_least(self, 0, ["drain_seconds", "rate_per_second", "check_seconds", "change_wait_seconds", "split"])
+        if not self.split <= 1:
+            raise SettingsError(
+                f"split is {self.split}; give the share of users that the second engine answers, 0 to 1"
+            )
 
 
 def _at_least(settings: object, least: float, names: list[str]) -> None:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from genrail.training.loop import LoopSettings
     from genrail.training.native import TrainingReport, train_native
     from genrail.training.native_settings import TrainingSettings
-    from genrail.training.pairs import QueryPairs, pseudo_queries
+    from genrail.training.pairs import QueryPairs
+    from genrail.training.pseudo_queries import QueryMaking, pseudo_queries
     from genrail.training.reinforcement import reinforce
     from genrail.training.rewards import ReinforcementSettings, Rollouts
     from genrail.training.span_settings import SpanSettings
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Lessons",
     "LoopSettings",
+    "QueryMaking",
     "QueryPairs",
     "ReinforcementSettings",
     "Rollouts",
@@ -39,6 +41,7 @@ __all__ = [
 _HOMES = {
     "Lessons": "distillation",
     "LoopSettings": "loop",
+    "QueryMaking": "pseudo_queries",
     "QueryPairs": "pairs",
     "ReinforcementSettings": "rewards",
     "Rollouts": "rewards",
@@ -47,7 +50,7 @@ _HOMES = {
     "TrainingSettings": "native_settings",
     "TwoTowerSettings": "two_tower",
     "copurchase_vectors": "copurchase",
-    "pseudo_queries": "pairs",
+    "pseudo_queries": "pseudo_queries",
     "reinforce": "reinforcement",
     "train_native": "native",
 }

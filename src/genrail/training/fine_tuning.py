@@ -19,10 +19,11 @@ from genrail.models.adapters import attach_lora, blocks
 from genrail.models.output_layer import OutputLayer
 from genrail.models.token_tree import Attention
 from genrail.rng import generator
-from genrail.training.fine_tuning_settings import FineTuning
+from genrail.training.fine_tuning_settings import ORDER, FineTuning
 from genrail.training.loop import LoopReport, Progress, run
+from genrail.training.order import order_loss
 from genrail.training.packing import Answers, Pack, TrainingExample, packed
-from genrail.training.rails import contrastive_losses, hidden_states, rails_loss, token_loss
+from genrail.training.rails import Branchings, contrastive_losses, hidden_states, token_loss
 
 __all__ = ["Learner", "Reader", "fine_tune"]
 
@@ -165,9 +166,14 @@ class _Task:
             raise SettingsError("there is nothing to learn from; give queries and qrels, interactions, or texts")
         if not len(trie.depth):
             raise SettingsError("all items have one identifier, so there is nothing to decide; give two items or more")
-        if settings.recipe == "calrec" and (reader.sees is None or settings.pack_tokens is None):
+        beside = settings.recipe == "calrec" or settings.loss in ORDER
+        if beside and (reader.sees is None or settings.pack_tokens is None):
+            what = "calrec" if settings.recipe == "calrec" else f"the loss {settings.loss}"
+            raise SettingsError(f"{what} reads items side by side; give pack_tokens, or a model that shares attention")
+        if settings.loss in ORDER and max(len(one.rows) for one in examples) < 2:
             raise SettingsError(
-                "calrec reads targets beside requests; give pack_tokens, or a model that shares attention"
+                f"the loss {settings.loss} learns an order, and no request has two items or more; give "
+                "recipe='distill' with a teacher, or judged queries with several items"
             )
         self.reader, self.settings, self.seed = reader, settings, seed
         self.examples, self.answers = examples, Answers(trie)
@@ -233,7 +239,7 @@ class _Task:
         weight = sum(pack.weight for pack in packs)
         loss = hidden.new_zeros(())
         if any(pack.nodes for pack in packs):
-            loss = loss + rails_loss(hidden, packs, self.answers.trie, reader.output, settings.smoothing)
+            loss = loss + self._on_rails(hidden, packs)
         if any(pack.tokens for pack in packs):
             loss = loss + token_loss(hidden, packs, reader.output, settings.smoothing)
         if settings.recipe != "calrec":
@@ -242,12 +248,27 @@ class _Task:
         share = 1.0 - settings.target_target - settings.user_target
         return (share * loss + settings.target_target * target + settings.user_target * user) / weight
 
+    def _on_rails(self, hidden: Tensor, packs: Sequence[Pack]) -> Tensor:
+        """Compute the loss at the branchings, and that of the order of items where it is wanted."""
+        settings = self.settings
+        found = Branchings(hidden, packs, self.answers.trie, self.reader.output)
+        loss = found.loss(settings.smoothing)
+        if settings.loss not in ORDER:
+            return loss
+        order = order_loss(settings.loss, found.candidates(), settings.margin)
+        return (1.0 - settings.order_share) * loss + settings.order_share * order
+
     def _packs(self, batch: Sequence[TrainingExample]) -> list[Pack]:
         settings = self.settings
         size = None if self.reader.sees is None else settings.pack_tokens
-        contrast = settings.recipe == "calrec"
         return packed(
-            batch, self.answers, rails=settings.loss == "rails", least=settings.least, size=size, contrast=contrast
+            batch,
+            self.answers,
+            rails=settings.loss != "cross-entropy",
+            least=settings.least,
+            size=size,
+            contrast=settings.recipe == "calrec",
+            compare=settings.loss in ORDER,
         )
 
     def validate(self) -> Mapping[str, float]:

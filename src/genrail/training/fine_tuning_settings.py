@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from genrail.errors import SettingsError
 from genrail.training.loop_settings import LoopSettings
+from genrail.training.pseudo_queries import QueryMaking
+from genrail.training.rewards import RolloutSettings
+from genrail.types import JsonObject
 
-__all__ = ["FineTuning"]
+__all__ = ["ORDER", "FineTuning", "Order"]
 
-RECIPES = ("sft", "distill", "calrec", "align")
+Order = Literal["pairwise", "listwise", "prefix-margin"]
+ORDER: tuple[Order, ...] = ("pairwise", "listwise", "prefix-margin")
+RECIPES = ("sft", "distill", "calrec", "align", "grpo")
 LEAST = {
     "pseudo_queries": 0,
     "made_up": 0,
@@ -41,8 +46,11 @@ class FineTuning:
         recipe: `sft`: supervised fine-tuning on pairs of a request and its items; `distill`: a teacher ranks items for
             made-up queries and pasts, and its rankings are what is right, beside the item itself; `calrec`: `sft` with
             two contrastive terms (Li et al. 2024, CALRec); `align`: `sft` with tasks that join codes and words, for
-            models that write codes (Zheng et al. 2024, LC-Rec).
+            models that write codes (Zheng et al. 2024, LC-Rec); `grpo`: a taught model learns from what the items are
+            worth that it writes (Shao et al. 2024), see `rewarding`.
+        rewarding: What items are worth that the model writes, and how it learns from that, with ``recipe="grpo"``.
         pseudo_queries: Made-up queries for each item; None for 4, or none where histories alone are given.
+        making: How queries are made up: cut out of the text, or written by a model and found again.
         made_up: At most so many made-up queries in all, drawn by the seed; None for all.
         next_items: At most about so many events of histories; None for all.
         longest: Tokens of a prompt and its answer together; None for what the model can read.
@@ -51,7 +59,11 @@ class FineTuning:
         validation: Requests that are held out; the weights with the highest nDCG@10 of constrained decoding are kept.
         validation_beams: Of that decoding, 10 or more.
         loss: `rails`: over the allowed tokens of each branching, which is what decoding on the rails reads, at a
-            fraction of the output layer's cost; `cross-entropy`: each token among the whole vocabulary.
+            fraction of the output layer's cost; `cross-entropy`: each token among the whole vocabulary; `pairwise`,
+            `listwise` or `prefix-margin`: `rails`, and the order of a request's items among themselves, as a teacher or
+            the grades of judged queries give it, see `genrail.training.order`.
+        order_share: Share of such a loss that the order makes; the rest is `rails`.
+        margin: Of `pairwise`: by so many nats the better of two items is to be ahead.
         smoothing: Share of the right answer that is spread over what was possible.
         learns: `lora`: a few weights beside each matrix (needs peft); `top`: the last blocks; `all`: every weight;
             `codes`: the embeddings of new code tokens alone, so that words keep their meaning.
@@ -80,15 +92,19 @@ class FineTuning:
         SettingsError: A value outside its range.
     """
 
-    recipe: Literal["sft", "distill", "calrec", "align"] = "sft"
+    recipe: Literal["sft", "distill", "calrec", "align", "grpo"] = "sft"
+    rewarding: RolloutSettings = field(default_factory=RolloutSettings)
     pseudo_queries: int | None = None
+    making: QueryMaking = field(default_factory=QueryMaking)
     made_up: int | None = 50_000
     next_items: int | None = 20_000
     longest: int | None = None
     too_long: Literal["shorten", "leave out"] = "shorten"
     validation: int = 64
     validation_beams: int = 10
-    loss: Literal["rails", "cross-entropy"] = "rails"
+    loss: Literal["rails", "cross-entropy", "pairwise", "listwise", "prefix-margin"] = "rails"
+    order_share: float = 0.5
+    margin: float = 1.0
     smoothing: float = 0.0
     learns: Literal["lora", "all", "top", "codes"] = "lora"
     layers: int | None = None
@@ -112,7 +128,7 @@ class FineTuning:
         choices = {
             "recipe": RECIPES,
             "too_long": ("shorten", "leave out"),
-            "loss": ("rails", "cross-entropy"),
+            "loss": ("rails", "cross-entropy", *ORDER),
             "learns": ("lora", "all", "top", "codes"),
             "precision": ("float32", "bfloat16"),
         }
@@ -126,6 +142,8 @@ class FineTuning:
         for name in ("smoothing", "least", "target_target", "user_target"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise SettingsError(f"{name} is {getattr(self, name)}; give 0 to below 1")
+        if not 0.0 < self.order_share <= 1.0 or self.margin < 0.0:
+            raise SettingsError("order_share must be above 0 and at most 1, and margin 0 or more")
         if self.target_target + self.user_target >= 1.0 or not self.temperature > 0.0:
             raise SettingsError("target_target and user_target must be below 1 together, and temperature above 0")
 
@@ -135,12 +153,30 @@ class FineTuning:
         plain = dict(values)
         if isinstance(plain.get("loop"), Mapping):
             plain["loop"] = LoopSettings(**plain["loop"])
+        if isinstance(plain.get("making"), Mapping):
+            plain["making"] = QueryMaking(**plain["making"])
+        if isinstance(plain.get("rewarding"), Mapping):
+            plain["rewarding"] = RolloutSettings(**plain["rewarding"])
         return cls(**plain)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Turn into plain values what tells of the finder that was taught: without the files of one training."""
         return asdict(self.kept())
 
+    def changed(self) -> JsonObject:
+        """Give what differs from the defaults, by path."""
+        own, usual = (dict(_flat(one.to_dict())) for one in (self, type(self)()))
+        return {path: value for path, value in own.items() if value != usual.get(path)}
+
     def kept(self) -> FineTuning:
         """Give what is kept of these settings after a training: all but its files."""
-        return replace(self, checkpoint=None, curve=None)
+        return replace(self, checkpoint=None, curve=None, making=self.making.kept())
+
+
+def _flat(values: Mapping[str, object], path: str = "") -> Iterator[tuple[str, object]]:
+    """List settings, those within others by their path."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value

@@ -24,6 +24,7 @@ from genrail.evaluation import pictures
 from genrail.rng import generator
 from genrail.storage.files import naming
 from genrail.training.loop_settings import LoopSettings
+from genrail.training.processes import Processes
 
 __all__ = ["Divisible", "EpochRecord", "LoopReport", "LoopSettings", "Progress", "Task", "run"]
 
@@ -162,7 +163,9 @@ def run(
     AdamW with warm-up and cosine, clipped gradients, averaged weights. Random draws of a step depend on the seed and
     the step's number alone, so a run that was cut off and resumed ends with the same bits as one that was not. The
     global random state of torch is left as it was found. A loss that becomes NaN or infinite ends the training with the
-    best weights so far. A batch that does not fit the memory is cut in halves, where the task is `Divisible`.
+    best weights so far. A batch that does not fit the memory is cut in halves, where the task is `Divisible`; there,
+    processes that are joined (`torch.distributed`, ``torchrun``) each take a part of every batch and end with the same
+    weights, to rounding those of one process with the same batches. The first of them validates, and writes files.
 
     Args:
         task: What to train.
@@ -220,6 +223,7 @@ class _Run:
         self.trouble = ""
         self.clock = time.process_time if settings.clock == "processor" else time.monotonic
         self.began = self.clock()
+        self.processes = Processes.here()
         if checkpoint is not None and checkpoint.exists():
             self._resume(checkpoint)
 
@@ -269,7 +273,7 @@ class _Run:
         settings = self.settings
         torch.manual_seed(int(generator(self.seed, "training step", self.steps).integers(2**62)))
         if settings.max_seconds is not None:
-            share = max(share, min(1.0, self._seconds() / settings.max_seconds))
+            share = max(share, min(1.0, self.processes.same(self._seconds()) / settings.max_seconds))
         rate = settings.learning_rate * min(1.0, (self.steps + 1) / max(settings.warm_up, 1))
         for group in self.optimizer.param_groups:
             group["lr"] = rate * (0.525 + 0.475 * math.cos(math.pi * share))  # 1 at the start, 0.05 at the end
@@ -286,33 +290,40 @@ class _Run:
 
     def _gradients(self, batch: Any) -> float:
         """Compute the gradients of a batch, in pieces where the memory is too small; give its loss."""
+        together = self.processes if isinstance(self.task, Divisible) else Processes()
         while True:
-            cut = isinstance(self.task, Divisible) and self.pieces > 1
-            parts = self.task.cut(batch, self.pieces) if cut else [(batch, 1.0)]  # type: ignore[attr-defined]
+            pieces = self.pieces * together.count
+            cut = isinstance(self.task, Divisible) and pieces > 1
+            parts = self.task.cut(batch, pieces) if cut else [(batch, 1.0)]  # type: ignore[attr-defined]
             self.optimizer.zero_grad(set_to_none=True)
+            full, value = False, 0.0
             try:
-                return sum(self._part(part, share) for part, share in parts)
+                value = sum(self._part(part, share) for part, share in together.own(parts))
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 full = isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
                 if not full or not isinstance(self.task, Divisible) or self.pieces >= MOST_PIECES:
                     raise
+            if not together.any(full):
+                return self._finite(together.add_gradients(list(self.parameters.values()), value))
             self.pieces *= 2
             self.trouble = f"batches did not fit the memory and were cut into {self.pieces} pieces"
             _log.warning("step %d: %s", self.steps + 1, self.trouble)
 
     def _part(self, part: Any, share: float) -> float:
         loss = self.task.loss(part) * share
-        value = float(loss.detach())
+        loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
+
+    def _finite(self, value: float) -> float:
         if not math.isfinite(value):
             raise _DivergedError(
                 f"the loss became {value} in step {self.steps + 1}; lower learning_rate ({self.settings.learning_rate})"
             )
-        loss.backward()  # type: ignore[no-untyped-call]
         return value
 
     def _validate(self) -> dict[str, float]:
         with self._averaged():
-            metrics = dict(self.task.validate())
+            metrics = self.processes.told(self.task.validate() if self.processes.first else None)
         self.waiting += 1
         if not metrics or not self.best_metrics or _first(metrics) > _first(self.best_metrics):
             self.waiting, self.best_epoch, self.best_metrics = 0, self.done, metrics
@@ -341,7 +352,8 @@ class _Run:
         return self.clock() - self.began
 
     def _time_is_up(self) -> bool:
-        return self.settings.max_seconds is not None and self._seconds() >= self.settings.max_seconds
+        most = self.settings.max_seconds
+        return most is not None and self.processes.same(self._seconds()) >= most
 
     def _progress(self, step: int, steps: int, loss: float) -> Progress:
         seconds = self._seconds()
@@ -366,6 +378,8 @@ class _Run:
 
     def _keep(self) -> None:
         """Write the checkpoint and the curve, if they are wanted."""
+        if not self.processes.first:
+            return
         if self.checkpoint is not None:
             with naming(self.checkpoint, "writing the checkpoint"):
                 self._save(self.checkpoint)

@@ -24,6 +24,7 @@ from genrail.training.figures import next_item_figures
 from genrail.training.loop import LoopReport, LoopSettings, Progress, run
 from genrail.training.native_settings import TrainingSettings
 from genrail.training.pairs import ContextBatch, QueryPairs, Windows, windows
+from genrail.training.pseudo_queries import told_of_written
 
 __all__ = ["TrainingReport", "log_likelihood", "rails_loss", "train_native"]
 
@@ -45,6 +46,7 @@ class TrainingReport:
         seed: The seed.
         lessons: Requests whose rankings by a teacher were learnt from.
         words: Of the queries, where they were learnt after the histories.
+        written: What became of queries that a language model wrote, by name; empty where none did.
     """
 
     loop: LoopReport
@@ -55,6 +57,7 @@ class TrainingReport:
     seed: int
     lessons: int = 0
     words: LoopReport | None = None
+    written: dict[str, int] = field(default_factory=dict)
 
     @property
     def loops(self) -> tuple[LoopReport, ...]:
@@ -68,6 +71,7 @@ class TrainingReport:
         return {
             "next items": f"{self.targets:,}",
             "queries": f"{self.queries:,}",
+            **told_of_written(self.written),
             **({"rankings of the teacher": f"{self.lessons:,}"} if self.lessons else {}),
             "weights": f"{self.parameters:,}",
             "epochs": "; then of words alone: ".join(epochs),
@@ -85,6 +89,7 @@ class TrainingReport:
             "parameters": self.parameters,
             "seed": self.seed,
             "lessons": self.lessons,
+            **({"written": self.written} if self.written else {}),
             **_told(self.loop),
             **({} if self.words is None else {"words": _told(self.words)}),
         }

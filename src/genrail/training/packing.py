@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -77,6 +77,8 @@ class Pack:
         weight: Of all right items in it: examples, where none was cut in pieces.
         spans: Of each example, for contrast: the slots of its prompt, those of its target behind it, those of the
             target alone, and the target.
+        paths: Of each example whose items are compared: weight of each item, and the decisions on the way to it, as
+            (slot, branching, edge).
     """
 
     ids: list[int] = field(default_factory=list)
@@ -86,6 +88,7 @@ class Pack:
     tokens: dict[int, dict[int, float]] = field(default_factory=dict)
     weight: float = 0.0
     spans: list[tuple[list[int], list[int], list[int], int]] = field(default_factory=list)
+    paths: list[list[tuple[float, list[tuple[int, int, int]]]]] = field(default_factory=list)
     _slots: dict[tuple[int, int], int] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -145,6 +148,7 @@ class _Way:
     rails: bool
     least: float
     contrast: bool
+    compare: bool
 
     def add(self, pack: Pack, example: TrainingExample) -> None:
         """Write an example into a pack."""
@@ -167,6 +171,10 @@ class _Way:
                 passing[node] = passing.get(node, 0.0) + share
         for identifier, share in shares.items():
             self._walk(pack, start, identifier, share, passing)
+        if self.compare:
+            first = [self.answers.of(row)[0] for row in example.rows]
+            paths = [self._walk(pack, start, identifier, 0.0) for identifier in first]
+            pack.paths.append(list(zip(example.weights, paths, strict=True)))
 
     @staticmethod
     def _write(pack: Pack, slot: int, tokens: Sequence[int], share: float) -> None:
@@ -191,16 +199,23 @@ class _Way:
                 shares[identifier] = shares.get(identifier, 0.0) + weight / len(own)
         return shares
 
-    def _walk(self, pack: Pack, slot: int, identifier: int, share: float, passing: dict[int, float]) -> None:
-        """Write an identifier up to its last branching that counts; what must follow is not read."""
-        trie, done = self.answers.trie, 0
+    def _walk(
+        self, pack: Pack, slot: int, identifier: int, share: float, passing: Mapping[int, float] | None = None
+    ) -> list[tuple[int, int, int]]:
+        """Write an identifier up to its last branching that counts; what must follow is not read. Give its decisions.
+
+        With `passing`, the shares that lead through each branching, those that lead through by less do not count.
+        """
+        trie, done, decisions = self.answers.trie, 0, []
         tokens = trie.sequence(identifier)
         for node, edge in self.answers.path(identifier):
-            if passing[node] < self.least:
-                return
+            if passing is not None and passing[node] < self.least:
+                break
             depth = int(trie.depth[node])
             slot, done = pack.put(tokens[done:depth].tolist(), slot), depth
             pack.want(slot, node, edge, share)
+            decisions.append((slot, node, edge))
+        return decisions
 
 
 def packed(
@@ -211,6 +226,7 @@ def packed(
     least: float = 0.0,
     size: int | None = 384,
     contrast: bool = False,
+    compare: bool = False,
 ) -> list[Pack]:
     """Lay out examples.
 
@@ -225,6 +241,8 @@ def packed(
         size: A pack is closed when it holds so many tokens. Attention costs the square of it; what examples share is
             read once in each pack. None gives every right item a pack of its own, in which nothing is shared.
         contrast: Write the foremost target of each example whole as well, behind its prompt and by itself.
+        compare: Read all of the first identifier of each item, also where `least` leaves branchings out, and keep the
+            decisions on its way. Weights may then be 0.
 
     >>> from genrail.constraints import Trie
     >>> from genrail.constraints.compressed import compressed
@@ -233,7 +251,7 @@ def packed(
     >>> pack.ids, pack.nodes
     ([3, 4, 5], {(1, 0): {0: 1.0, 1: 1.0}, (2, 1): {3: 1.0}})
     """
-    way, packs = _Way(answers, rails, least, contrast), []
+    way, packs = _Way(answers, rails, least, contrast, compare), []
     if size is None:
         singles = [
             TrainingExample(example.prompt, [row], [weight])

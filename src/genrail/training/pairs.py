@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from genrail.errors import SettingsError, ShapeError
+from genrail.errors import ShapeError
 from genrail.models.native_network import QUERY
 from genrail.rng import generator
 
 __all__ = [
+    "MADE_UP",
     "ContextBatch",
     "Likes",
     "Pair",
@@ -23,15 +24,15 @@ __all__ = [
     "held_out",
     "history_pairs",
     "judged_pairs",
+    "made_up_pairs",
     "of_live",
-    "pseudo_queries",
-    "text_pairs",
     "windows",
 ]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float32]
 NOTHING = -1  # a position without a target
+MADE_UP = ("text", "written")  # sources of pairs whose words nobody asked
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,77 +246,6 @@ class _Befores:
         return np.where(at_end, QUERY, self.rows[source]), np.where(at_end, rows[:, None], NOTHING)
 
 
-def pseudo_queries(
-    titles: Sequence[str], texts: Sequence[str], variants: int = 4, seed: int = 0
-) -> tuple[list[str], Int]:
-    """Make up queries from a catalogue's own text, so that search learns without a log.
-
-    In turn, for each item: the title's words with some left out; a span of the title; one or two attributes (pieces of
-    the text between full stops) after a short span of the title; a span of the text behind the title. Where an item has
-    nothing for a kind, the title stands in. Indexing documents by pseudo-queries is what DSI-QG (Zhuang et al. 2022)
-    found most important, with a model writing them; these need no model.
-
-    Args:
-        titles: One per row.
-        texts: What the text encoder reads, one per row; the title stands at its beginning.
-        variants: Queries for each item, 1 or more.
-        seed: Of the draws.
-
-    Returns:
-        Queries, and the row of each. Rows without any word get none.
-
-    >>> queries, rows = pseudo_queries(["Red trail shoe"], ["Red trail shoe. Acme. Shoes"], variants=2)
-    >>> len(queries), rows.tolist()
-    (2, [0, 0])
-    """
-    if variants < 1:
-        raise SettingsError(f"variants is {variants}; give 1 or more")
-    if len(titles) != len(texts):
-        raise ShapeError(f"{len(titles)} titles but {len(texts)} texts; give one of each per row")
-    queries, rows = [], []
-    for row, (title, text) in enumerate(zip(titles, texts, strict=True)):
-        random = generator(seed, "pseudo-queries", row)
-        words = (title or text).split()
-        if not words:
-            continue
-        rest = text[len(title) :].strip(" .") if text.startswith(title) else text
-        for variant in range(variants):
-            queries.append(_KINDS[variant % len(_KINDS)](words, rest, random))
-            rows.append(row)
-    return queries, np.array(rows, dtype=np.int64)
-
-
-def _fewer_words(words: list[str], rest: str, random: np.random.Generator) -> str:
-    kept = [word for word in words[:20] if random.random() < 0.6]
-    return " ".join(kept or words[:1])
-
-
-def _title_span(words: list[str], rest: str, random: np.random.Generator) -> str:
-    return _span(words, 2, 6, random)
-
-
-def _attributes(words: list[str], rest: str, random: np.random.Generator) -> str:
-    pieces = [piece.strip() for piece in rest.split(". ") if piece.strip()]
-    if not pieces:
-        return _fewer_words(words, rest, random)
-    chosen = random.choice(len(pieces), size=min(len(pieces), int(random.integers(1, 3))), replace=False)
-    return " ".join([_span(words, 1, 3, random), *(" ".join(pieces[piece].split()[:6]) for piece in chosen)])
-
-
-def _text_span(words: list[str], rest: str, random: np.random.Generator) -> str:
-    body = rest.split()
-    return _span(body, 4, 16, random) if len(body) >= 4 else _title_span(words, rest, random)
-
-
-_KINDS = (_fewer_words, _title_span, _attributes, _text_span)
-
-
-def _span(words: list[str], shortest: int, longest: int, random: np.random.Generator) -> str:
-    length = min(len(words), int(random.integers(shortest, longest + 1)))
-    start = int(random.integers(0, len(words) - length + 1))
-    return " ".join(words[start : start + length])
-
-
 # --- requests and what is right for them, for models that read words ------------------------------------------------
 
 
@@ -328,7 +258,8 @@ class Pair:
         history: Catalogue rows, oldest first; perhaps none.
         rows: The right items, each once.
         weights: How much each of them counts; above 0, together 1.
-        source: Where it is from: `history`, `judged`, `text`, `teacher` or `align`.
+        source: Where it is from: `history`, `judged`, `text` (a query cut out of it), `written` (by a model), `teacher`
+            or `align`.
         coded: Items in the request are written as their codes instead of their titles; a request without words and past
             is the code of its item.
         named: The answer is the title of the item.
@@ -393,12 +324,18 @@ def judged_pairs(queries: Mapping[str, str], grades: Mapping[str, Mapping[int, f
     return found
 
 
-def text_pairs(titles: Sequence[str], texts: Sequence[str], variants: int = 4, seed: int = 0) -> list[Pair]:
-    """List queries made up of the catalogue's own text, see `pseudo_queries`; none where `variants` is 0."""
-    if not variants:
-        return []
-    queries, rows = pseudo_queries(titles, texts, variants, seed)
-    return [Pair(text.strip(), (), (row,), source="text") for text, row in zip(queries, rows.tolist(), strict=True)]
+def made_up_pairs(queries: Sequence[str], rows: Int, written: npt.NDArray[np.bool_]) -> list[Pair]:
+    """List made-up queries with the item of each.
+
+    Args:
+        queries: The words.
+        rows: Item of each, (queries,).
+        written: Which of them a language model wrote, (queries,).
+    """
+    return [
+        Pair(text.strip(), (), (row,), source="written" if by_model else "text")
+        for text, row, by_model in zip(queries, rows.tolist(), written.tolist(), strict=True)
+    ]
 
 
 def aligned_pairs(pairs: Sequence[Pair], titles: Sequence[str], seed: int = 0) -> list[Pair]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,14 @@ from genrail.models.output_layer import OutputLayer
 from genrail.models.token_tree import EVERYTHING, SLIDING, Attention
 from genrail.training.packing import Pack
 
-__all__ = ["contrastive_losses", "hidden_states", "rails_loss", "token_loss"]
+__all__ = [
+    "Branchings",
+    "Candidates",
+    "contrastive_losses",
+    "grouped_log_sums",
+    "hidden_states",
+    "token_loss",
+]
 
 Int = npt.NDArray[np.int64]
 
@@ -69,43 +77,102 @@ def _masks(reach: npt.NDArray[np.bool_], positions: Int, sees: Attention, body: 
     return masks if len(masks) > 1 else next(iter(masks.values()))
 
 
-def rails_loss(
-    hidden: Tensor, packs: Sequence[Pack], trie: CompressedTrie, output: OutputLayer, smoothing: float = 0.0
-) -> Tensor:
-    """Compute the cross-entropy of the right edges over the children of each branching, summed over all examples.
+class Branchings:
+    """Compute the log-probabilities of all children of the branchings that some packs decide at.
 
-    Only the output layer's rows of tokens that are allowed somewhere are computed. What must follow is certain on the
-    rails and costs nothing; the sum over an identifier's branchings is -log p(identifier) as decoding reads it with
-    ``meaning="renormalised"``.
+    Only the output layer's rows of tokens that are allowed somewhere are computed.
 
     Args:
         hidden: From `hidden_states`.
         packs: The same.
         trie: Whose branchings these are.
         output: The output layer.
-        smoothing: Share of the right answer that is spread over all children.
 
     Cost: (decisions, distinct children) logits; the branchings of 6,764 titles have 3,000 different ones.
     """
-    slots, nodes, shares = _decisions(packs)
-    counts = trie.first_edge[nodes + 1] - trie.first_edge[nodes]
-    owner = np.repeat(np.arange(len(nodes)), counts)
-    begin = np.cumsum(counts) - counts
-    edges = np.arange(len(owner)) - begin[owner] + trie.first_edge[nodes][owner]
-    wanted = np.zeros(len(edges), dtype=np.float32)
-    for place, share in enumerate(shares):
-        first = begin[place] - trie.first_edge[nodes[place]]
-        wanted[[first + edge for edge in share]] = list(share.values())
-    if smoothing:
-        total = np.add.reduceat(wanted, begin)
-        wanted = (1.0 - smoothing) * wanted + smoothing * (total / counts)[owner].astype(np.float32)
-    tokens, column = np.unique(trie.edge_token[edges], return_inverse=True)
-    device = hidden.device
-    table = output.columns(hidden[torch.from_numpy(slots).to(device)], torch.from_numpy(tokens).to(device))
-    rows = torch.from_numpy(owner).to(device)
-    logits = table[rows, torch.from_numpy(column).to(device)]
-    log_probabilities = logits - _log_sums(logits, rows, len(nodes))[rows]
-    return -(torch.from_numpy(wanted).to(device) * log_probabilities).sum()
+
+    def __init__(self, hidden: Tensor, packs: Sequence[Pack], trie: CompressedTrie, output: OutputLayer) -> None:
+        self._packs, self._device = packs, hidden.device
+        slots, self._nodes, self._shares = _decisions(packs)
+        self._counts = trie.first_edge[self._nodes + 1] - trie.first_edge[self._nodes]
+        self._owner = np.repeat(np.arange(len(self._nodes)), self._counts)
+        self._begin = np.cumsum(self._counts) - self._counts
+        self._first = trie.first_edge[self._nodes]
+        edges = np.arange(len(self._owner)) - self._begin[self._owner] + self._first[self._owner]
+        tokens, column = np.unique(trie.edge_token[edges], return_inverse=True)
+        table = output.columns(hidden[self._there(slots)], self._there(tokens))
+        rows = self._there(self._owner)
+        logits = table[rows, self._there(column)]
+        self.log_probabilities = logits - grouped_log_sums(logits, rows, len(self._nodes))[rows]
+
+    def _there(self, numbers: Int) -> Tensor:
+        return torch.from_numpy(numbers).to(self._device)
+
+    def loss(self, smoothing: float = 0.0) -> Tensor:
+        """Compute the cross-entropy of the right edges over the children, summed over all examples.
+
+        What must follow is certain on the rails and costs nothing; the sum over an identifier's branchings is
+        -log p(identifier) as decoding reads it with ``meaning="renormalised"``.
+
+        Args:
+            smoothing: Share of the right answer that is spread over all children.
+        """
+        wanted = np.zeros(len(self._owner), dtype=np.float32)
+        for place, share in enumerate(self._shares):
+            first = self._begin[place] - self._first[place]
+            wanted[[first + edge for edge in share]] = list(share.values())
+        if smoothing:
+            total = np.add.reduceat(wanted, self._begin)
+            spread = smoothing * (total / self._counts)[self._owner].astype(np.float32)
+            wanted = (1.0 - smoothing) * wanted + spread
+        return -(torch.from_numpy(wanted).to(self._device) * self.log_probabilities).sum()
+
+    def candidates(self) -> Candidates:
+        """Compute the log-probabilities of all items that are to be compared, see `Pack.paths`."""
+        places, edges, groups, weights = [], [], [], []
+        number, decision = 0, 0
+        for pack in self._packs:
+            known = {key: decision + place for place, key in enumerate(pack.nodes)}
+            for paths in pack.paths:
+                for weight, path in paths:
+                    at = [(known[slot, node], edge) for slot, node, edge in path]
+                    places.append([int(self._begin[one] + edge - self._first[one]) for one, edge in at])
+                    edges.append([edge for _, edge in at])
+                    groups.append(number)
+                    weights.append(weight)
+                number += 1
+            decision += len(pack.nodes)
+        steps = max(map(len, places), default=0)
+        taken = np.full((len(places), steps), -1, dtype=np.int64)
+        index = np.zeros((len(places), steps), dtype=np.int64)
+        for row, (found, own) in enumerate(zip(places, edges, strict=True)):
+            index[row, : len(found)], taken[row, : len(own)] = found, own
+        there = torch.from_numpy(taken >= 0).to(self._device)
+        steps_taken = self.log_probabilities[self._there(index)] * there
+        return Candidates(steps_taken.cumsum(dim=1), taken, np.array(groups, dtype=np.int64), np.array(weights))
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Hold items that are compared with the others of their request.
+
+    Args:
+        prefixes: Log-probability, on the rails, of each item's identifier up to each of its branchings; behind the last
+            one it stays, (items, branchings).
+        edges: Edge taken at each branching, -1 behind the last, (items, branchings).
+        groups: Number of the request, (items,).
+        weights: What a teacher, or a judge, gives each of them, (items,).
+    """
+
+    prefixes: Tensor
+    edges: Int
+    groups: Int
+    weights: npt.NDArray[np.float64]
+
+    @property
+    def whole(self) -> Tensor:
+        """Give the log-probability of each whole identifier, (items,)."""
+        return self.prefixes[:, -1]
 
 
 def _decisions(packs: Sequence[Pack]) -> tuple[Int, Int, list[dict[int, float]]]:
@@ -120,11 +187,11 @@ def _decisions(packs: Sequence[Pack]) -> tuple[Int, Int, list[dict[int, float]]]
     return np.array(slots, dtype=np.int64), np.array(nodes, dtype=np.int64), shares
 
 
-def _log_sums(logits: Tensor, rows: Tensor, count: int) -> Tensor:
-    """Sum exponentials within each row, (count,)."""
-    top = torch.full((count,), -torch.inf, device=logits.device)
+def grouped_log_sums(logits: Tensor, rows: Tensor, count: int) -> Tensor:
+    """Sum exponentials within each of `count` groups, whose numbers are `rows`; their logarithms, (count,)."""
+    top = torch.full((count,), -torch.inf, dtype=logits.dtype, device=logits.device)
     top = top.scatter_reduce(0, rows, logits.detach(), "amax")
-    sums = torch.zeros(count, device=logits.device).index_add(0, rows, (logits - top[rows]).exp())
+    sums = torch.zeros(count, dtype=logits.dtype, device=logits.device).index_add(0, rows, (logits - top[rows]).exp())
     return top + sums.log()
 
 

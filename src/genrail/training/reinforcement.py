@@ -17,13 +17,13 @@ from genrail.decoding import BeamSettings, beam_search
 from genrail.decoding.sampling import SampleSettings, sample_search
 from genrail.errors import SettingsError
 from genrail.models.native import NativeContext, NativeModel
-from genrail.rng import generator
 from genrail.training.figures import next_item_figures
-from genrail.training.loop import LoopReport, LoopSettings, Progress, run
+from genrail.training.grpo import Rewarded, improved
+from genrail.training.loop import LoopReport, LoopSettings, Progress
 from genrail.training.native import log_likelihood
-from genrail.training.rewards import ReinforcementSettings, Reward, Rollouts, advantages, reward_of
+from genrail.training.rewards import ReinforcementSettings, Reward, Rollouts, reward_of, side_by_side
 
-__all__ = ["ReinforcementReport", "grpo_loss", "reinforce"]
+__all__ = ["ReinforcementReport", "reinforce"]
 
 Int = npt.NDArray[np.int64]
 Case = tuple[NativeContext, int]
@@ -81,9 +81,8 @@ def reinforce(
 ) -> ReinforcementReport:
     """Raise the rewards of what a trained model writes, in place; it stays as it was where validation gets no better.
 
-    For each request a group of items is written under constraint, without those of its history. Each is compared with
-    its group (`advantages`), and its log-probability is raised or lowered accordingly: GRPO (Shao et al. 2024) with one
-    step for each group, so that no ratio needs clipping. Dropout is off: what is rated is what is served.
+    For each request a group of items is written under constraint, without those of its history, see `Rewarded`. Dropout
+    is off: what is rated is what is served.
 
     Args:
         model: Trained before.
@@ -105,38 +104,14 @@ def reinforce(
     if not cases:
         raise SettingsError("nothing to learn from: give histories or queries with the item that was right")
     task = _Reinforcement(model, list(cases), list(validation), settings, reward or reward_of(settings.reward), seed)
-    before = {name: value.clone() for name, value in model.network.state_dict().items()}
-    start = task.validate()
     loop = LoopSettings(settings.epochs, settings.learning_rate, 10, 0.0, averaging=0.9, max_seconds=max_seconds)
-    report = run(task, loop, seed, progress)
-    kept = not start or next(iter(report.best.values())) > next(iter(start.values()))
-    if not kept:
-        model.network.load_state_dict(before)
+    report, start, kept = improved(task, loop, seed, progress)
     model.changed()
     return ReinforcementReport(report, start, kept, len(cases), settings)
 
 
-def grpo_loss(chosen: Tensor, reference: Tensor, advantage: Tensor, kl: float) -> Tensor:
-    """Compute GRPO's loss of rollouts that the model has just written.
-
-    Args:
-        chosen: Log-probability of each rollout, with gradient, (rollouts,).
-        reference: The same under the model that it is held to, (rollouts,).
-        advantage: Of each rollout over its group, (rollouts,).
-        kl: Weight of the divergence, estimated by ``exp(d) - d - 1`` with ``d = reference - chosen``, which is never
-            below 0 (Schulman 2020).
-
-    Returns:
-        Mean over the rollouts, a scalar.
-    """
-    ratio = (chosen - chosen.detach()).exp()  # 1, with the gradient of the log-probability
-    apart = reference - chosen
-    divergence = apart.exp() - apart - 1.0
-    return (kl * divergence - advantage * ratio).sum() / max(len(chosen), 1)
-
-
-class _Reinforcement:
-    """Bring batches, loss and validation of learning from rewards to the loop."""
+class _Reinforcement(Rewarded[Case]):
+    """Let the native model write, and learn from it."""
 
     def __init__(
         self,
@@ -147,13 +122,10 @@ class _Reinforcement:
         reward: Reward,
         seed: int,
     ) -> None:
+        super().__init__(cases, settings, reward, settings.requests, settings.batch, seed)
         self.model = model
         self.reference = copy.deepcopy(model.network).eval()
-        self.cases = cases
         self.validation = validation
-        self.settings = settings
-        self.reward = reward
-        self.seed = seed
         self.trie = Trie.from_matrix(model.table.codes(), model.vocab_size)
         leaves = model.network.slot_vectors[model.nodes.slot[model.nodes.path[:, -1]]]
         self.vectors = nn.functional.normalize(leaves, dim=1).numpy()
@@ -162,49 +134,26 @@ class _Reinforcement:
     def module(self) -> nn.Module:
         return self.model.network
 
-    def epoch(self, number: int) -> list[Int]:
-        """Draw cases, each with the seed of its rollouts, (2, cases) in a batch."""
-        random = generator(self.seed, "reinforcement", "epoch", number)
-        order = random.permutation(len(self.cases))[: self.settings.requests]
-        drawn = np.stack([order, random.integers(2**31, size=len(order))])
-        return [drawn[:, first : first + self.settings.batch] for first in range(0, len(order), self.settings.batch)]
-
-    def loss(self, batch: Int) -> Tensor:
-        cases = [self.cases[number] for number in batch[0].tolist()]
-        contexts = [context for context, _ in cases]
-        rollouts = self.written(cases, self.settings.rollouts, batch[1].tolist())
-        gained = advantages(self.reward(rollouts), rollouts.rows, self.settings.scaled)
-        owner, place = np.nonzero(rollouts.rows >= 0)
-        rows = torch.from_numpy(rollouts.rows[owner, place])
-        chosen = self._log_probabilities(self.model.network, contexts, owner, rows)
-        with torch.no_grad():
-            reference = self._log_probabilities(self.reference, contexts, owner, rows)
-        advantage = torch.from_numpy(gained[owner, place].astype(np.float32))
-        return grpo_loss(chosen, reference, advantage, self.settings.kl)
-
     def written(self, cases: Sequence[Case], count: int, seeds: Sequence[int] | None = None) -> Rollouts:
-        """Let the model write so many items for each case; by the best beams where no seeds are given."""
         self.model.changed()
         contexts = [context for context, _ in cases]
         subsets = [self.trie.without(context.history) if context.history else None for context in contexts]
-        if seeds is not None and self.settings.sampler == "sample":
+        if seeds is not None:
             drawn = SampleSettings(self.settings.temperature)
             answers = sample_search(self.model, contexts, self.trie, drawn, subsets, count, seeds)
         else:
             answers = beam_search(self.model, contexts, self.trie, BeamSettings(width=count), subsets, count)
-        rows = np.full((len(cases), count), -1, dtype=np.int64)
-        for number, answer in enumerate(answers):
-            rows[number, : len(answer.rows)] = answer.rows
-        return Rollouts(rows, np.array([row for _, row in cases], dtype=np.int64), self.vectors)
+        targets = np.array([row for _, row in cases], dtype=np.int64)
+        return Rollouts(side_by_side([answer.rows for answer in answers], count), targets, self.vectors)
 
-    def _log_probabilities(self, network: Any, contexts: Sequence[NativeContext], owner: Int, rows: Tensor) -> Tensor:
-        """Compute the log-probability of rows, each under the context of its owner, (rows,)."""
+    def log_probabilities(self, cases: Sequence[Case], owner: Int, rows: Int, reference: bool = False) -> Tensor:
+        network: Any = self.reference if reference else self.model.network
         nodes = self.model.nodes
-        tokens, ends, queries = self.model.batch(contexts)
+        tokens, ends, queries = self.model.batch([context for context, _ in cases])
         representations = network.node_representations(nodes)
-        hidden = network.encode(nodes, representations, tokens, queries)[torch.arange(len(contexts)), ends]
+        hidden = network.encode(nodes, representations, tokens, queries)[torch.arange(len(cases)), ends]
         direct = None if queries is None else network.query_direct(queries)[owner]
-        return log_likelihood(network, nodes, representations, hidden[owner], rows, direct)
+        return log_likelihood(network, nodes, representations, hidden[owner], torch.from_numpy(rows), direct)
 
     def validate(self) -> dict[str, float]:
         """Rank all items for each case; mean nDCG@10, Recall@10 and reward of the ten best."""
@@ -216,7 +165,6 @@ class _Reinforcement:
             rollouts = self.written(self.validation[first : first + 256], max(_CUTOFF, self.settings.rollouts))
             hits = rollouts.hits
             ranks += np.where(hits.any(axis=1), hits.argmax(axis=1), -1).tolist()
-            given = np.where(rollouts.rows >= 0, self.reward(rollouts), 0.0)
-            rewards += given[:, : self.settings.rollouts].sum(axis=1).tolist()
+            rewards += self.gained(rollouts)
         ndcg, recall = next_item_figures(ranks, _CUTOFF)
         return {"NDCG@10": ndcg, "Recall@10": recall, "reward": float(np.mean(rewards))}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +11,16 @@ import numpy.typing as npt
 
 from genrail.errors import SettingsError, ShapeError
 
-__all__ = ["REWARDS", "ReinforcementSettings", "Reward", "Rollouts", "advantages", "reward_of"]
+__all__ = [
+    "REWARDS",
+    "ReinforcementSettings",
+    "Reward",
+    "RolloutSettings",
+    "Rollouts",
+    "advantages",
+    "reward_of",
+    "side_by_side",
+]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
@@ -23,7 +32,7 @@ class Rollouts:
 
     Args:
         rows: Items, none twice for a request, (requests, rollouts); -1 where fewer were allowed.
-        targets: The item that was right for each, (requests,).
+        targets: The item that was right for each, (requests,); or several, padded with -1, (requests, items).
         vectors: Text vector of every item of the catalogue, of length 1, (items, dimensions).
     """
 
@@ -34,8 +43,26 @@ class Rollouts:
     @property
     def hits(self) -> npt.NDArray[np.bool_]:
         """Tell which rollouts are the right item, (requests, rollouts)."""
-        hits: npt.NDArray[np.bool_] = self.rows == self.targets[:, None]
+        right = self.right[:, None, :]
+        hits: npt.NDArray[np.bool_] = ((self.rows[:, :, None] == right) & (right >= 0)).any(axis=2)
         return hits
+
+    @property
+    def right(self) -> Int:
+        """Give the items that were right, padded with -1, (requests, items)."""
+        return self.targets if self.targets.ndim == 2 else self.targets[:, None]
+
+
+def side_by_side(lists: Sequence[Int], count: int) -> Int:
+    """Lay the first `count` items of each list side by side, padded with -1, (lists, count).
+
+    >>> side_by_side([np.array([4, 5, 6]), np.array([7])], 2).tolist()
+    [[4, 5], [7, -1]]
+    """
+    found = np.full((len(lists), count), -1, dtype=np.int64)
+    for number, rows in enumerate(lists):
+        found[number, : len(rows[:count])] = rows[:count]
+    return found
 
 
 Reward = Callable[[Rollouts], Float]
@@ -69,14 +96,16 @@ def rank(rollouts: Rollouts) -> Float:
 
 
 def likeness(rollouts: Rollouts) -> Float:
-    """Give the cosine between the texts of the item and of the right one: near misses are worth something.
+    """Give the cosine between the texts of the item and of the nearest right one: near misses are worth something.
 
     >>> vectors = np.array([[1, 0], [0.6, 0.8], [0, 1]], dtype=np.float32)
     >>> likeness(Rollouts(np.array([[1, 0]]), np.array([0]), vectors)).round(2).tolist()
     [[0.6, 1.0]]
     """
-    right = rollouts.vectors[rollouts.targets][:, :, None]
-    return (rollouts.vectors[rollouts.rows] @ right)[:, :, 0].astype(np.float64)
+    right = rollouts.right  # cosines are (requests, rollouts, right items)
+    cosines = rollouts.vectors[rollouts.rows] @ rollouts.vectors[right].transpose(0, 2, 1)
+    found: Float = np.where(right[:, None, :] >= 0, cosines, -1.0).max(axis=2).astype(np.float64)
+    return found
 
 
 REWARDS: Mapping[str, Reward] = {"hit": hit, "rank": rank, "likeness": likeness}
@@ -121,8 +150,8 @@ def advantages(rewards: Float, rows: Int, scaled: bool = True) -> Float:
 
 
 @dataclass(frozen=True)
-class ReinforcementSettings:
-    """Say how a model learns from rewards.
+class RolloutSettings:
+    """Say what is written to be rewarded, and how a model learns from it.
 
     Args:
         reward: `hit`, `rank` or `likeness`; see `genrail.training.rewards`.
@@ -132,10 +161,6 @@ class ReinforcementSettings:
         temperature: Of the draws.
         kl: Weight of the divergence from the model as it was before.
         scaled: Divide advantages by the standard deviation of their request's rewards.
-        requests: Histories and queries that an epoch draws, at most.
-        batch: Requests in a step.
-        epochs: At most.
-        learning_rate: The highest.
 
     Raises:
         SettingsError: A value outside its range.
@@ -147,10 +172,6 @@ class ReinforcementSettings:
     temperature: float = 1.0
     kl: float = 0.01
     scaled: bool = True
-    requests: int = 10_000
-    batch: int = 64
-    epochs: int = 5
-    learning_rate: float = 2e-4
 
     def __post_init__(self) -> None:
         reward_of(self.reward)
@@ -158,7 +179,31 @@ class ReinforcementSettings:
             raise SettingsError(f"sampler is {self.sampler!r}; give beam or sample")
         if self.rollouts < 2:
             raise SettingsError(f"rollouts is {self.rollouts}; give 2 or more, to compare")
-        if min(self.requests, self.batch, self.epochs) < 1 or self.kl < 0.0:
-            raise SettingsError("requests, batch and epochs must be 1 or more, kl 0 or more")
-        if not self.temperature > 0.0 or not self.learning_rate > 0.0:
-            raise SettingsError("temperature and learning_rate must be more than 0")
+        if self.kl < 0.0 or not self.temperature > 0.0:
+            raise SettingsError("kl must be 0 or more, temperature more than 0")
+
+
+@dataclass(frozen=True)
+class ReinforcementSettings(RolloutSettings):
+    """Say how the native model learns from rewards.
+
+    Args:
+        requests: Histories and queries that an epoch draws, at most.
+        batch: Requests in a step.
+        epochs: At most.
+        learning_rate: The highest.
+        reward, rollouts, sampler, temperature, kl, scaled: See `RolloutSettings`.
+
+    Raises:
+        SettingsError: A value outside its range.
+    """
+
+    requests: int = 10_000
+    batch: int = 64
+    epochs: int = 5
+    learning_rate: float = 2e-4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if min(self.requests, self.batch, self.epochs) < 1 or not self.learning_rate > 0.0:
+            raise SettingsError("requests, batch and epochs must be 1 or more, learning_rate more than 0")

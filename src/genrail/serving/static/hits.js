@@ -62,6 +62,16 @@ export function told(answer, shown = answer.hits.length) {
   return [`${count(shown, "item")} in ${answer.took_ms.toFixed(answer.took_ms < 10 ? 1 : 0)} ms${end}`, ...answer.warnings].join(" · ");
 }
 
+// How words were read, and the way to have them taken as they stand.
+function reading(answer, page) {
+  const read = (answer.reading || []).filter((each) => each.wanted !== false); // a warning tells what is not
+  if (!read.length && !state.plain) return null;
+  const parts = read.map((each) => `“${each.words}” as ${each.synonyms?.join(", ") || each.attributes.join(" or ").replaceAll("_", " ")}`);
+  const text = parts.length ? `Read ${parts.join("; ")}. ` : "";
+  const change = make("button", { type: "button", class: "link", onclick: () => page.togglePlain() }, state.plain ? "Read words as attributes" : "Take the words as they stand");
+  return make("p", { class: "small", dir: "auto" }, text, read.some((each) => each.wanted) || state.plain ? change : null);
+}
+
 // The answer, and the counts of each attribute that is filtered by as if it were not: so that more can be chosen.
 async function answered(body, options, signal) {
   const names = state.about.attributes.map((each) => each.name);
@@ -82,7 +92,7 @@ async function showHits(view, page, options, signal) {
   const list = make("ol", { class: "hits" }, ...answer.hits.map((hit) => card(hit, page)));
   const more = make("button", { type: "button", onclick: () => add(list, more, page, body) }, "Show more");
   const far = answer.fits === false ? make("p", { class: "notice" }, "Nothing here is near these words. The least far:") : null;
-  if (answer.hits.length) show(view, far, list, answer.exhausted ? null : make("p", {}, more));
+  if (answer.hits.length) show(view, far, reading(answer, page), list, answer.exhausted ? null : make("p", {}, more));
   else show(view, nothing(page));
   page.tell(told(answer));
   page.later(PAUSE, () => whoFound(list, body, signal));

@@ -21,6 +21,7 @@ const page = {
   names: new Map(), // of branches of the map that were opened
   tell(text) { part("status").textContent = text; },
   trouble,
+  togglePlain() { state.plain = !state.plain; refresh({ kept: true }); },
   toggleWords() { page.withWords = !page.withWords; refresh(); },
   open(prefix) { page.prefix = prefix; refresh(); },
   later(milliseconds, task) { clearTimeout(pausing); pausing = setTimeout(task, milliseconds); },

@@ -1,7 +1,7 @@
 // What was asked, and the one place that talks to the server.
 import { expression } from "./filters.js";
 
-export const state = { query: "", where: "", filters: {}, picks: [], view: "search", about: null, key: "" };
+export const state = { query: "", where: "", filters: {}, picks: [], plain: false, view: "search", about: null, key: "" };
 
 export class Trouble extends Error {
   constructor(message, status) {
@@ -35,6 +35,7 @@ export function question({ words = true, past = false, without = null } = {}) {
   if (past && state.picks.length) body.history = state.picks.map((pick) => pick.id);
   const where = expression(state.filters, state.where, without);
   if (where) body.where = where;
+  if (state.plain) body.soft_filters = false;
   return body;
 }
 
@@ -47,6 +48,7 @@ export function writeAddress(kept) {
   if (state.where) words.set("where", state.where);
   if (Object.keys(state.filters).length) words.set("filters", JSON.stringify(state.filters));
   if (state.picks.length) words.set("picks", JSON.stringify(state.picks.map((pick) => [pick.id, pick.title])));
+  if (state.plain) words.set("plain", "1");
   const tail = words.toString(), address = `#${state.view}${tail ? `?${tail}` : ""}`;
   if (address === location.hash) return;
   if (kept) history.pushState(null, "", address);
@@ -63,6 +65,7 @@ export function readAddress(views) {
   state.where = words.get("where") || "";
   state.filters = read(words.get("filters"), {});
   if (typeof state.filters !== "object" || Array.isArray(state.filters) || !state.filters) state.filters = {};
+  state.plain = words.get("plain") === "1";
   const picks = read(words.get("picks"), []);
   state.picks = Array.isArray(picks) ? picks.filter(Array.isArray).map(([id, title]) => ({ id: String(id), title: String(title) })) : [];
 }

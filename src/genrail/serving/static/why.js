@@ -28,6 +28,7 @@ export async function whyDialog(dialog, hit, past) {
     make("p", {}, item.rank === null ? "It is not among the answers." : `It is answer ${item.rank}.`),
     mine?.found_by ? make("p", {}, "Found by ", make("strong", {}, foundBy(mine.found_by)), ". The number is its place there.") : null,
     mine?.matched?.length ? make("p", {}, "Words that match: ", make("strong", { dir: "auto" }, mine.matched.join(", "))) : null,
+    mine?.soft_filters?.length ? make("p", {}, "Moved up, for its attributes say: ", make("strong", { dir: "auto" }, mine.soft_filters.join(", "))) : null,
     passage(mine),
     sum === null ? null : make("p", {}, `The generative model writes its identifier with probability ${percent(Math.exp(sum))} (log-probability ${sum.toFixed(2)}).`),
     table && make("details", { open: true }, make("summary", {}, "Its identifier, token by token: ", make("code", {}, codes(item.identifier))), table, make("p", { class: "small" }, `How the decoder tells it: ${item.story}.`)),
