@@ -79,7 +79,7 @@ def write(catalog: Catalog, words: Words, arguments: argparse.Namespace) -> list
     rows: list[dict[str, Any]] = []
     first: Any = None  # the values of the first way, query by query: all others are compared with it
     for prompt, spelling, end in product(arguments.prompts, arguments.spellings, arguments.ends):
-        settings = {**PROMPTS[prompt], "spelling": spelling, "end": end, "calibration": 1.0}
+        settings = {**PROMPTS[prompt], "spelling": spelling, "end": end, "calibration": max(arguments.weights)}
         started = time.process_time()
         engine = Engine.build(catalog, model=model, progress=progress, **settings)
         build = time.process_time() - started
