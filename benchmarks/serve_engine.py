@@ -53,7 +53,7 @@ ODD = (
 WHERES = ("item_id", "title", "price", "=", "!=", "<", ">", "(", ")", "AND", "OR", "NOT", "IN", "LIKE", "BETWEEN",
           "IS NULL", "'a'", "1", "1.5", ",", "true", "'%'", "''", "\u0000", "--")  # fmt: skip
 PATHS = ("/v1/search", "/v1/recommend", "/v1/similar", "/v1/explain", "/v1/multi-search", "/rerank", "/v1/rerank",
-         "/tei/rerank", "/v1/index/add", "/v1/index/update", "/v1/index/remove")  # fmt: skip
+         "/tei/rerank", "/v1/index/add", "/v1/index/update", "/v1/index/remove", "/1/indexes/*/queries")  # fmt: skip
 
 
 def fuzzed(bodies: list[dict[str, Any]], catalog: Catalog, count: int, seed: int = 0) -> Iterator[bytes]:
@@ -83,6 +83,10 @@ def fuzzed(bodies: list[dict[str, Any]], catalog: Catalog, count: int, seed: int
         yield head.encode() + data
 
 
+def _filter(chance: random.Random) -> list[str]:
+    return chance.choices((*WHERES, "title:a", "price:1 TO 3", '"x y":z'), k=chance.randint(0, 5))
+
+
 def _body(path: str, chance: random.Random, bodies: list[dict[str, Any]], catalog: Catalog) -> dict[str, Any]:
     """Make a right body."""
     known = chance.choice(catalog.item_ids)
@@ -92,6 +96,7 @@ def _body(path: str, chance: random.Random, bodies: list[dict[str, Any]], catalo
         "/v1/similar": {"id": known, "k": 3},
         "/v1/explain": {**question, "item_id": known},
         "/v1/multi-search": {"requests": [question, {"query": "a"}]},
+        "/1/indexes/*/queries": {"requests": [{"query": "a", "facets": ["*"], "filters": " ".join(_filter(chance))}]},
         "/rerank": {"query": "a b", "documents": ["a", {"text": "b"}], "top_n": 1},
         "/v1/rerank": {"query": "a b", "documents": ["a"]},
         "/tei/rerank": {"query": "a", "texts": ["b", "c"]},

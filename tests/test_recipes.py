@@ -112,6 +112,16 @@ def test_a_language_model_writes_and_ranks_on_any_folder(run, tmp_path):
     assert [row["scorer"] for row in found["recommend"]] == ["title-likelihood", "rails"]
 
 
+def test_a_language_model_writes_queries_about_any_folder(run, tmp_path):
+    pytest.importorskip("transformers")
+    folder, model, _ = model_and_queries(tmp_path)
+    printed = run("written_queries", folder, "--model", model, "--items", 3, "--queries", 2, "--file",
+        tmp_path / "written.jsonl").splitlines()  # fmt: skip
+    figures = json.loads(next(line for line in printed if line.startswith("{")))
+    assert figures["written"] == 6 == figures["kept"] + figures["repeated"] + figures["not found"]
+    assert figures["written a second"] > 0 and (tmp_path / "written.jsonl").exists()
+
+
 @pytest.mark.slow
 def test_a_language_model_is_taught_on_any_folder(run, tmp_path):
     pytest.importorskip("peft")

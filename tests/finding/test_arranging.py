@@ -105,6 +105,19 @@ def test_pins_come_first_in_their_order_once_and_only_where_allowed(bm25):
     assert bm25.search("clog", k=3, pin=["s0"]).item_ids[0] == "s0", "the first row is an item like any other"
 
 
+def test_a_pinned_hit_says_so_and_the_others_keep_what_they_say():
+    plain = {hit.item_id: hit for hit in engine().search("red boot", k=6, explain=True)}
+    pinned = engine().search("red boot", k=6, explain=True, pin=["s39"])
+    assert pinned[0].item_id == "s39" and pinned[0].explanation == {"pinned": True}
+    assert pinned[0].log_probability is None
+    assert len(pinned) == 6
+    for hit in pinned[1:]:
+        assert hit.explanation == plain[hit.item_id].explanation != {"pinned": True}
+        assert hit.log_probability == plain[hit.item_id].log_probability < 0
+    quiet = engine().search("red boot", k=6, pin=["s39"])
+    assert quiet.item_ids == pinned.item_ids and {hit.explanation for hit in quiet} == {None}
+
+
 # --- what is left out -------------------------------------------------------------------------------------------------
 
 

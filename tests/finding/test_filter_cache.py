@@ -75,6 +75,14 @@ def test_what_filters_are_kept_is_bounded_by_number_and_by_bytes():
     assert (len(nothing), nothing.nbytes) == (0, 0)
 
 
+def test_a_key_that_is_kept_twice_counts_once_and_what_is_too_large_drops_nothing():
+    kept = Kept(len, nbytes=10)
+    assert [kept.keep("a", "pear"), kept.keep("a", "pear")] == ["pear", "pear"]
+    assert (len(kept), kept.nbytes) == (1, 5)
+    assert kept.keep("b", "a long word") == "a long word"
+    assert kept.find("b") is None and kept.find("a") == "pear"
+
+
 def test_a_number_and_a_truth_value_are_different_filters():
     kept = cache()
     assert kept.get("in_stock = true")[1].sum() > 0

@@ -49,7 +49,7 @@ def train(
         str | None, typer.Option("--teacher-model", help="Of an API: name of the model there.")
     ] = None,
     teacher_key: Annotated[
-        Path | None, typer.Option("--teacher-key", help="Of an API: file that holds the key.")
+        Path | None, typer.Option("--teacher-key", exists=True, dir_okay=False, help="Of an API: file with the key.")
     ] = None,
     teacher_settings: Annotated[
         list[str] | None,
@@ -106,7 +106,7 @@ def train(
         data: dict[str, Any] = {"interactions": events, "queries": asked, "qrels": judged, "seed": seed}
         api = {"--teacher-model": teacher_model, "--teacher-key": teacher_key, "--teacher-set": teacher_settings}
         if teacher is not None:
-            data["teacher"] = _teacher(teacher, loaded, api, seed)
+            data["teacher"] = _teacher(teacher, loaded, api, seed, json)
         elif any(api.values()):
             raise SettingsError(f"{next(name for name, one in api.items() if one)} belongs to --teacher; give both")
         if show is not None:
@@ -140,7 +140,7 @@ def _processes() -> Iterator[bool]:
         yield processes.first
 
 
-def _teacher(given: str, engine: Engine, api: Mapping[str, Any], seed: int) -> Engine:
+def _teacher(given: str, engine: Engine, api: Mapping[str, Any], seed: int, quiet: bool) -> Engine:
     """Open the engine that teaches, or reach for the model behind an address."""
     from genrail.engine import Engine
     from genrail.errors import SettingsError
@@ -163,7 +163,7 @@ def _teacher(given: str, engine: Engine, api: Mapping[str, Any], seed: int) -> E
     unknown(own, [one.name for one in fields(TeacherSettings)], "a teacher behind an API")
     lanes = {"lanes": tuple(str(own["lanes"]).split(","))} if isinstance(own.get("lanes"), str) else {}
     chat = ChatApi(given, api["--teacher-model"], key)
-    with stage_progress(quiet=True) as progress:
+    with stage_progress(quiet=quiet) as progress:
         return api_teacher(
             chat,
             engine.catalog,

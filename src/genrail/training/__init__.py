@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from genrail.training.pairs import QueryPairs
     from genrail.training.pseudo_queries import QueryMaking, pseudo_queries
     from genrail.training.reinforcement import reinforce
-    from genrail.training.rewards import ReinforcementSettings, Rollouts
+    from genrail.training.rewards import ReinforcementSettings, Rollouts, RolloutSettings
     from genrail.training.span_settings import SpanSettings
     from genrail.training.two_tower import TwoTowerSettings
 
@@ -27,6 +27,7 @@ __all__ = [
     "QueryMaking",
     "QueryPairs",
     "ReinforcementSettings",
+    "RolloutSettings",
     "Rollouts",
     "SpanSettings",
     "TrainingReport",
@@ -44,6 +45,7 @@ _HOMES = {
     "QueryMaking": "pseudo_queries",
     "QueryPairs": "pairs",
     "ReinforcementSettings": "rewards",
+    "RolloutSettings": "rewards",
     "Rollouts": "rewards",
     "SpanSettings": "span_settings",
     "TrainingReport": "native",
