@@ -5,6 +5,9 @@
     python benchmarks/llm_decode.py --exact                              model calls of the exact search
     python benchmarks/llm_decode.py --checkpoint SmolLM2-135M --catalog products.csv.gz --beams 20
                                                      a real model and real titles: by branchings, and token by token
+    python benchmarks/llm_decode.py --checkpoint SmolLM2-135M --catalog products.csv.gz --beams 20 --prompt 42 319
+                                                     the same by branchings, prompts of so many tokens, none kept
+    python benchmarks/llm_decode.py --engine shop.genrail                memory of a saved engine, opened and asked
 
 A random Qwen2-like model (nothing about speed depends on the weights, but the order of titles does: a random model is
 the hard case, as it is sure of nothing) and seeded synthetic titles: Zipf-distributed words behind Zipf-distributed
@@ -29,6 +32,7 @@ import torch
 import transformers
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from genrail import Engine
 from genrail.catalog import Catalog
 from genrail.constraints import Trie
 from genrail.decoding import BeamSettings, ExactSettings, beam_search, exact_search
@@ -240,7 +244,7 @@ def peak_of(arguments: argparse.Namespace) -> int:
 
 def measure_checkpoint(arguments: argparse.Namespace) -> None:
     """Search by branchings and token by token with a real model, on queries made of a title's last words."""
-    model: Any = load_checkpoint(arguments.checkpoint, packed=True)
+    model: Any = load_checkpoint(arguments.checkpoint, dtype=arguments.dtype, packed=True)
     catalog = Catalog.read(arguments.catalog)
     table = Titles(model.tokenizer).assign(catalog.titles, catalog.item_ids)
     index = Trie.from_flat(table.tokens, table.offsets, table.vocab_size, table.end_token)
@@ -275,6 +279,50 @@ def measure_checkpoint(arguments: argparse.Namespace) -> None:
                 "largest_score_difference": difference,
             }
             print(json.dumps({**row, "keys": "true: by branchings"}), flush=True)
+
+
+def measure_prompts(arguments: argparse.Namespace) -> None:
+    """Search on the rails behind prompts of some lengths, made of titles' words, of which no beginning is kept."""
+    model: Any = load_checkpoint(arguments.checkpoint, dtype=arguments.dtype, packed=True)
+    catalog = Catalog.read(arguments.catalog)
+    table = Titles(model.tokenizer).assign(catalog.titles, catalog.item_ids)
+    index = Trie.from_flat(table.tokens, table.offsets, table.vocab_size, table.end_token)
+    prompts = Prompts(model.tokenizer)
+    rng = generator(arguments.seed, "benchmark", "queries")
+    for length in arguments.prompt:
+        requests = []
+        for _ in range(arguments.turns + 1):
+            words = " ".join(catalog.titles[row] for row in rng.choice(len(catalog), length // 4).tolist())
+            request = prompts.render(words)
+            requests.append([*request[: length - 16], *request[-16:]])  # words are cut out, the template's end stays
+        for width in arguments.beams:
+            settings = BeamSettings(width=width, meaning="renormalised")
+            seconds = [clocked(lambda r=one, s=settings: beam_search(model, [r], index, s))[1] for one in requests]
+            read = [clocked(lambda r=one: model.prefill([r]))[1] for one in requests]
+            row = {"prompt": length, "beams": width, "dtype": arguments.dtype, "queries": arguments.turns}
+            row |= {"cpu_seconds": _told(seconds[1:]), "of_them_reading_the_prompt": _told(read[1:])}
+            print(json.dumps(row), flush=True)
+
+
+def _told(seconds: list[float]) -> dict[str, float]:
+    return {"median": round(statistics.median(seconds), 3), "least": round(min(seconds), 3)}
+
+
+def engine_memory(arguments: argparse.Namespace) -> None:
+    """Open a saved engine and ask it once, on the rails, in this process; print what it held at most and holds."""
+    before = _resident()
+    engine = Engine.load(arguments.engine)
+    loaded = _resident()
+    engine.search(engine.catalog.titles[0].split()[-1], k=10, decoder=BeamSettings(meaning="renormalised"))
+    row = {"items": len(engine), "libraries": before, "loaded": loaded, "asked": _resident()}
+    print(json.dumps(row | {"keys": "megabytes: resident, of that anonymous, peak"}), flush=True)
+
+
+def _resident() -> dict[str, int]:
+    """Read the resident memory of this process, MB; Linux."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    names = {"resident": "VmRSS", "anonymous": "RssAnon", "peak": "VmHWM"}
+    return {told: int(lines[name].split()[0]) // 1024 for told, name in names.items()}
 
 
 class CountingModel(NoiseModel):
@@ -324,7 +372,7 @@ def measure_exact(arguments: argparse.Namespace) -> None:
 def main() -> None:
     """Read the command line, print hardware, versions and one JSON line per shape."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prompt", type=int, nargs="+", default=[32, 400])
+    parser.add_argument("--prompt", type=int, nargs="+", help="tokens; without --checkpoint 32 and 400 by default")
     parser.add_argument("--beams", type=int, nargs="+", default=[5, 20, 50])
     parser.add_argument("--titles", type=int, default=100_000)
     parser.add_argument("--vocab", type=int, default=32_000)
@@ -338,11 +386,10 @@ def main() -> None:
     parser.add_argument("--peak", choices=["loaded", "greedy", "genrail", "generate"], help=argparse.SUPPRESS)
     parser.add_argument("--checkpoint", help="a real model instead of a random one: a name, folder or .gguf file")
     parser.add_argument("--catalog", type=Path, help="with --checkpoint: whose titles are written")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="with --checkpoint")
+    parser.add_argument("--engine", type=Path, help="a saved engine, whose memory is measured")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    if arguments.peak:
-        print(peak_of(arguments))
-        return
     print(
         json.dumps(
             {
@@ -355,8 +402,15 @@ def main() -> None:
             }
         )
     )
+    if arguments.engine:
+        engine_memory(arguments)
+        return
     if arguments.checkpoint:
-        measure_checkpoint(arguments)
+        (measure_prompts if arguments.prompt else measure_checkpoint)(arguments)
+        return
+    arguments.prompt = arguments.prompt or [32, 400]
+    if arguments.peak:
+        print(peak_of(arguments))
     elif arguments.memory:
         measure_memory(arguments)
     elif arguments.exact:

@@ -6,10 +6,11 @@
     python recipes/language_model.py ../shared/data/amazon_beauty --part recommend --users 500
 
 What the folder may hold is told in `folders.py`. The writer answers the judged queries of the test in several ways:
-with the prompts and spellings that are named, plain and calibrated. The ranker looks again at what a first stage found:
-the fusion of BM25 and MiniLM for words, co-occurrence for histories; its scores are mixed with the first stage's by a
-weight that is learnt on the other folds of the queries, and shrunk. Nothing is trained. `--queries` and `--users` draw
-some by the seed. Intervals are paired by query. Seconds are processor seconds of this process, for each query.
+with the prompts, spellings and ends that are named, plain and calibrated; each is compared with the first one. The
+ranker looks again at what a first stage found: the fusion of BM25 and MiniLM for words, co-occurrence for histories;
+its scores are mixed with the first stage's by a weight that is learnt on the other folds of the queries, and shrunk.
+Nothing is trained. `--queries` and `--users` draw some by the seed. Intervals are paired by query. Seconds are
+processor seconds of this process, for each query.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -75,22 +77,26 @@ def write(catalog: Catalog, words: Words, arguments: argparse.Namespace) -> list
     model: Any = load_checkpoint(arguments.model, dtype=arguments.dtype, progress=progress, packed=True)
     rails = BeamSettings(width=arguments.width, meaning="renormalised")
     rows: list[dict[str, Any]] = []
-    for prompt in arguments.prompts:
-        for spelling in arguments.spellings:
-            settings = {**PROMPTS[prompt], "spelling": spelling, "calibration": 1.0}
+    first: Any = None  # the values of the first way, query by query: all others are compared with it
+    for prompt, spelling, end in product(arguments.prompts, arguments.spellings, arguments.ends):
+        settings = {**PROMPTS[prompt], "spelling": spelling, "end": end, "calibration": max(arguments.weights)}
+        started = time.process_time()
+        engine = Engine.build(catalog, model=model, progress=progress, **settings)
+        build = time.process_time() - started
+        for weight in arguments.weights:
+            decoder: Decoder = Calibrated(rails, weight) if weight else rails
             started = time.process_time()
-            engine = Engine.build(catalog, model=model, progress=progress, **settings)
-            build = time.process_time() - started
-            for weight in arguments.weights:
-                decoder: Decoder = Calibrated(rails, weight) if weight else rails
-                started = time.process_time()
-                way = Writer(engine, decoder, f"{prompt}, {spelling}, weight {weight}")
-                found = evaluate(way, words.queries, words.qrels, metrics=METRICS, k=10, latency_queries=0)
-                seconds = (time.process_time() - started) / len(words.queries)
-                figures = {metric: round(found.means[metric], 4) for metric in METRICS}
-                told = {"prompt": prompt, "spelling": spelling, "weight": weight, **figures}
-                rows.append({**told, "seconds": round(seconds, 3), "build seconds": round(build, 1)})
-                print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+            way = Writer(engine, decoder, f"{prompt}, {spelling}, {end}, weight {weight}")
+            found = evaluate(way, words.queries, words.qrels, metrics=METRICS, k=10, latency_queries=0)
+            seconds = (time.process_time() - started) / len(words.queries)
+            figures = {metric: round(found.means[metric], 4) for metric in METRICS}
+            told = {"prompt": prompt, "spelling": spelling, "end": end, "weight": weight, **figures}
+            values = found.measured.values[METRICS[0]]
+            first = values if first is None else first
+            test = paired_test(values, first, seed=arguments.seed)
+            told[f"{METRICS[0]} against the first"] = str(test.difference)
+            rows.append({**told, "seconds": round(seconds, 3), "build seconds": round(build, 1)})
+            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     _table(f"{arguments.model} writes", rows)
     return rows
 
@@ -183,6 +189,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--users", type=int, default=500, help="users whose last event is asked for")
     parser.add_argument("--prompts", nargs="+", choices=list(PROMPTS), default=list(PROMPTS))
     parser.add_argument("--spellings", nargs="+", default=["title"])
+    parser.add_argument("--ends", nargs="+", choices=["eos", "newline"], default=["eos"], help="what closes a title")
     parser.add_argument("--weights", nargs="+", type=float, default=[0.0, 0.5, 1.0], help="of the calibration")
     parser.add_argument("--width", type=int, default=20, help="beams of the writer")
     parser.add_argument("--depth", type=int, default=50, help="items that are ranked")

@@ -99,6 +99,7 @@ def test_a_language_model_writes_and_ranks_on_any_folder(run, tmp_path):
     folder, model, figures = model_and_queries(tmp_path)
     run("language_model", folder, "--model", model, "--part", "write", "recommend", "--users", 3,
         "--queries", 3, "--prompts", "plain", "few-shot", "--spellings", "title", "{maker}: {title}", "--width", 4,
+        "--ends", "newline",
         "--depth", 5, "--scorers", "title-likelihood", "rails", "--json", figures)  # fmt: skip
     found = json.loads(figures.read_text())
     assert found["queries"] == 3

@@ -52,9 +52,7 @@ def lane(tmp_path_factory):
     sequences = [[*tokens, END] for tokens in plain_tokens(ours.tokenizer, texts)]
     trie = Trie.from_sequences(sequences, len(ours.tokenizer), end_token=END)
     trie.save(folder / "trie")
-    llm = open_vllm(
-        folder / "model", trie=folder / "trie", width=50, dtype="float32", enforce_eager=True, max_model_len=1024
-    )
+    llm = open_vllm(folder / "model", trie=folder / "trie", dtype="float32", enforce_eager=True, max_model_len=1024)
     return ours, trie, sequences, llm
 
 

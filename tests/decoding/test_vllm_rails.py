@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -17,7 +16,7 @@ from genrail.decoding.adapters import AllowedTokens
 from genrail.decoding.torch_index import TorchIndex
 from genrail.decoding.vllm_rails import DeviceRailsProcessor, RailsProcessor, put_on_rails, walk
 from genrail.errors import MissingPackageError, SettingsError
-from genrail.models.vllm import CHILDREN, START, TRIE, filled_rows, open_vllm
+from genrail.models.vllm import CHILDREN, START, TRIE, open_vllm
 
 WORDS = 7
 bodies = st.lists(st.lists(st.integers(1, WORDS - 1), min_size=0, max_size=4), min_size=1, max_size=60)
@@ -65,13 +64,6 @@ def test_masked_rows_hold_log_probabilities_and_others_stay():
     torch.testing.assert_close(logits[0, [0, 6]], expected[0, [0, 6]])
     torch.testing.assert_close(logits[2, 1], expected[2, 1])
     put_on_rails(logits, [], [])
-
-
-def test_a_row_sums_to_one_with_what_is_left():
-    rows = filled_rows([{1: -0.1, 3: -4.0}, {0: 0.0}, {}], 5)
-    np.testing.assert_allclose(np.exp(rows).sum(axis=1), [1, 1, 1], atol=1e-6)
-    assert rows[1, -1] == -np.inf
-    assert rows[2, -1] == 0
 
 
 class Requests:

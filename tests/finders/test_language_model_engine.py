@@ -8,7 +8,7 @@ pytest.importorskip("transformers")
 import genrail
 from genrail.decoding import score_sequences
 from genrail.engine import Engine
-from genrail.errors import FingerprintError, SettingsError
+from genrail.errors import FingerprintError, QueryError, SettingsError
 from genrail.models.checkpoints import wrap
 from genrail.types import Query
 from tests.contracts.retriever import RetrieverContract
@@ -44,6 +44,34 @@ def test_an_encoder_decoder_writes_titles_too():
     own = Engine.build(shop(8), model=language_model("t5"))
     assert sorted(own.search("boot", k=8).item_ids) == sorted(own.catalog.item_ids)
     assert len(own.recommend(["t1"], k=3)) == 3
+
+
+def test_a_tokenizer_without_an_end_is_refused():
+    model = language_model()
+    model.tokenizer.eos_token = None
+    with pytest.raises(SettingsError, match="no end-of-sequence token .*name it as eos_token"):
+        Engine.build(shop(8), model=model)
+
+
+def test_a_request_beyond_the_window_is_refused_whole(engine):
+    with pytest.raises(QueryError, match="has [0-9]+ tokens but .* reads 512, the answer included; shorten the query"):
+        engine.search("½" * 600)  # two tokens each
+    assert len(engine.search("boot", k=3)) == 3
+
+
+def test_titles_may_end_with_a_line_break(tmp_path):
+    model = language_model()
+    own = Engine.build(shop(8), model=model, end="newline")
+    [newline] = model.tokenizer("\n", add_special_tokens=False)["input_ids"]
+    assert {own.edition.finder.table.sequence(row)[-1] for row in range(8)} == {newline}
+    found = own.search("boot", k=8)
+    assert sorted(found.item_ids) == sorted(own.catalog.item_ids)
+    own.save(tmp_path / "own.genrail")
+    again = Engine.load(tmp_path / "own.genrail", live=True)
+    again.add([{"id": "new", "title": "Ecco Boot", "price": 1}])
+    assert again.edition.finder.table.sequence(8)[-1] == newline
+    with pytest.raises(SettingsError, match="end is 'tab'; give 'eos' or 'newline'"):
+        Engine.build(shop(8), model=model, end="tab")
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,8 @@ def test_the_recipe_takes_plain_values(tmp_path):
     assert settings.examples == (Example("Ecco sandal", "light shoes"),)
     assert (settings.item_facts, settings.dtype) == (("brand",), "bfloat16")
     assert TitlesRecipe.from_dict(TitlesRecipe(None, settings).to_dict()).settings == settings
+    (tmp_path / "words.json").write_text(json.dumps(plain["template"]))
+    assert typed_setting("template", str(tmp_path / "words.json")) == settings.template
 
 
 def test_what_cannot_be_read_is_named(tmp_path):
@@ -38,6 +40,11 @@ def test_what_cannot_be_read_is_named(tmp_path):
         typed_setting("examples", str(tmp_path / "few.csv"))
     with pytest.raises(SettingsError, match="give a dictionary with some of system"):
         typed_setting("template", {"serach": "x"})
+    with pytest.raises(SettingsError, match=r"few\.csv is no readable file of JSON"):
+        typed_setting("template", str(tmp_path / "few.csv"))
+    (tmp_path / "words.json").write_text('["Which shoe?"]')
+    with pytest.raises(SettingsError, match="give a dictionary with some of system"):
+        typed_setting("template", tmp_path / "words.json")
     with pytest.raises(SettingsError, match="title"):
         typed_setting("examples", [{"query": "light shoes"}])
     with pytest.raises(SettingsError, match="give a file"):

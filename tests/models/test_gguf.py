@@ -55,6 +55,17 @@ def test_it_is_converted_once(written, cache, monkeypatch):
     assert load_checkpoint(written[0]).fingerprint == first.fingerprint
 
 
+def test_each_precision_is_kept_by_itself(written, cache):
+    """A load then maps the weights it needs, and no others beside them."""
+    narrow, wide = load_checkpoint(written[0], dtype="bfloat16"), load_checkpoint(written[0])
+    assert sorted(entry.name.partition("-v")[2].partition("-")[2] for entry in cache.iterdir()) == ["", "bfloat16"]
+    assert all(torch.equal(one, other.bfloat16()) for one, other in zip(*map(weights, (narrow, wide)), strict=True))
+
+
+def weights(checkpoint):
+    return checkpoint.model.parameters()
+
+
 def test_a_file_that_adds_no_beginning_is_left_so(tmp_path):
     _, tokenizer = write_gguf(tmp_path / "plain.gguf", add_bos=False)
     assert load_checkpoint(tmp_path / "plain.gguf").tokenizer(TEXT)["input_ids"] == tokenizer(TEXT)["input_ids"]

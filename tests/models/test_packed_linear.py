@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 
 import numpy as np
 import pytest
@@ -65,3 +66,16 @@ def test_a_packed_model_refuses_to_be_trained_and_a_copy_does_not(folder):
 def test_only_what_a_kernel_is_there_for_is_packed():
     assert not pack(torch.nn.Sequential(torch.nn.Linear(4, 4, dtype=torch.float64)))
     assert not pack(torch.nn.Sequential(torch.nn.Embedding(4, 4)))
+
+
+def test_plain_weights_go_one_after_the_other(monkeypatch):
+    """So that no second copy of the whole model is ever in memory."""
+    network = torch.nn.Sequential(*(torch.nn.Linear(64, 64) for _ in range(4)))
+    plain = [weakref.ref(layer.weight) for layer in network]
+    alive = []
+    monkeypatch.setattr(
+        PackedLinear, "eval", lambda self: alive.append(sum(one() is not None for one in plain)) or self
+    )
+    if not pack(network):
+        pytest.skip("this build of torch cannot pack weights")
+    assert alive == [4, 3, 2, 1]

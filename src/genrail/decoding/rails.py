@@ -429,12 +429,10 @@ def _query(
 
 def _open(model: AnyRunModel, hidden: object, group: Sequence[_Query]) -> None:
     """Use what was seen behind the prompts: the first branching, or the first token that must follow."""
-    for row, query in enumerate(group):
-        [beam] = query.beams
-        if beam.end == 0:
-            _branch(model, hidden, [(query, beam, row)])
-        elif query.full:
-            _score_runs(model, hidden, [(query, beam, np.array([row]))])
+    begun = [(query, query.beams[0], row) for row, query in enumerate(group)]
+    _branch(model, hidden, [one for one in begun if one[1].end == 0])
+    forced = [(query, beam, np.array([row])) for query, beam, row in begun if beam.end > 0 and query.full]
+    _score_runs(model, hidden, forced)
 
 
 def _read(model: AnyRunModel, waiting: Sequence[tuple[_Query, _Beam]]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -18,7 +17,7 @@ from genrail.decoding.beam_search import beam_search
 from genrail.decoding.settings import BeamSettings
 from genrail.decoding.torch_index import TorchIndex
 from genrail.errors import SettingsError
-from genrail.models.vllm import CHILDREN, START, TRIE, VllmContext, VllmModel, let_vllm_look_around
+from genrail.models.vllm import CHILDREN, START, TRIE, VllmModel, let_vllm_look_around
 from genrail.types import JsonObject
 
 if TYPE_CHECKING:
@@ -58,23 +57,16 @@ def vllm_search(
     """Find the k most probable items of each prompt with a vLLM engine; `beam_search` in everything else.
 
     Args:
-        llm: From `open_vllm`, with a `width` of this search's or more.
+        llm: From `open_vllm`.
         prompts: Token ids, made with the engine's own tokenizer.
-        index: A `ConstraintIndex` with ``children(state, subset)``, of the same tokenizer.
+        index: The identifiers, of the same tokenizer; by branchings where it is a `Trie` or `LiveTrie`.
         settings: Default `BeamSettings()`.
         subsets: Items allowed to each, None for all.
         k: Items wanted.
 
-    Source: the masking of `RailsProcessor` makes vLLM's top log-probabilities exactly those of the allowed tokens.
+    Source: the masking of `RailsProcessor` makes vLLM's log-probabilities exactly those of the allowed tokens.
     """
-    settings = replace(settings or BeamSettings(), jump_tails=False)
-    width = max(settings.width, k)
-    subsets = [None] * len(prompts) if subsets is None else list(subsets)
-    contexts = [
-        VllmContext(tuple(map(int, prompt)), AllowedTokens(index, end_token=0, subset=subset))
-        for prompt, subset in zip(prompts, subsets, strict=True)
-    ]
-    return beam_search(VllmModel(llm, index.vocab_size, width), contexts, index, settings, subsets, k)
+    return beam_search(VllmModel(llm), prompts, index, settings, subsets, k)
 
 
 def put_on_rails(logits: Tensor, rows: Sequence[int], allowed: Sequence[Sequence[int]]) -> None:

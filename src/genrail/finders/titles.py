@@ -30,7 +30,7 @@ from genrail.identifiers import IdentifierTable
 from genrail.identifiers.several import SeveralIdentifiers
 from genrail.identifiers.table import Identifiers
 from genrail.identifiers.wording import TITLE, Wording
-from genrail.models.at_hand import Precision
+from genrail.models.at_hand import BACKENDS, Backend, Precision
 from genrail.models.encoders import require_torch
 from genrail.models.identifier_writer import WriterSettings, write_identifiers
 from genrail.models.model_card import ModelCard
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from genrail.models.causal import CausalModel
     from genrail.models.seq2seq import Seq2SeqModel
     from genrail.models.text_encoder import Encoder
+    from genrail.models.vllm import VllmModel
 
 __all__ = ["LanguageModelSettings", "TitleSpelling", "TitleWriter", "TitlesRecipe"]
 
@@ -62,6 +63,8 @@ class LanguageModelSettings:
         spelling: What an item is called by, and what its identifier therefore begins with: ``title``, ``kind-first``,
             ``brand-last``, or a template such as ``{category}: {title}``; see `Wording`. Several make several
             identifiers of each item. Users see titles all the same.
+        end: What closes an identifier: the tokenizer's end of sequence (``eos``), or a ``newline``, which base models
+            find more likely. It counts where one title begins another, and for log p over the whole vocabulary.
         aliases: A column of further identifiers of each item, separated by ``|``, besides its title.
         writer: Let the model itself write further identifiers of each item, see `WriterSettings`; None for titles.
         combine: How an item with several identifiers is scored: by its `best` one, or by their `sum`.
@@ -73,6 +76,8 @@ class LanguageModelSettings:
         dtype: Precision of the weights, of a model given by name or folder.
         device: Where it computes, such as `cpu` or `cuda`.
         attention: See `CausalModel`.
+        backend: What computes a model given by name or folder: `transformers`, or `vllm`, which chooses device itself.
+        backend_settings: Handed to ``vllm.LLM``, such as ``max_model_len``.
     """
 
     template: PromptTemplate | None = None
@@ -82,6 +87,7 @@ class LanguageModelSettings:
     catalog_facts: tuple[str, ...] = ()
     item_facts: tuple[str, ...] = ()
     spelling: str | tuple[str, ...] = TITLE
+    end: Literal["eos", "newline"] = "eos"
     aliases: str | None = None
     writer: WriterSettings | None = None
     combine: Combine = "best"
@@ -89,14 +95,31 @@ class LanguageModelSettings:
     dtype: Precision = "float32"
     device: str = "cpu"
     attention: Literal["auto", "shared", "rows"] = "auto"
+    backend: Backend = "transformers"
+    backend_settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise SettingsError(f"backend is {self.backend!r}; give {' or '.join(map(repr, BACKENDS))}")
+        if self.backend == "vllm" and (self.device != "cpu" or self.attention != "auto"):
+            raise SettingsError("backend='vllm' chooses device and attention itself; leave these two out")
+        if self.backend_settings and self.backend != "vllm":
+            raise SettingsError("backend_settings are those of backend='vllm'; give that, or leave them out")
+        if self.end not in ("eos", "newline"):
+            raise SettingsError(f"end is {self.end!r}; give 'eos' or 'newline'")
         if self.combine not in ("best", "sum"):
             raise SettingsError(f"combine is {self.combine!r}; give 'best' or 'sum'")
         if self.calibration is not None and not 0 <= self.calibration <= 1:
             raise SettingsError(f"calibration is {self.calibration}; give 0 to 1")
         if self.calibration and self.combine == "sum":
             raise SettingsError("calibration compares one identifier of each item; give combine='best'")
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """Give how a model is loaded by `load_checkpoint`, beside its precision."""
+        if self.backend == "vllm":
+            return {"backend": self.backend, **self.backend_settings}
+        return {"device": self.device, "attention": self.attention, "packed": True}
 
     @property
     def several(self) -> bool:
@@ -138,7 +161,7 @@ class TitleSpelling(Spelling):
         card: What it was taught here; None where it was not.
     """
 
-    model: CausalModel | Seq2SeqModel
+    model: CausalModel | Seq2SeqModel | VllmModel
     source: str | None = None
     settings: LanguageModelSettings = field(default_factory=LanguageModelSettings)
     facts: str = ""
@@ -153,7 +176,7 @@ class TitleSpelling(Spelling):
     empty: EmptyKept = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        from genrail.identifiers.titles import Titles
+        from genrail.identifiers.titles import Titles, line_break
 
         tokenizer, settings = self.model.tokenizer, self.settings
         prompts = Prompts(
@@ -167,7 +190,8 @@ class TitleSpelling(Spelling):
         )
         object.__setattr__(self, "prompts", prompts)
         object.__setattr__(self, "name", self.source or self.model.name)
-        object.__setattr__(self, "titles", Titles(tokenizer))
+        end = line_break(tokenizer) if settings.end == "newline" else None
+        object.__setattr__(self, "titles", Titles(tokenizer, end_token=end))
         self.changed()
 
     @property
@@ -177,7 +201,9 @@ class TitleSpelling(Spelling):
 
         if isinstance(self.model, CausalModel):
             return self.model
-        raise SettingsError(f"{self.name} is an encoder-decoder; fine-tuning takes a causal language model only")
+        raise SettingsError(
+            f"{self.name} is an encoder-decoder or computed by vLLM; fine-tuning takes a causal model of transformers"
+        )
 
     def with_language_model(self, model: CausalModel) -> TitleSpelling:
         """Ask another model in the same words."""
@@ -318,12 +344,11 @@ class TitleSpelling(Spelling):
         """
         from genrail.models.checkpoints import open_checkpoint
 
-        model, adapter = open_checkpoint(folder, details)
-        settings = LanguageModelSettings.from_dict(details["settings"]) if "settings" in details else None
+        settings = LanguageModelSettings.from_dict(details.get("settings", {}))
+        model, adapter = open_checkpoint(folder, details, settings.backend_settings)
         held_out = bool(details.get("held_out", True))
         wording = Wording.from_dict(details["wording"]) if "wording" in details else Wording()
-        facts, settings = str(details.get("facts", "")), settings or LanguageModelSettings()
-        card = ModelCard.from_dict(details.get("card"))
+        facts, card = str(details.get("facts", "")), ModelCard.from_dict(details.get("card"))
         made = cls(model, details["checkpoint"], settings, facts, wording, adapter, held_out, card)
         if details.get("empty") is not None:
             made.empty.load(folder, details["empty"], made.empty_context())
@@ -440,7 +465,7 @@ class TitlesRecipe(Recipe):
     def _spelling(self, catalog: Catalog, progress: Progress) -> TitleSpelling:
         from genrail.models.checkpoints import load_checkpoint
 
-        model, facts = self.model, catalog_facts(catalog, self.settings.catalog_facts)
+        model, settings, facts = self.model, self.settings, catalog_facts(catalog, self.settings.catalog_facts)
         wording = Wording.fit(catalog, self.settings.spellings)
         if not isinstance(model, str | Path):
             if not hasattr(model, "prefill") or not hasattr(model, "tokenizer"):
@@ -448,10 +473,7 @@ class TitlesRecipe(Recipe):
                     f"{model!r} is no language model; give a name, a folder, or what load_checkpoint returns"
                 )
             return TitleSpelling(model, None, self.settings, facts, wording)
-        settings = self.settings
-        loaded = load_checkpoint(
-            model, settings.device, settings.dtype, progress=progress, packed=True, attention=settings.attention
-        )
+        loaded = load_checkpoint(model, dtype=settings.dtype, progress=progress, **settings.loading)
         return TitleSpelling(loaded, None if Path(model).exists() else str(model), settings, facts, wording)
 
     def to_dict(self) -> dict[str, Json]:

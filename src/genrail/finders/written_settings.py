@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -20,17 +21,17 @@ def typed_setting(name: str, value: object) -> Any:
     """Turn a plain value into what a field of `LanguageModelSettings` holds.
 
     Args:
-        name: Of the field. `template`, `examples` and `writer` may be dictionaries, `examples` also a file.
+        name: Of the field. `template`, `examples` and `writer` may be dictionaries, the first two also files.
         value: As written; values of the right type stay.
 
     Raises:
-        SettingsError: A dictionary with other names, or a value of another kind.
+        SettingsError: A dictionary with other names, a value of another kind, or a file that is not readable.
 
     >>> typed_setting("template", {"empty": "Which shoe?"}).empty
     'Which shoe?'
     """
     if name == "template" and value is not None and not isinstance(value, PromptTemplate):
-        return _made(PromptTemplate, name, value)
+        return _made(PromptTemplate, name, _page(value) if isinstance(value, str | Path) else value)
     if name == "writer" and value is not None and not isinstance(value, WriterSettings):
         return _made(WriterSettings, name, value)
     if name == "examples":
@@ -40,6 +41,18 @@ def typed_setting(name: str, value: object) -> Any:
             raise SettingsError(f"examples is {value!r}; give a file, or a list of title with query or history")
         return tuple(one if isinstance(one, Example) else _made(Example, name, one) for one in value)
     return tuple(value) if isinstance(value, list) else value
+
+
+def _page(path: str | Path) -> object:
+    """Read a file of JSON.
+
+    Raises:
+        SettingsError: There is none, or it holds something else.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} is no readable file of JSON ({error})") from None
 
 
 def read_examples(path: str | Path) -> tuple[Example, ...]:

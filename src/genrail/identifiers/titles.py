@@ -19,7 +19,7 @@ from genrail.types import Json
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["TitleReport", "Titles"]
+__all__ = ["TitleReport", "Titles", "line_break"]
 
 UNTITLED = "untitled"  # spelled for an item without title when no item ids are given
 
@@ -81,7 +81,10 @@ class Titles:
             raise SettingsError(f"max_tokens is {max_tokens!r}; give an integer of 1 or more")
         found = tokenizer.eos_token_id if end_token is None else end_token
         if found is None:
-            raise SettingsError("this tokenizer has no end-of-sequence token to close titles with; give end_token=")
+            raise SettingsError(
+                "the model's tokenizer has no end-of-sequence token to close titles with; give a model that has "
+                "one, or name it as eos_token in its tokenizer_config.json"
+            )
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
         self.leading_space = bool(leading_space)
@@ -174,6 +177,20 @@ class Titles:
         else:
             texts = self.tokenizer.batch_decode(sequences, clean_up_tokenization_spaces=False)
         return [text.removeprefix(" ") if self.leading_space else text for text in texts]
+
+
+def line_break(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Give the token of a line break, for models that end an answer by one.
+
+    Raises:
+        SettingsError: This tokenizer has none.
+    """
+    tokens = plain_tokens(tokenizer, ["\n"])[0]
+    if len(tokens) != 1:
+        raise SettingsError(
+            f"this tokenizer writes a line break as {len(tokens)} tokens, so it cannot end a title; give end='eos'"
+        )
+    return tokens[0]
 
 
 def _check_titles(titles: Sequence[str], item_ids: Sequence[str] | None) -> None:

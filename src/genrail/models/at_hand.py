@@ -7,14 +7,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from genrail.errors import DamagedError, SettingsError
 
-__all__ = ["NAMED", "NamedModel", "Precision", "find_named", "join_parts", "present_device"]
+__all__ = [
+    "BACKENDS",
+    "NAMED",
+    "PART",
+    "Backend",
+    "NamedModel",
+    "Precision",
+    "find_named",
+    "join_parts",
+    "present_device",
+]
 
 Precision = Literal["float32", "bfloat16", "float16"]
-
+Backend = Literal["transformers", "vllm"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
+PART = "64MB"  # of saved weights, a file each: what is packed of one is let go before the next is read
 
 _log = logging.getLogger(__name__)
 

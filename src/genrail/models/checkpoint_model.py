@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from genrail.errors import LogitsError, QueryError
+from genrail.models.at_hand import PART
 from genrail.models.tokenizer_fingerprint import tokenizer_fingerprint
 from genrail.types import Json
 
@@ -88,6 +90,11 @@ class CheckpointModel:
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
             digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
+
+    def save(self, folder: Path) -> None:
+        """Write weights and tokenizer as an ordinary checkpoint, in parts that can be let go one by one."""
+        self.model.save_pretrained(folder, max_shard_size=PART)
+        self.tokenizer.save_pretrained(folder)
 
     def describe(self) -> dict[str, Json]:
         """Give name, parameters and settings."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrail.errors import FingerprintError, MissingPackageError, SettingsError
-from genrail.models.at_hand import Precision, find_named, present_device
+from genrail.models.at_hand import BACKENDS, Backend, Precision, find_named, present_device
 from genrail.models.gguf import Report, converted, converted_named, quiet_transformers
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from genrail.models.causal import CausalModel
     from genrail.models.model_card import ModelCard
     from genrail.models.seq2seq import Seq2SeqModel
+    from genrail.models.vllm import VllmModel
 
 __all__ = ["Precision", "load_checkpoint", "open_checkpoint", "save_checkpoint"]
 
@@ -32,8 +33,9 @@ def load_checkpoint(
     tokenizer_class: str | None = None,
     progress: Report | None = None,
     packed: bool = False,
+    backend: Backend = "transformers",
     **settings: Any,
-) -> CausalModel | Seq2SeqModel:
+) -> CausalModel | Seq2SeqModel | VllmModel:
     """Load a language model with its own tokenizer; its configuration says of which family it is.
 
     Args:
@@ -48,7 +50,8 @@ def load_checkpoint(
         progress: Called with (stage, done, total) while a GGUF file is converted, once for each file.
         packed: Lay the weights out for answers, where the processor gains by it: the same answers, a third faster with
             a few rows. Such a model is not trained; a deep copy of it is plain again. See `PackedLinear`.
-        settings: Handed to `CausalModel`, such as ``attention``.
+        backend: What computes: ``transformers``, or ``vllm``, which chooses device and attention itself.
+        settings: Handed to `CausalModel`, such as ``attention``; with vLLM to its ``LLM``, such as ``max_model_len``.
 
     Raises:
         DamagedError: A package's file is not the one that its name stands for.
@@ -63,7 +66,13 @@ def load_checkpoint(
         raise MissingPackageError(error.name or "transformers", "torch", "A language model") from error
     if dtype not in ("float32", "bfloat16", "float16"):
         raise SettingsError(f"dtype is {dtype!r}; give 'float32', 'bfloat16' or 'float16'")
-    name, title = _located(str(name_or_folder), progress)
+    if backend not in BACKENDS:
+        raise SettingsError(f"backend is {backend!r}; give {' or '.join(map(repr, BACKENDS))}")
+    name, title = _located(str(name_or_folder), dtype, progress)
+    if backend == "vllm":
+        from genrail.models.vllm import VllmModel, open_vllm
+
+        return VllmModel(open_vllm(name, dtype=dtype, **settings), title)
     common = {"trust_remote_code": False, "local_files_only": local_files_only}
     try:
         config = transformers.AutoConfig.from_pretrained(name, **common)
@@ -89,13 +98,13 @@ def load_checkpoint(
     return found
 
 
-def _located(name: str, progress: Report | None) -> tuple[str, str]:
+def _located(name: str, dtype: Precision, progress: Report | None) -> tuple[str, str]:
     """Give the folder or hub name to load from, and what to call the model."""
     named = None if Path(name).exists() else find_named(name)
     if named is not None:
-        return str(converted_named(named, progress=progress)), named.name
+        return str(converted_named(named, progress=progress, dtype=dtype)), named.name
     if name.lower().endswith(".gguf"):
-        return str(converted(name, progress=progress)), Path(name).stem
+        return str(converted(name, progress=progress, dtype=dtype)), Path(name).stem
     return name, Path(name).name
 
 
@@ -126,7 +135,7 @@ def wrap(
 
 
 def save_checkpoint(
-    model: CausalModel | Seq2SeqModel,
+    model: CausalModel | Seq2SeqModel | VllmModel,
     source: str | None,
     adapter: Adapter | None,
     folder: Path,
@@ -145,8 +154,7 @@ def save_checkpoint(
         Plain values for the manifest, for `open_checkpoint`.
     """
     if source is None:
-        model.model.save_pretrained(folder / COPY)
-        model.tokenizer.save_pretrained(folder / COPY)
+        model.save(folder / COPY)
     if adapter is not None:
         adapter.save(folder / ADAPTER)
     if card is not None and (source is None or adapter is not None):
@@ -158,12 +166,19 @@ def save_checkpoint(
         "model": model.fingerprint if adapter is None else adapter.base,
         "adapter": None if adapter is None else adapter.fingerprint,
         "tokenizer_class": type(model.tokenizer).__name__,
-        "loaded": {name: str(told[name]) for name in ("dtype", "device", "attention") if name in told},
+        "loaded": {name: str(told[name]) for name in ("dtype", "device", "attention", "backend") if name in told},
     }
 
 
-def open_checkpoint(folder: Path, details: Mapping[str, Any]) -> tuple[CausalModel | Seq2SeqModel, Adapter | None]:
+def open_checkpoint(
+    folder: Path, details: Mapping[str, Any], settings: Mapping[str, Any] | None = None
+) -> tuple[CausalModel | Seq2SeqModel | VllmModel, Adapter | None]:
     """Load what `save_checkpoint` named: of the same precision, on the same device where that is here.
+
+    Args:
+        folder: Of the finder.
+        details: What `save_checkpoint` gave.
+        settings: Further ones of `load_checkpoint`.
 
     Returns:
         The model, its adapter merged in, and that adapter.
@@ -176,7 +191,11 @@ def open_checkpoint(folder: Path, details: Mapping[str, Any]) -> tuple[CausalMod
     if "device" in how:
         how["device"] = present_device(how["device"])
     model: Any = load_checkpoint(
-        source or folder / COPY, tokenizer_class=details["tokenizer_class"], packed=True, **how
+        source or folder / COPY,
+        tokenizer_class=details["tokenizer_class"],
+        packed=True,
+        **how,
+        **(settings or {}),
     )
     if model.fingerprint != details["model"]:
         raise FingerprintError(

@@ -252,7 +252,7 @@ class CodeModel:
             tokens = CodeTokens(int(page["first"]), int(page["levels"]), int(page["codes"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DamagedError(f"{path} cannot be read ({error}); save the model again") from error
-        loaded = load_checkpoint(folder, tokenizer_class=page["tokenizer_class"])
+        loaded: Any = load_checkpoint(folder, tokenizer_class=page["tokenizer_class"])
         return cls(loaded.model, loaded.tokenizer, tokens, loaded.name, **settings)
 
     def _of_level(self, logits: Float32, level: Int) -> Float32:

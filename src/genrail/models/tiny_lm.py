@@ -23,6 +23,23 @@ class Prefixes:
 
     rows: tuple[tuple[int, ...], ...]
 
+    def grown(self, parents: npt.NDArray[np.int64], runs: Sequence[npt.NDArray[np.int64]]) -> tuple[Prefixes, Prefixes]:
+        """Append a run of tokens to each parent; give that, and what stands behind each single token of the runs."""
+        before = [self.rows[parent] for parent in parents.tolist()]
+        after = tuple((*row, *run.tolist()) for row, run in zip(before, runs, strict=True))
+        each = (
+            row[: len(row) - len(run) + end + 1]
+            for row, run in zip(after, runs, strict=True)
+            for end in range(len(run))
+        )
+        return Prefixes(after), Prefixes(tuple(each))
+
+    @staticmethod
+    def joined(states: Sequence[Prefixes]) -> tuple[Prefixes, list[int]]:
+        """Put the rows of several into one; give it, and the row at which each of them begins."""
+        first = np.cumsum([0, *(len(state.rows) for state in states)])[:-1]
+        return Prefixes(tuple(row for state in states for row in state.rows)), first.tolist()
+
 
 class UniformModel:
     """Give every token the same probability.
@@ -74,8 +91,7 @@ class UniformModel:
 
     def join(self, states: Sequence[Prefixes]) -> tuple[Prefixes, list[int]]:
         """Put the rows of several states into one; give it, and the row at which each of them begins."""
-        first = np.cumsum([0, *(len(state.rows) for state in states)])[:-1]
-        return Prefixes(tuple(row for state in states for row in state.rows)), first.tolist()
+        return Prefixes.joined(states)
 
     def step_tails(
         self,
@@ -104,12 +120,7 @@ class UniformModel:
         self, state: Prefixes, parents: npt.NDArray[np.int64], runs: Sequence[npt.NDArray[np.int64]]
     ) -> tuple[Prefixes, Prefixes]:
         """Append several tokens to each row."""
-        before = [state.rows[parent] for parent in parents.tolist()]
-        after = Prefixes(tuple((*row, *run.tolist()) for row, run in zip(before, runs, strict=True)))
-        each = (
-            (*row, *run[: end + 1].tolist()) for row, run in zip(before, runs, strict=True) for end in range(len(run))
-        )
-        return after, Prefixes(tuple(each))
+        return state.grown(parents, runs)
 
     def logits_of(
         self, hidden: Prefixes, rows: npt.NDArray[np.int64], tokens: npt.NDArray[np.int64]

@@ -1,17 +1,19 @@
-"""vLLM as a language model: exact scores of the tokens on the rails, one request for each beam and step."""
+"""vLLM as a language model: exact scores of the tokens on the rails, one request for each beam and branching."""
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from genrail.errors import MissingPackageError, SettingsError
+from genrail.errors import MissingPackageError, QueryError, SettingsError
+from genrail.models.tiny_lm import Prefixes
 from genrail.models.tokenizer_fingerprint import tokenizer_fingerprint
 from genrail.types import Json
 
@@ -23,7 +25,6 @@ __all__ = [
     "CHILDREN",
     "START",
     "TRIE",
-    "VllmContext",
     "VllmModel",
     "let_vllm_look_around",
     "open_vllm",
@@ -45,7 +46,6 @@ PROCESSORS = {
 def open_vllm(
     model: str | Path,
     trie: str | Path | None = None,
-    width: int = 20,
     runner: Literal["v1", "v2"] = "v1",
     **settings: object,
 ) -> LLM:
@@ -57,13 +57,12 @@ def open_vllm(
     Args:
         model: Folder or hub name.
         trie: Folder of a saved `Trie`, for requests that are kept on rails by themselves (n-best sampling).
-        width: Most beams of a search; it reads 2 * width log-probabilities.
         runner: Which model runner of vLLM will be used: `v1`, or `v2`, the default on CUDA since 0.32.
         settings: Handed to ``vllm.LLM``.
 
     Raises:
         MissingPackageError: vLLM is not installed.
-        SettingsError: An unknown runner.
+        SettingsError: An unknown runner, or vLLM refuses the model or a setting.
     """
     if runner not in PROCESSORS:
         raise SettingsError(f"runner is {runner!r}; give 'v1' or 'v2'")
@@ -73,8 +72,12 @@ def open_vllm(
         raise MissingPackageError("vllm", "vllm", "The vLLM lane") from error
     let_vllm_look_around()
     own = {"additional_config": {TRIE: str(trie)}} if trie is not None else {}
-    defaults = {"logprobs_mode": "processed_logits", "max_logprobs": 2 * width, "enable_prefix_caching": True, **own}
-    return LLM(model=str(model), logits_processors=[PROCESSORS[runner]], **{**defaults, **settings})
+    defaults = {"logprobs_mode": "processed_logits", "max_logprobs": -1, "enable_prefix_caching": True, **own}
+    try:
+        return LLM(model=str(model), logits_processors=[PROCESSORS[runner]], **{**defaults, **settings})
+    except (TypeError, ValueError, RuntimeError, OSError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise SettingsError(f"vLLM cannot open {model}: {reason} (see backend_settings, and vLLM's own log)") from error
 
 
 def let_vllm_look_around() -> None:
@@ -88,116 +91,122 @@ def let_vllm_look_around() -> None:
         known["__dict__"] = {}
 
 
-@dataclass(frozen=True)
-class VllmContext:
-    """Hold one request: its prompt, and which tokens may follow what is written of the answer."""
-
-    prompt: tuple[int, ...]
-    allowed: Callable[[Sequence[int]], Int]
-
-
-@dataclass(frozen=True)
-class Written:
-    """Remember the context of each row and what it has written."""
-
-    contexts: tuple[VllmContext, ...]
-    tokens: tuple[tuple[int, ...], ...]
-
-
 class VllmModel:
-    """Give a vLLM engine the form of a `LanguageModel`.
+    """Give a vLLM engine the form of a `LanguageModel` that reads runs.
 
-    A row of logits holds the true log-probabilities of the best 2 * width allowed tokens, -inf elsewhere, and in one
-    more column whatever probability is left, so that a softmax over the row changes nothing. A beam search of that
-    width is therefore exact, whatever the fan-out and the vocabulary.
+    Each branching on the rails is a request of one token whose answer holds the log-probabilities of the allowed
+    tokens, all of them, under the model's full softmax; forced tokens are part of the next request. The requests of all
+    prompts and beams go to vLLM together. A search by branchings is therefore exact, whatever the fan-out, the meaning
+    of the scores and the vocabulary.
 
     Args:
         llm: From `open_vllm`.
-        vocab_size: Tokens of the index.
-        width: Beams of the search, as for `open_vllm`.
+        name: For reports.
 
-    Cost: a request of one token for each beam and step; the prompt's keys and values come from vLLM's prefix cache.
+    Cost: a request for each beam and branching; keys and values of prompt and beam come from vLLM's prefix cache.
+        Searches that ask for whole rows of logits (exact search, sampling) pay for the vocabulary in Python.
     """
 
+    family = "causal"
     keeps_states = True  # a state is a list of tokens
     joins_states = True
+    reads_runs = True
 
-    def __init__(self, llm: LLM, vocab_size: int, width: int = 20) -> None:
+    def __init__(self, llm: LLM, name: str = "") -> None:
         self.llm = llm
-        self._vocab_size = vocab_size + 1
-        self._count = 2 * width
+        self.tokenizer = llm.get_tokenizer()
+        config = llm.llm_engine.model_config
+        self.folder = Path(config.model)
+        self.name = name or self.folder.name
+        self.vocab_size = int(config.get_vocab_size())
+        self.context_size = int(config.max_model_len)
+        self._dtype = str(config.dtype).removeprefix("torch.")
 
-    @property
-    def vocab_size(self) -> int:
-        """Count the tokens of the index and the column of what is left."""
-        return self._vocab_size
-
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Identify the tokenizer; vLLM does not show its weights."""
-        return tokenizer_fingerprint(self.llm.get_tokenizer())
+        return tokenizer_fingerprint(self.tokenizer)
 
-    def prefill(self, contexts: Sequence[VllmContext]) -> tuple[Written, Float32]:
-        """Read each prompt."""
-        state = Written(tuple(contexts), ((),) * len(contexts))
-        return state, self._logits(state)
+    def save(self, folder: Path) -> None:
+        """Copy the folder that vLLM reads the model from.
 
-    def step(self, state: Written, parents: Int, tokens: Int) -> tuple[Written, Float32]:
+        Raises:
+            SettingsError: It came from a hub.
+        """
+        if not self.folder.is_dir():
+            raise SettingsError(f"{self.folder} is no folder that could be copied; give the model by its name")
+        shutil.copytree(self.folder, folder)
+
+    def prefill(self, contexts: Sequence[Sequence[int]]) -> tuple[Prefixes, Float32]:
+        """Read each prompt; give the logits of the whole vocabulary."""
+        state, _ = self.open_runs(contexts)
+        return state, self._whole_rows(state)
+
+    def step(self, state: Prefixes, parents: Int, tokens: Int) -> tuple[Prefixes, Float32]:
         """Append one token to each row; older states stay usable."""
-        pairs = list(zip(parents.tolist(), tokens.tolist(), strict=True))
-        after = Written(
-            tuple(state.contexts[parent] for parent, _ in pairs),
-            tuple((*state.tokens[parent], token) for parent, token in pairs),
-        )
-        return after, self._logits(after)
+        after, _ = self.read_runs(state, parents, list(tokens[:, None]))
+        return after, self._whole_rows(after)
 
-    def join(self, states: Sequence[Written]) -> tuple[Written, list[int]]:
+    def open_runs(self, contexts: Sequence[Sequence[int]]) -> tuple[Prefixes, Prefixes]:
+        """Take each prompt; what stands before a token stands for a hidden state. See `RunModel`."""
+        state = Prefixes(tuple(tuple(map(int, context)) for context in contexts))
+        return state, state
+
+    def read_runs(self, state: Prefixes, parents: Int, runs: Sequence[Int]) -> tuple[Prefixes, Prefixes]:
+        """Append several tokens to each row; nothing is computed before logits are asked for. See `RunModel`."""
+        return state.grown(parents, runs)
+
+    def logits_of(self, hidden: Prefixes, rows: Int, tokens: Int) -> Float32:
+        """Give the log-probability of each token behind what its row has written; see `RunModel`."""
+        asked, row = np.unique(rows, return_inverse=True)
+        wanted = np.split(tokens[np.argsort(row, kind="stable")], np.cumsum(np.bincount(row))[:-1])
+        found = self._ask([hidden.rows[one] for one in asked], [part.tolist() for part in wanted])
+        pairs = zip(row.tolist(), tokens.tolist(), strict=True)
+        return np.array([found[place].get(token, -np.inf) for place, token in pairs], dtype=np.float32)
+
+    def log_sums(self, hidden: Prefixes, rows: Int) -> npt.NDArray[np.float64]:
+        """Give zeros: what `logits_of` gives are log-probabilities already."""
+        return np.zeros(len(rows))
+
+    def join(self, states: Sequence[Prefixes]) -> tuple[Prefixes, list[int]]:
         """Put the rows of several states into one; give it, and the row at which each of them begins."""
-        first = np.cumsum([0, *(len(state.tokens) for state in states)])[:-1].tolist()
-        contexts = tuple(context for state in states for context in state.contexts)
-        return Written(contexts, tuple(tokens for state in states for tokens in state.tokens)), first
+        return Prefixes.joined(states)
 
     def describe(self) -> dict[str, Json]:
         """Give name and settings."""
-        return {"model": "vLLM", "vocab_size": self.vocab_size, "logprobs": self._count}
+        told: dict[str, Json] = {"vocab_size": self.vocab_size, "context_size": self.context_size}
+        return {"model": self.name, "backend": "vllm", "family": self.family, "dtype": self._dtype, **told}
 
-    def _logits(self, state: Written) -> Float32:
+    def _whole_rows(self, state: Prefixes) -> Float32:
+        logits = np.full((len(state.rows), self.vocab_size), -np.inf, dtype=np.float32)
+        for row, scores in zip(logits, self._ask(state.rows, [None] * len(state.rows)), strict=True):
+            row[np.fromiter(scores.keys(), np.int64, len(scores))] = list(scores.values())
+        return logits
+
+    def _ask(self, texts: Sequence[tuple[int, ...]], allowed: Sequence[list[int] | None]) -> list[dict[int, float]]:
+        """Ask for what may follow each text: log-probabilities of the allowed tokens, or logits of all.
+
+        Raises:
+            QueryError: A text is empty, or longer than the model reads.
+        """
         from vllm import SamplingParams
 
-        prompts, parameters = [], []
-        for context, tokens in zip(state.contexts, state.tokens, strict=True):
-            children = [int(token) for token in context.allowed(tokens)]
-            prompts.append({"prompt_token_ids": [*context.prompt, *tokens]})
-            parameters.append(
-                SamplingParams(
-                    max_tokens=1,
-                    temperature=0.0,
-                    ignore_eos=True,
-                    detokenize=False,
-                    skip_clone=True,
-                    logprobs=min(self._count, len(children)),
-                    extra_args={CHILDREN: children},
+        for text in texts:
+            if not 0 < len(text) < self.context_size:
+                raise QueryError(
+                    f"a prompt, with what is written of the answer, has {len(text)} tokens but {self.name} reads 1 to "
+                    f"{self.context_size - 1} before the next; shorten the query or the history"
                 )
-            )
+        common = {"max_tokens": 1, "temperature": 0.0, "ignore_eos": True, "detokenize": False, "skip_clone": True}
+        parameters = [
+            SamplingParams(logprobs=-1, **common)
+            if children is None
+            else SamplingParams(logprobs=len(children), extra_args={CHILDREN: children}, **common)
+            for children in allowed
+        ]
+        prompts = [{"prompt_token_ids": list(text)} for text in texts]
         outputs = self.llm.generate(prompts, parameters, use_tqdm=False) if prompts else []
-        return filled_rows([_first_step(output) for output in outputs], self._vocab_size)
-
-
-def filled_rows(found: Sequence[dict[int, float]], width: int) -> Float32:
-    """Spread log-probabilities over rows, and put what is left of each row's probability into the last column.
-
-    >>> rows = filled_rows([{0: float(np.log(0.5)), 2: float(np.log(0.25))}], 4)
-    >>> np.exp(rows).round(2).tolist()
-    [[0.5, 0.0, 0.25, 0.25]]
-    """
-    rows = np.full((len(found), width), -np.inf, dtype=np.float32)
-    for row, scores in zip(rows, found, strict=True):
-        tokens = np.fromiter(scores.keys(), np.int64, len(scores))
-        values = np.fromiter(scores.values(), np.float64, len(scores))
-        row[tokens] = values
-        left = 1.0 - np.exp(values).sum()
-        row[-1] = np.log(left) if left > 0 else -np.inf
-    return rows
+        return [_first_step(output) for output in outputs]
 
 
 def _first_step(output: RequestOutput) -> dict[int, float]:

@@ -6,13 +6,11 @@ else `Query` takes. Answers to one batch come from one edition, whose version th
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from hashlib import sha256
@@ -27,6 +25,7 @@ from genrail.engine.engine import Engine
 from genrail.engine.revising import only
 from genrail.errors import FilterError, GenrailError, QueryError, StorageError
 from genrail.finding import Edition, FindOptions, Progress, answer_each
+from genrail.memory import give_back_memory
 from genrail.serving.explaining import explain
 from genrail.serving.listing import listing
 from genrail.serving.overview import branches, example_queries
@@ -282,7 +281,7 @@ class Host:
                 self._changes += 1
                 self.standing = self._stand()
             if page["verb"] in _SWAPS:
-                _give_back_memory()
+                give_back_memory()
             return self.state() | {"changed": changed}
 
     def _tell(self, stage: str, done: int, total: int) -> None:
@@ -374,12 +373,6 @@ _VERBS: dict[str, Callable[[Engine, JsonObject, Progress], int]] = {
 
 
 _SWAPS = frozenset({"publish", "rollback", "reload"})
-
-
-def _give_back_memory() -> None:
-    """Free the version that went, whole: the C library would keep its pages for itself."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def error_of(error: BaseException) -> JsonObject:
