@@ -115,7 +115,7 @@ class LanguageModelSettings:
             raise SettingsError("calibration compares one identifier of each item; give combine='best'")
 
     @property
-    def loading(self) -> dict[str, Any]:
+    def loading(self) -> JsonObject:
         """Give how a model is loaded by `load_checkpoint`, beside its precision."""
         if self.backend == "vllm":
             return {"backend": self.backend, **self.backend_settings}
@@ -131,13 +131,13 @@ class LanguageModelSettings:
         """List what items are called by."""
         return (self.spelling,) if isinstance(self.spelling, str) else tuple(self.spelling)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Turn the settings into plain values."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))  # tuples become lists
+        plain: JsonObject = json.loads(json.dumps(asdict(self)))  # tuples become lists
         return plain
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> LanguageModelSettings:
+    def from_dict(cls, values: JsonObject) -> LanguageModelSettings:
         """Read what `to_dict` gave, perhaps by way of JSON."""
         known = {one.name for one in fields(cls)}
         plain = {name: typed_setting(name, value) for name, value in values.items() if name in known}
@@ -270,7 +270,7 @@ class TitleSpelling(Spelling):
         rows = range(len(catalog))
         return self._spell(catalog, rows, self.read(catalog, rows, progress))
 
-    def read(self, catalog: Catalog, rows: range, progress: Progress) -> dict[str, Any]:
+    def read(self, catalog: Catalog, rows: range, progress: Progress) -> JsonObject:
         """Write identifiers of new rows, if the settings ask for that; titles need nothing."""
         writer = self.settings.writer
         if writer is None:
@@ -354,7 +354,7 @@ class TitleSpelling(Spelling):
             made.empty.load(folder, details["empty"], made.empty_context())
         return made
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> JsonObject:
         """Tell which checkpoint this is."""
         kind = f"titles and others, scored by the {self.combine}" if self.settings.several else "titles"
         return {"identifiers": kind, **{f"model {key}": value for key, value in self.model.describe().items()}}
@@ -448,7 +448,7 @@ class TitlesRecipe(Recipe):
         recipe = replace(self, beam=taught.beam, tuning=self.tuning.kept())
         return finder.replaced(spelling=spelling, beam=taught.beam, recipe=recipe, report=taught.report)
 
-    def examples(self, finder: Finder, data: Data, count: int) -> list[dict[str, Any]]:
+    def examples(self, finder: Finder, data: Data, count: int) -> list[JsonObject]:
         """Show what `train` would learn from."""
         from genrail.finders.fine_tuning import shown
 
