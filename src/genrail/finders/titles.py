@@ -36,6 +36,7 @@ from genrail.models.identifier_writer import WriterSettings, write_identifiers
 from genrail.models.model_card import ModelCard
 from genrail.models.prompts import Example, Prompts, PromptTemplate
 from genrail.training.fine_tuning_settings import FineTuning
+from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.models.adapters import Adapter
