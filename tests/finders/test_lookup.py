@@ -2,6 +2,7 @@
 
 import pytest
 
+from genrail import Engine
 from genrail.catalog import Catalog
 from genrail.errors import SettingsError
 from genrail.finders import Lookup, LookupRecipe
@@ -56,3 +57,14 @@ def test_what_is_named_scores_and_nothing_else_does(text, found):
 def test_settings_are_checked():
     with pytest.raises(SettingsError, match="different is 2"):
         LookupRecipe(different=2)
+
+
+def test_a_whole_title_comes_first_even_where_its_words_are_read_as_exclusions_and_bounds():
+    titles = ["belt without holes - brown, up to 48", "belt - brown, up to 48", "brown belt holes", "holes in a brown belt"]
+    items = [{"id": f"b{row}", "title": title, "price": 10.0 + 60.0 * (row == 0)} for row, title in enumerate(titles)]
+    engine = Engine.build(items, lanes=["bm25", "dense", "lookup"], encoder="hashing")
+    for row, title in enumerate(titles):
+        found = engine.search(title, k=1, explain=True)
+        assert found.item_ids == [f"b{row}"]
+        assert "lookup" in found[0].explanation["lanes"]
+    assert "lookup" not in engine.describe()["weights for words"]

@@ -76,6 +76,11 @@ class Lookup(Scoring):
         self._parts = parts
 
     @property
+    def exact_only(self) -> bool:
+        """What is named so exactly comes first in a fusion, whatever else the query was read as."""
+        return True
+
+    @property
     def reads_histories(self) -> bool:
         """Histories change nothing."""
         return False
