@@ -335,7 +335,7 @@ def test_a_batch_that_does_not_fit_the_memory_is_halved_and_it_says_so(untaught,
 
 
 def test_an_encoder_decoder_is_not_taught():
-    with pytest.raises(SettingsError, match="causal language model only"):
+    with pytest.raises(SettingsError, match="fine-tuning takes a causal model of transformers"):
         engine(8, model=language_model("t5")).train(queries=QUERIES, qrels=QRELS)
 
 

@@ -60,7 +60,12 @@ def test_settings_are_checked():
 
 
 def test_a_whole_title_comes_first_even_where_its_words_are_read_as_exclusions_and_bounds():
-    titles = ["belt without holes - brown, up to 48", "belt - brown, up to 48", "brown belt holes", "holes in a brown belt"]
+    titles = [
+        "belt without holes - brown, up to 48",
+        "belt - brown, up to 48",
+        "brown belt holes",
+        "holes in a brown belt",
+    ]
     items = [{"id": f"b{row}", "title": title, "price": 10.0 + 60.0 * (row == 0)} for row, title in enumerate(titles)]
     engine = Engine.build(items, lanes=["bm25", "dense", "lookup"], encoder="hashing")
     for row, title in enumerate(titles):

@@ -208,7 +208,7 @@ def test_a_tokenizer_without_end_token():
     from transformers import PreTrainedTokenizerFast
 
     silent = PreTrainedTokenizerFast(tokenizer_object=BYTES.backend_tokenizer, pad_token="<pad>")
-    with pytest.raises(SettingsError, match="give end_token="):
+    with pytest.raises(SettingsError, match="no end-of-sequence token .* name it as eos_token"):
         Titles(silent)
 
 

@@ -90,7 +90,7 @@ def parse_min_rating(given: str | None) -> float | None:
 
 # What `Engine.build` and `Engine.train` take beside settings, and the option that gives it.
 OPTIONS = {name: f"--{name}" for name in ("encoder", "interactions", "model", "qrels", "queries", "seed", "teacher")}
-OPTIONS |= {name: f"--{name}" for name in ("title", "text")}
+OPTIONS |= {name: f"--{name}" for name in ("synonyms", "title", "text")}
 OPTIONS |= {"catalog": "CATALOG", "hold_out": "--holdout", "item_id": "--id", "recipe": "--recipe"}
 
 
