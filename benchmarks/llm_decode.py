@@ -242,12 +242,17 @@ def peak_of(arguments: argparse.Namespace) -> int:
     return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))
 
 
-def measure_checkpoint(arguments: argparse.Namespace) -> None:
-    """Search by branchings and token by token with a real model, on queries made of a title's last words."""
+def opened(arguments: argparse.Namespace) -> tuple[Any, Catalog, Trie]:
+    """Load a real model, and the titles of a catalogue as its tokens."""
     model: Any = load_checkpoint(arguments.checkpoint, dtype=arguments.dtype, packed=True)
     catalog = Catalog.read(arguments.catalog)
     table = Titles(model.tokenizer).assign(catalog.titles, catalog.item_ids)
-    index = Trie.from_flat(table.tokens, table.offsets, table.vocab_size, table.end_token)
+    return model, catalog, Trie.from_flat(table.tokens, table.offsets, table.vocab_size, table.end_token)
+
+
+def measure_checkpoint(arguments: argparse.Namespace) -> None:
+    """Search by branchings and token by token with a real model, on queries made of a title's last words."""
+    model, catalog, index = opened(arguments)
     prompts = Prompts(model.tokenizer)
     model.remember_prefix(prompts.shared_prefix())
     calls = [0]
@@ -283,10 +288,7 @@ def measure_checkpoint(arguments: argparse.Namespace) -> None:
 
 def measure_prompts(arguments: argparse.Namespace) -> None:
     """Search on the rails behind prompts of some lengths, made of titles' words, of which no beginning is kept."""
-    model: Any = load_checkpoint(arguments.checkpoint, dtype=arguments.dtype, packed=True)
-    catalog = Catalog.read(arguments.catalog)
-    table = Titles(model.tokenizer).assign(catalog.titles, catalog.item_ids)
-    index = Trie.from_flat(table.tokens, table.offsets, table.vocab_size, table.end_token)
+    model, catalog, index = opened(arguments)
     prompts = Prompts(model.tokenizer)
     rng = generator(arguments.seed, "benchmark", "queries")
     for length in arguments.prompt:
