@@ -89,10 +89,9 @@ def test_headers_have_a_limit(running, size, status):
 
 def test_idle_connections_keep_nobody_out(running):
     """Far more clients than may be connected do nothing: whoever asks is answered, and the idle ones give way."""
-    port, http = running
+    port, _ = running  # the client of other tests keeps a connection, which may be the idle one that gives way
     lines = [connect(port) for _ in range(150)]
-    assert all(ask(http) == 200 for _ in range(5))
-    for _ in range(70):
+    for _ in range(75):
         assert b" 200 " in answer_of(connect(port, HEAD + b"\r\n" + BODY))
     [line.close() for line in lines]
 
