@@ -126,7 +126,7 @@ def one_shop(seed, tmp_path):
         assert before.item_ids == after.item_ids
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", [*range(10), 983])  # 983: a score that moved by rounding when the shop was read again
 def test_a_random_shop_keeps_the_promises(seed, tmp_path):
     one_shop(seed, tmp_path)
 

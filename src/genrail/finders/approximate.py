@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from genrail.errors import DamagedError, MissingPackageError, SettingsError
 from genrail.finders.arrays import load_array, save_arrays
+from genrail.finders.products import inner_products
 
 __all__ = ["AUTO_ROWS", "Cells", "CellSettings", "wants_cells"]
 
@@ -132,7 +133,7 @@ class Cells:
             rows = self._found(vector, allowed, wanted)
         if len(rows) < min(k, count):
             rows = np.flatnonzero(allowed)
-        return rows, self.vectors[rows] @ vector
+        return rows, inner_products(self.vectors, vector, rows)
 
     def _found(self, vector: Vectors, allowed: npt.NDArray[np.bool_], wanted: int) -> Rows:
         import faiss

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -103,6 +102,8 @@ class Synonyms:
         Returns:
             The place behind them and what they stand for; the same place and nothing where there are none.
         """
+        if not self._meant:
+            return place, ()
         key: tuple[str, ...] = ()
         found: tuple[int, tuple[str, ...]] = (place, ())
         for end in range(place, len(terms)):
@@ -130,19 +131,19 @@ def read_words(text: str, index: WordIndex, *, help: bool = True, synonyms: Syno
         synonyms: What words stand for.
     """
     typed = [word.lower() for word in words(text)]
-    terms = [index.analysis.term(word) for word in typed]
+    weighed = [index.weighed(word) for word in typed]
+    terms = [term for term, _ in weighed]
     found, warnings, choices, after = [], [], [], 0
-    for place, (word, term) in enumerate(zip(typed, terms, strict=True)):
+    for place, (word, (term, idf)) in enumerate(zip(typed, weighed, strict=True)):
         if term is None or place < after:
             continue
         end, meant = synonyms.at(terms, place)
-        if known := _known(meant, index):
+        if meant and (known := _known(meant, index)):
             choices.append(Choice(" ".join(typed[place:end]), known))
             after = end
             continue
-        holding = index.documents(term)
-        if holding:
-            found.append(Word((term,), _idf(holding, index.items)))
+        if idf > 0.0:
+            found.append(Word((term,), idf))
             continue
         unfinished = _completed(word, index) if help and place == len(typed) - 1 else None
         mended = _mended(word, index) if help and unfinished is None else None
@@ -165,20 +166,14 @@ def _known(meant: Iterable[str], index: WordIndex) -> tuple[tuple[str, tuple[Wor
         if kept and all(index.documents(term) for term in kept):
             read[text] = kept
     singles = {terms[0] for terms in read.values() if len(terms) == 1}
-    idf = _idf(min(sum(map(index.documents, singles)), index.items), index.items)
+    idf = index.idf(min(sum(map(index.documents, singles)), index.items))
     return tuple(
         (
             text,
-            tuple(
-                Word((term,), idf if len(terms) == 1 else _idf(index.documents(term), index.items)) for term in terms
-            ),
+            tuple(Word((term,), idf if len(terms) == 1 else index.idf(index.documents(term))) for term in terms),
         )
         for text, terms in read.items()
     )
-
-
-def _idf(holding: int, items: int) -> float:
-    return math.log(1.0 + (items - holding + 0.5) / (holding + 0.5))
 
 
 def _completed(prefix: str, index: WordIndex) -> Word | None:
@@ -188,7 +183,7 @@ def _completed(prefix: str, index: WordIndex) -> Word | None:
     if not likely:
         return None
     holding = min(sum(known[term] for term in likely), index.items)
-    return Word(tuple(likely), GUESS * _idf(holding, index.items))
+    return Word(tuple(likely), GUESS * index.idf(holding))
 
 
 def _mended(word: str, index: WordIndex) -> tuple[str, Word] | None:
@@ -201,7 +196,7 @@ def _mended(word: str, index: WordIndex) -> tuple[str, Word] | None:
         holding = 0 if term is None else index.documents(term)
         if term is not None and holding and (best is None or (-holding, other) < (-best[0], best[1])):
             best = (holding, other, term)
-    return None if best is None else (best[1], Word((best[2],), GUESS * _idf(best[0], index.items)))
+    return None if best is None else (best[1], Word((best[2],), GUESS * index.idf(best[0])))
 
 
 def _one_off(word: str) -> Iterator[str]:

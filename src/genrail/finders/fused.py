@@ -25,6 +25,7 @@ from genrail.finding import (
     Recipe,
     Report,
     Request,
+    RowScores,
     Searching,
     open_finder,
     recipe_named,
@@ -62,7 +63,7 @@ class _Listed:
     """Hold what one lane said about one request."""
 
     found: Found
-    scores: npt.NDArray[np.floating] | None  # of all rows, where the lane scores all
+    scores: RowScores | None  # of any row, where the lane tells
 
 
 class Fused(Searching, Finder):

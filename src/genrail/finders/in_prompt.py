@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from genrail.errors import SettingsError
-from genrail.finders.scoring import Scoring, Values
-from genrail.finding import Change, Data, Finder, FindOptions, Found, Json, Progress, Recipe, Request
+from genrail.finders.scoring import Scoring
+from genrail.finding import Change, Data, Finder, FindOptions, Found, Json, Progress, Recipe, Request, RowScores
 from genrail.finding.ranks import top_rows
 from genrail.models.at_hand import Precision
 from genrail.models.encoders import require_torch
@@ -68,9 +68,9 @@ class InPrompt(Scoring):
 
     def find_scored(
         self, requests: Sequence[Request], k: int, options: FindOptions
-    ) -> list[tuple[Found, Values | None]]:
+    ) -> list[tuple[Found, RowScores | None]]:
         """Let the model write for each request; see `Finder.find_scored`."""
-        answers: list[tuple[Found, Values | None]] = []
+        answers: list[tuple[Found, RowScores | None]] = []
         for request in requests:
             options.step()
             lines = self._written(request, min(k, self._settings.lines))

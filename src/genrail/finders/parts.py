@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.arrays import Array
+from genrail.finders.products import inner_products
+from genrail.finders.screen import Screen
 
 __all__ = ["Rows", "appended"]
 
@@ -59,15 +62,20 @@ class Rows:
 
     @property
     def nbytes(self) -> int:
-        """Count the bytes of all parts."""
-        return sum(part.nbytes for part in self.parts)
+        """Count the bytes of all parts, and of their screens where these were made."""
+        screens = self._screens if "_screens" in self.__dict__ else ()
+        return sum(part.nbytes for part in self.parts) + sum(screen.nbytes for screen in screens)
 
     def grown(self, new: Array) -> Rows:
         """Append rows; those that are there are not copied, or seldom."""
         if not len(new):
             return self
         kept = self.parts if len(self) else ()
-        return Rows(appended(kept, new, lambda first, second: np.concatenate([first, second])))
+        made = Rows(appended(kept, new, lambda first, second: np.concatenate([first, second])))
+        if "_screens" in self.__dict__:  # those of parts that stay are not made again
+            known = {id(part): screen for part, screen in zip(self.parts, self._screens, strict=True)}
+            made.__dict__["_screens"] = tuple(known.get(id(part)) or Screen.of(part) for part in made.parts)
+        return made
 
     def whole(self) -> Array:
         """Give one array: the only part, or a copy of all."""
@@ -80,9 +88,18 @@ class Rows:
     def products(self, vector: Array) -> Array:
         """Give the inner product of each row with a vector, shape (rows,)."""
         if len(self.parts) == 1:
-            found: Array = self.parts[0] @ vector
-            return found
-        return np.concatenate([part @ vector for part in self.parts])
+            return inner_products(self.parts[0], vector)
+        return np.concatenate([inner_products(part, vector) for part in self.parts])
+
+    def bounds(self, vector: Array) -> tuple[Array, Array]:
+        """Bound the products of all rows with a vector from below and above, each (rows,); see `Screen`."""
+        found = [screen.bounds(vector) for screen in self._screens]
+        low, high = zip(*found, strict=True)
+        return np.concatenate(low), np.concatenate(high)
+
+    @cached_property
+    def _screens(self) -> tuple[Screen, ...]:
+        return tuple(Screen.of(part) for part in self.parts)
 
     def take(self, rows: npt.NDArray[np.int64]) -> Array:
         """Give some rows, in that order."""

@@ -15,7 +15,7 @@ import polars as pl
 from genrail.errors import SettingsError, ShapeError
 from genrail.evaluation.splits import Training
 from genrail.finding.answering import Searching
-from genrail.finding.finder import Finder, FindOptions, Found, Json, Recipe
+from genrail.finding.finder import Finder, FindOptions, Found, Json, Recipe, RowScores
 from genrail.finding.ranks import tie_order, top_rows
 from genrail.types import JsonObject
 
@@ -93,19 +93,23 @@ class Scoring(Searching, Finder):
 
     def find_scored(
         self, requests: Sequence[Request], k: int, options: FindOptions
-    ) -> list[tuple[Found, Values | None]]:
+    ) -> list[tuple[Found, RowScores | None]]:
         """Find as `find` does, with the scores of all rows."""
-        answers: list[tuple[Found, Values | None]] = []
+        answers: list[tuple[Found, RowScores | None]] = []
         for request, scores in zip(requests, self.scores(requests), strict=True):
             options.step()
             rows = top_rows(scores, request.allowed, max(k, options.pool), self.precedence)
-            told = self.explanations(request, rows) if options.explain else None
-            explanations = None if told is None else tuple(told)
-            said = None, explanations, None, self.warnings(request)
-            found = Found(rows, scores[rows].astype(np.float64), *said, reading=self.reading(request))
-            fits = not request.text or not len(rows) or self.fits(request, float(found.scores[0]))
-            answers.append((found if fits else replace(found, fits=False), scores))
+            answers.append((self._found(request, rows, scores[rows], options), scores))
         return answers
+
+    def _found(self, request: Request, rows: Integers, scores: Values, options: FindOptions) -> Found:
+        """Say what the caller should know of the best rows, given with their scores."""
+        told = self.explanations(request, rows) if options.explain else None
+        explanations = None if told is None else tuple(told)
+        said = None, explanations, None, self.warnings(request)
+        found = Found(rows, scores.astype(np.float64), *said, reading=self.reading(request))
+        fits = not request.text or not len(rows) or self.fits(request, float(found.scores[0]))
+        return found if fits else replace(found, fits=False)
 
 
 class HistoryScoring(Scoring):

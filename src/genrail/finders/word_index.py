@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -158,6 +159,27 @@ class WordIndex:
     @cached_property
     def _whole(self) -> bool:
         return self.items == len(self.live)
+
+    def weighed(self, word: str) -> tuple[str | None, float]:
+        """Give the term of a word in lower case, and its inverse document frequency; 0 where no live row holds it.
+
+        What rows hold is remembered: titles of a history are read again and again.
+        """
+        known = self._weighed.get(word)
+        if known is None:
+            term = self.analysis.term(word)
+            known = term, 0.0 if term is None else self.idf(self.documents(term))
+            if known[1] > 0.0:
+                self._weighed[word] = known
+        return known
+
+    @cached_property
+    def _weighed(self) -> dict[str, tuple[str | None, float]]:
+        return {}
+
+    def idf(self, holding: int) -> float:
+        """Say how much a word weighs that so many live rows hold; 0 for none."""
+        return math.log(1.0 + (self.items - holding + 0.5) / (holding + 0.5)) if holding else 0.0
 
     def documents(self, term: str) -> int:
         """Count the live rows that hold a term."""

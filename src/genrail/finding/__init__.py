@@ -12,6 +12,7 @@ from genrail.finding.finder import (
     Progress,
     Recipe,
     Report,
+    RowScores,
     Scorer,
     Trace,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "Progress",
     "Recipe",
     "Report",
+    "RowScores",
     "Request",
     "Scorer",
     "Searching",

@@ -34,6 +34,7 @@ __all__ = [
     "Progress",
     "Recipe",
     "Report",
+    "RowScores",
     "Scorer",
     "Trace",
 ]
@@ -200,6 +201,14 @@ class Change:
         return range(self.added[0].rows.start, self.added[-1].rows.stop) if self.added else range(0)
 
 
+class RowScores(Protocol):
+    """Tell the scores of some rows: an array of all of them, or what computes them when asked."""
+
+    def __getitem__(self, rows: Rows, /) -> npt.NDArray[np.floating]:
+        """Give the score of each of these rows."""
+        ...
+
+
 class Finder(Protocol):
     """Answer questions about one edition of a catalogue. A value: `grow` makes the next, and this one stays usable.
 
@@ -263,8 +272,8 @@ class Finder(Protocol):
 
     def find_scored(
         self, requests: Sequence[Request], k: int, options: FindOptions
-    ) -> list[tuple[Found, npt.NDArray[np.floating] | None]]:
-        """Find as `find` does, and give the scores of all rows with each answer where they were computed anyway."""
+    ) -> list[tuple[Found, RowScores | None]]:
+        """Find as `find` does, and give with each answer what tells the score of any row, where that costs little."""
         return [(found, None) for found in self.find(requests, k, options)]
 
     def matched(self, request: Request, rows: Rows) -> Sequence[Sequence[str]] | None:

@@ -7,7 +7,9 @@ import numpy.typing as npt
 
 from genrail.errors import LogitsError
 
-__all__ = ["tie_order", "top_rows"]
+__all__ = ["highest", "tie_order", "top_rows"]
+
+SAMPLE = 512  # scores from which the k-th one is guessed
 
 
 def top_rows(
@@ -45,6 +47,24 @@ def top_rows(
     return rows[np.lexsort((precedence[rows], -scores[rows]))]
 
 
+def highest(values: npt.NDArray[np.floating], k: int) -> float:
+    """Give the k-th highest of some finite values, or the lowest where fewer than k are above it.
+
+    >>> highest(np.array([3.0, 1.0, 2.0, 1.0]), 2), highest(np.array([3.0, 1.0, 1.0, 1.0]), 2)
+    (2.0, 1.0)
+    """
+    lowest = values.min()
+    # Most methods give most rows the same lowest score; selecting among thousands of equals is what would cost. So only
+    # rows above it are looked at, or above the score that some 2k rows exceed by a sample.
+    sample = np.sort(values[:: max(1, len(values) // SAMPLE)])
+    guess = sample[-1 - min(2 * k * len(sample) // len(values), len(sample) - 1)]
+    for floor in (guess, lowest):
+        candidates = values[values > floor]
+        if len(candidates) >= k:
+            return float(np.partition(candidates, len(candidates) - k)[len(candidates) - k])
+    return float(lowest)
+
+
 def _best(
     rows: npt.NDArray[np.int64],
     values: npt.NDArray[np.floating],
@@ -52,12 +72,7 @@ def _best(
     precedence: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.int64]:
     """Select k of more than k rows, in any order."""
-    # Most methods give most rows the same lowest score; selecting among thousands of equals is what would cost.
-    threshold = values.min()
-    over = values > threshold
-    if int(over.sum()) >= k:
-        candidates = values[over]
-        threshold = np.partition(candidates, len(candidates) - k)[len(candidates) - k]
+    threshold = highest(values, k)
     above, tied = rows[values > threshold], rows[values == threshold]
     missing = k - len(above)  # at least 1: some row has the threshold itself
     if missing < len(tied):
