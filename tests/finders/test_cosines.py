@@ -3,11 +3,16 @@
 import numpy as np
 import pytest
 
+from genrail.catalog import Catalog
+from genrail.constraints.compiled import COMPILES
+from genrail.finders import dense
 from genrail.finders.cosines import Cosines
 from genrail.finders.parts import Rows
 from genrail.finders.products import _multiply_plainly, inner_products
 from genrail.finders.screen import Screen
 from genrail.finding.ranks import tie_order, top_rows
+from genrail.models.tiny import HashingEncoder
+from genrail.types import Query
 
 
 def drawn(seed, rows=300, dimensions=24):
@@ -80,3 +85,34 @@ def test_a_grown_matrix_makes_no_screen_again(monkeypatch):
     low, high = grown.bounds(vector)
     assert sum(made) < 20
     assert len(low) == len(high) == 308
+
+
+@pytest.mark.skipif(not COMPILES, reason="without numba all vectors are multiplied")
+@pytest.mark.parametrize("centred", [False, True])
+def test_dense_answers_alike_with_and_without_a_first_look(monkeypatch, centred):
+    random = np.random.default_rng(1)
+    colours, kinds = ["red", "blue", "green"], ["boot", "shoe", "sock", "hat"]
+    items = [
+        {"id": f"i{number}", "title": f"{random.choice(colours)} {random.choice(kinds)}", "price": number % 7}
+        for number in range(60)
+    ]
+    queries = [
+        Query("red boot"),
+        Query(history=["i3", "i9"]),
+        Query("blue hat", history=["i5"]),
+        Query("green", where="price < 3"),
+        Query(history=["i1"], where="price = 2", exclude_seen=False),
+    ]
+
+    def answers():
+        finder = dense.Dense(Catalog.from_items(items), HashingEncoder(), centred=centred)
+        found = [finder.search_batch(queries, k) for k in (1, 10, 100)]
+        looked = "_screens" in finder.rows.__dict__
+        return looked, [[(hit.item_id, hit.score) for hit in one] for part in found for one in part]
+
+    looked, plain = answers()
+    assert not looked
+    monkeypatch.setattr(dense, "SCREENED", 1)
+    looked, screened = answers()
+    assert looked
+    assert screened == plain

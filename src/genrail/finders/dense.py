@@ -70,8 +70,8 @@ class Dense(ContentScoring):
         name: For tables.
         seed: Of the order between equal scores, and of the cells.
         index: `exact` scores all items; `approximate` looks into the nearest cells (`Cells`) where words or a history
-            are asked for, not both; `auto` is approximate from 500,000 items on where faiss is installed (the extra
-            ``ann``). Filters hold either way, and k items come back whenever k are allowed.
+            are asked for, not both; `auto` is approximate from 2,000,000 items on (400,000 without numba) where faiss
+            is installed (the extra ``ann``). Filters hold either way, and k items come back whenever k are allowed.
         cells: Of an approximate index.
         decay: What each step back in a history costs, above 0 and at most 1.
         history: How many of the last items count.
@@ -97,6 +97,7 @@ class Dense(ContentScoring):
     """
 
     name = "Dense"
+    _asked = 0  # questions so far
     mean: Vectors | None = None  # what all texts have in common; frozen, so that an answer does not move with additions
 
     def __init__(
@@ -182,7 +183,8 @@ class Dense(ContentScoring):
         """Find as `find` does, with what tells the score of any row where the search is exact."""
         if self.cells is not None:
             return [(found, None) for found in self.find(requests, k, options)]
-        if not COMPILES or len(self.rows) < SCREENED:
+        self._asked += len(requests)
+        if not self._screens or self._asked == 1:  # one question alone is answered sooner than all vectors are rounded
             return super().find_scored(requests, k, options)
         texts = [request.text for request in requests if request.text and not len(request.history)]
         vectors = iter(self._encoded(texts) if texts else ())
@@ -198,9 +200,15 @@ class Dense(ContentScoring):
             answers.append((self._found(request, rows, values, options), scores))
         return answers
 
+    @property
+    def _screens(self) -> bool:
+        """Tell whether a first look at rounded vectors saves time."""
+        return COMPILES and self.cells is None and len(self.rows) >= SCREENED
+
     def warm_up(self) -> None:
         """Round the vectors for the first look."""
-        if COMPILES and self.cells is None and len(self.rows) >= SCREENED:
+        self._asked = 1
+        if self._screens:
             self.rows.bounds(self.rows.parts[0][0])
 
     def warnings(self, request: Request) -> tuple[str, ...]:
@@ -383,7 +391,7 @@ class DenseRecipe(Recipe):
     """Say how vectors are searched and how a history is read.
 
     Args:
-        index: Exact up to 500,000 items, where a search takes some 65 ms on one core; see `Dense`.
+        index: Exact up to 2,000,000 items, where a search takes some 50 ms on one core; see `Dense`.
         cells: Of an approximate index; None for the defaults of `CellSettings`.
         decay: What each step back in a history costs: as for words.
         history: How many of the last items count; what is further back weighs less than 0.1 %.
