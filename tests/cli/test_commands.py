@@ -232,7 +232,7 @@ def test_help_answers_in_a_process_of_its_own():
     environment = {**os.environ, "COLUMNS": "100"}
     for verb in ([], ["build"], ["search"], ["evaluate"], ["demo"]):
         done = subprocess.run(
-            [sys.executable, "-c", "from genrail.cli.main import run; run()", *verb, "--help"],
+            [sys.executable, "-m", "genrail", *verb, "--help"],
             capture_output=True, text=True, check=True, env=environment,
         )  # fmt: skip
         assert "Usage" in done.stdout

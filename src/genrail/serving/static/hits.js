@@ -66,7 +66,8 @@ export function told(answer, shown = answer.hits.length) {
 function reading(answer, page) {
   const read = (answer.reading || []).filter((each) => each.wanted !== false); // a warning tells what is not
   if (!read.length && !state.plain) return null;
-  const parts = read.map((each) => `“${each.words}” as ${each.synonyms?.join(", ") || each.attributes.join(" or ").replaceAll("_", " ")}`);
+  const named = (each) => each.attributes.map((name) => name.replaceAll("_", " ")).map((name) => (name.toLowerCase() === each.words.toLowerCase() ? "an attribute" : name)).join(" or ");
+  const parts = read.map((each) => `“${each.words}” as ${each.synonyms?.join(", ") || named(each)}`);
   const text = parts.length ? `Read ${parts.join("; ")}. ` : "";
   const change = make("button", { type: "button", class: "link", onclick: () => page.togglePlain() }, state.plain ? "Read words as attributes" : "Take the words as they stand");
   return make("p", { class: "small", dir: "auto" }, text, read.some((each) => each.wanted) || state.plain ? change : null);

@@ -34,12 +34,13 @@ function draw(page) {
     ["changes", sum(page.changes)],
     ["restarts of workers", page.worker_restarts],
   ];
+  const routes = page.routes.filter((route) => !route.route.startsWith("/static/")); // the page's own files say nothing
   const refused = Object.entries(page.refusals).filter(([, times]) => times);
   show(
     part("view"),
     make("dl", { class: "figures" }, ...figures.map(([name, value]) => make("div", { class: "card" }, make("dt", {}, name), make("dd", {}, String(value))))),
     make("h2", {}, "Latency"),
-    table("Latency by route", ["route", "requests", "failed", "p50", "p95", "p99"], page.routes.map((route) => [route.route, route.requests, route.failed, ...["p50", "p95", "p99"].map((name) => time(route[name]))])),
+    table("Latency by route", ["route", "requests", "failed", "p50", "p95", "p99"], routes.map((route) => [route.route, route.requests, route.failed, ...["p50", "p95", "p99"].map((name) => time(route[name]))])),
     refused.length ? make("h2", {}, "Refused") : null,
     refused.length ? table("Refused, by reason", ["reason", "times"], refused) : null,
     ...queries(page.queries),

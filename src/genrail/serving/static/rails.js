@@ -2,7 +2,7 @@
 import { ask, isEmpty, question, state } from "./state.js";
 import { codes, count, draw, make, meter, NARROW, percent, plain, show } from "./parts.js";
 
-const K = 10, BEAMS = 20, CHILDREN = NARROW ? 5 : 8; // answers; beams that the server lists; continuations of each
+const K = 10, BEAMS = 20, CHILDREN = NARROW ? 5 : 6; // answers; beams that the server lists; continuations of each
 const ROWS = NARROW ? 5 : 7, HEIGHT = 34, WIDTH = 190, GAP = 34, TOP = 26; // beams drawn of a step; pixels
 
 export async function railsView(view, page, signal) {
