@@ -59,3 +59,11 @@ def test_the_native_model_remembers_no_last_event():
     everything = build(CATALOG, interactions=EVENTS, epochs=1, hold_out=False)
     assert everything.edition.finder.spelling.memory.seen[sorted(held_out_rows())].all()
     assert everything.trained_on_everything and not own.trained_on_everything
+
+
+@pytest.mark.parametrize("asked", [{}, {"hold_out": True}, {"hold_out": False}])
+def test_training_keeps_last_events_out_unless_told(asked):
+    own = build(CATALOG, interactions=EVENTS, epochs=1)
+    own.train(interactions=EVENTS, epochs=1, **asked)
+    assert own.trained_on_everything is (asked.get("hold_out") is False)
+    assert own.edition.finder.spelling.memory.seen[sorted(held_out_rows())].any() == own.trained_on_everything

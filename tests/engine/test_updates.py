@@ -117,6 +117,22 @@ def test_a_merge_changes_no_answer_and_leaves_nothing_pending():
     assert "n99" in own.search("purple wellington", k=60).item_ids
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda own: own.add([shoe(1)]), id="add"),
+        pytest.param(lambda own: own.update([{"sku": "s2", "name": "yellow wellington"}]), id="update"),
+        pytest.param(lambda own: own.remove(["s1"]), id="remove"),
+    ],
+)
+def test_each_kind_of_change_starts_a_merge_that_is_due(change, monkeypatch):
+    own, started = copy(ALWAYS), []
+    monkeypatch.setattr(own, "_merge_in_background", lambda: started.append(own.edition.finder.pending))
+    change(own)
+    own._merger.join()
+    assert len(started) == 1
+
+
 @pytest.mark.parametrize("gone", [pytest.param(40, id="everything removed"), pytest.param(39, id="one item left")])
 def test_a_merge_of_next_to_nothing(gone):
     own = copy()
