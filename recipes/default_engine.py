@@ -131,6 +131,21 @@ def show_soft_filters(engine: Engine, test: Words) -> None:
     print(f"\nsoft filters, nDCG@10: {engine.describe()['soft filters']}\n{text_table(columns, rows)}", flush=True)
 
 
+def show_negations(found: Mapping[str, Evaluation], test: Words) -> None:
+    """Print how the methods do on queries that say what is not wanted, where there are some."""
+    asked = {key: Query(text) for key, text in test.queries.items()}
+    with_one = next((part for part in by_negation(asked) if part.name == "with a negation"), Slice("none", frozenset()))
+    values = {name: one.measured.by_query("nDCG@10") for name, one in found.items()}
+    default = next(iter(values.values()))
+    keys = [key for key in default if key in with_one.query_ids]
+    if keys:
+        told = {name: np.array([each[key] for key in keys]) for name, each in values.items()}
+        first = next(iter(told.values()))
+        rows = [[name, f"{one.mean():.4f}", "" if one is first else gain(first, one)] for name, one in told.items()]
+        columns = [f"{with_one.name}, {len(keys)} queries", "nDCG@10", "default's lead"]
+        print(f"\n{text_table(columns, rows)}", flush=True)
+
+
 def on_histories(engine: Engine, events: Interactions, users: int | None, exclude_seen: bool) -> dict[str, Evaluation]:
     """Measure each user's last event."""
     split = leave_last_out(events.sequences(engine.catalog), items=len(engine.catalog))
@@ -208,6 +223,8 @@ def measure(folder: Path, arguments: argparse.Namespace, seed: int, vectors: Pat
             tables[f"histories, seen {seen}"] = on_histories(engine, events, arguments.users, seen == "excluded")
         pasts = [list(past) for _, past in zip(range(200), _pasts(events, engine.catalog), strict=False)]
         facts["latency, histories"] = latency(engine, [Query(history=past) for past in pasts])
+    if test is not None:
+        show_negations(tables["words"], test)
     for name, table in tables.items():
         show(f"{folder.name}, seed {seed}, {name}", table, METRICS if name == "words" else METRICS[:4])
         facts[name] = {key: one.means for key, one in table.items()}

@@ -17,8 +17,8 @@ from genrail.types import Json, JsonObject
 
 __all__ = ["STRENGTH", "Reader", "Reading"]
 
-EXCLUDED = 2.0  # deviations that an item loses which holds what a query excludes, or has a number out of its bounds
-STRENGTH = 0.5  # deviations of the fused score; chosen on the demo shop and half of ESCI's queries (docs/results.md)
+EXCLUDED = 2.5  # deviations that an item loses which holds what a query excludes, or has a number out of its bounds
+STRENGTH = 0.5  # deviations that an item gains for a value; chosen on the demo and half of ESCI (docs/results.md)
 BEST = 10  # hits of the first stage that say how far a reading is believed: a page
 
 Rows = npt.NDArray[np.int64]
@@ -118,9 +118,9 @@ class Reader:
             if not condition.excluded:
                 gains += self.strength * condition.share * deviation * self.filters.held(condition, rows)
         for bound in reading.bounds:
-            gains -= EXCLUDED * bound.broken(self.filters.catalog, rows)
+            gains -= EXCLUDED * deviation * bound.broken(self.filters.catalog, rows)
         if reading.excluded:
-            gains -= EXCLUDED * self._excluded(reading, rows)
+            gains -= EXCLUDED * deviation * self._excluded(reading, rows)
         return gains
 
     def _excluded(self, reading: Reading, rows: Rows) -> npt.NDArray[np.bool_]:
