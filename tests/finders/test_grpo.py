@@ -114,6 +114,25 @@ def test_validation_tells_ndcg_and_reward_and_a_model_that_gets_no_better_stays_
     assert report.summary()["kept"].startswith("no better") and "reward" in report.summary()["validation before"]
 
 
+def test_a_function_of_ones_own_rewards_and_is_not_saved(tmp_path):
+    own = engine()
+
+    def even(rollouts):
+        return (rollouts.rows % 2 == 0).astype(np.float64)
+
+    settings = {**GRPO, "reward": even, "validation": 0, "epochs": 6, "learning_rate": 3e-3, "batch": 6}
+    before = [hit.item_id for text in QUERIES.values() for hit in own.search(text, k=3)]
+    report = own.train(queries=QUERIES, qrels=QRELS, **settings)
+    after = [hit.item_id for text in QUERIES.values() for hit in own.search(text, k=3)]
+    assert report.kept
+    share = [np.mean([int(item_id[1:]) % 2 == 0 for item_id in part]) for part in (before, after)]
+    assert share[1] > share[0] + 0.2
+    assert "even" in str(own.edition.finder.spelling.card.settings)
+    own.save(tmp_path / "e")
+    again = Engine.load(tmp_path / "e")
+    assert again.edition.finder.recipe.tuning.rewarding.reward == "rank"
+
+
 def test_codes_go_on_from_what_they_were_taught():
     own = test_fine_tuning.TestCodes().build()
     settings = {**GRPO, "rollouts": 4, "validation": 0, "epochs": 1}

@@ -125,8 +125,7 @@ def test_a_model_that_gets_no_better_stays_as_it_was():
     report = reinforce(
         model,
         cases,
-        ReinforcementSettings(epochs=1, rollouts=2),
-        reward=lambda one: np.zeros(one.rows.shape),
+        ReinforcementSettings(epochs=1, rollouts=2, reward=lambda one: np.zeros(one.rows.shape)),
         validation=[(model.context(history=[0]), 0)],  # an item of its own history is never written
     )
     assert not report.kept and model.fingerprint == before
@@ -136,8 +135,10 @@ def test_a_function_of_ones_own_decides():
     model = fresh(sizes=NativeSettings(width=16, heads=1, dropout=0.0, depth_dropout=0.0, input_dropout=0.0))
     wanted = [7]
     cases = [(model.context(history=[item]), (item + 5) % ITEMS) for item in range(ITEMS) if item != 7]
-    chosen = ReinforcementSettings(rollouts=12, epochs=12, batch=8, learning_rate=1e-2, kl=0.0, sampler="sample")
-    reinforce(model, cases, chosen, reward=lambda one: np.isin(one.rows, wanted).astype(float))
+    settings = {"rollouts": 12, "epochs": 12, "batch": 8, "learning_rate": 1e-2, "kl": 0.0, "sampler": "sample"}
+    chosen = ReinforcementSettings(reward=lambda one: np.isin(one.rows, wanted).astype(float), **settings)
+    report = reinforce(model, cases, chosen)
+    assert report.to_dict()["settings"]["reward"] == "rank"  # functions are not told, nor saved
     task = _Reinforcement(model, cases, cases, chosen, hit, seed=0)
     assert np.mean(task.written(cases, 1).rows[:, 0] == 7) > 0.8
 
@@ -185,7 +186,7 @@ def test_what_cannot_be_learnt_from_is_said():
     with pytest.raises(SettingsError, match="nothing to learn from"):
         reinforce(model, [])
     with pytest.raises(ShapeError, match="rewards"):
-        reinforce(model, cases, reward=lambda one: np.full(one.rows.shape, np.nan))
+        reinforce(model, cases, ReinforcementSettings(reward=lambda one: np.full(one.rows.shape, np.nan)))
     with pytest.raises(SettingsError, match="clicks"):
         ReinforcementSettings(reward="clicks")
     for wrong in ({"rollouts": 1}, {"sampler": "greedy"}, {"kl": -1.0}, {"temperature": 0.0}, {"epochs": 0}):

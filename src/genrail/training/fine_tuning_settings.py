@@ -166,11 +166,14 @@ class FineTuning:
     def changed(self) -> JsonObject:
         """Give what differs from the defaults, by path."""
         own, usual = (dict(_flat(one.to_dict())) for one in (self, type(self)()))
-        return {path: value for path, value in own.items() if value != usual.get(path)}
+        told = {path: value for path, value in own.items() if value != usual.get(path)}
+        reward = self.rewarding.reward
+        return told | ({"rewarding.reward": getattr(reward, "__name__", str(reward))} if callable(reward) else {})
 
     def kept(self) -> FineTuning:
-        """Give what is kept of these settings after a training: all but its files."""
-        return replace(self, checkpoint=None, curve=None, making=self.making.kept())
+        """Give what is kept of these settings after a training: all but its files and functions."""
+        making, rewarding = self.making.kept(), self.rewarding.kept()
+        return replace(self, checkpoint=None, curve=None, making=making, rewarding=rewarding)
 
 
 def _flat(values: Mapping[str, object], path: str = "") -> Iterator[tuple[str, object]]:

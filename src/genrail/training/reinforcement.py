@@ -64,7 +64,12 @@ class ReinforcementReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Turn the report into plain values for JSON."""
-        told = {"start": self.start, "kept": self.kept, "requests": self.requests, "settings": asdict(self.settings)}
+        told = {
+            "start": self.start,
+            "kept": self.kept,
+            "requests": self.requests,
+            "settings": asdict(self.settings.kept()),
+        }
         return {**told, **self.loop.to_dict()}
 
 
@@ -73,7 +78,6 @@ def reinforce(
     cases: Sequence[Case],
     settings: ReinforcementSettings | None = None,
     *,
-    reward: Reward | None = None,
     validation: Sequence[Case] = (),
     max_seconds: float | None = None,
     seed: int = 0,
@@ -88,7 +92,6 @@ def reinforce(
         model: Trained before.
         cases: Requests, from `NativeModel.context`, and the item that was right for each.
         settings: How.
-        reward: A function of your own instead of the one that the settings name.
         validation: Likewise, not among `cases`; nDCG@10 of what is written for them decides which epoch is kept.
         max_seconds: Stop after this long.
         seed: Of batches and draws.
@@ -103,7 +106,7 @@ def reinforce(
     settings = settings or ReinforcementSettings()
     if not cases:
         raise SettingsError("nothing to learn from: give histories or queries with the item that was right")
-    task = _Reinforcement(model, list(cases), list(validation), settings, reward or reward_of(settings.reward), seed)
+    task = _Reinforcement(model, list(cases), list(validation), settings, reward_of(settings.reward), seed)
     loop = LoopSettings(settings.epochs, settings.learning_rate, 10, 0.0, averaging=0.9, max_seconds=max_seconds)
     report, start, kept = improved(task, loop, seed, progress)
     model.changed()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -111,15 +111,17 @@ def likeness(rollouts: Rollouts) -> Float:
 REWARDS: Mapping[str, Reward] = {"hit": hit, "rank": rank, "likeness": likeness}
 
 
-def reward_of(name: str) -> Reward:
-    """Find a reward by its name.
+def reward_of(given: str | Reward) -> Reward:
+    """Find a reward by its name; a function is its own.
 
     Raises:
         SettingsError: There is none.
     """
-    if name not in REWARDS:
-        raise SettingsError(f"reward is {name!r}; give {', '.join(REWARDS)}, or a function in Python")
-    return REWARDS[name]
+    if callable(given):
+        return given
+    if given not in REWARDS:
+        raise SettingsError(f"reward is {given!r}; give {', '.join(REWARDS)}, or a function in Python")
+    return REWARDS[given]
 
 
 def advantages(rewards: Float, rows: Int, scaled: bool = True) -> Float:
@@ -154,7 +156,8 @@ class RolloutSettings:
     """Say what is written to be rewarded, and how a model learns from it.
 
     Args:
-        reward: `hit`, `rank` or `likeness`; see `genrail.training.rewards`.
+        reward: `hit`, `rank` or `likeness`, see `genrail.training.rewards`; in Python also a function of your own,
+            which takes `Rollouts` and gives a number for each, and is not saved with the engine.
         rollouts: Items written for each request, all different and all allowed.
         sampler: `beam`: the most probable ones (as MiniOneRec does); `sample`: drawn without replacement by stochastic
             beams (Kool et al. 2019), which also tries what the model finds improbable.
@@ -166,7 +169,7 @@ class RolloutSettings:
         SettingsError: A value outside its range.
     """
 
-    reward: str = "rank"
+    reward: str | Reward = "rank"
     rollouts: int = 16
     sampler: Literal["beam", "sample"] = "beam"
     temperature: float = 1.0
@@ -181,6 +184,10 @@ class RolloutSettings:
             raise SettingsError(f"rollouts is {self.rollouts}; give 2 or more, to compare")
         if self.kl < 0.0 or not self.temperature > 0.0:
             raise SettingsError("kl must be 0 or more, temperature more than 0")
+
+    def kept(self) -> Self:
+        """Give what can be saved: a function of the user's gives way to the default reward."""
+        return replace(self, reward=RolloutSettings.reward) if callable(self.reward) else self
 
 
 @dataclass(frozen=True)
