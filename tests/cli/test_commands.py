@@ -238,6 +238,18 @@ def test_help_answers_in_a_process_of_its_own():
         assert "Usage" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "5"}, "5"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
+)
+def test_threads_that_wait_give_way_unless_the_user_says_otherwise(given, count):
+    kept = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    script = "import os, sys\nfrom genrail.cli.main import run\nsys.argv = ['genrail', '--version']\ntry: run()\n"
+    script += "except SystemExit: print(os.environ.get('GOMP_SPINCOUNT'))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=kept | given)
+    assert done.stdout.split()[-1] == count
+
+
 def test_titles_cannot_steer_the_terminal(tmp_path):
     evil = mistake(tmp_path, "evil.csv", "sku,name\n1,\x1b[31mred boot\u202e\n2,[bold]clog[/bold]\n")
     good("build", evil, "--encoder", "hashing", "--max-seconds", 0.2, "--out", tmp_path / "e")

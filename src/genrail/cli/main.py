@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ __all__ = ["app", "run"]
 
 def run() -> None:
     """Run the command line."""
+    if "OMP_WAIT_POLICY" not in os.environ:  # threads that wait soon leave the core to others (decision 0087)
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         from genrail.cli.commands import app
         from genrail.cli.console import tolerant_streams
