@@ -73,3 +73,21 @@ def test_a_whole_title_comes_first_even_where_its_words_are_read_as_exclusions_a
         assert found.item_ids == [f"b{row}"]
         assert "lookup" in found[0].explanation["lanes"]
     assert "lookup" not in engine.describe()["weights for words"]
+
+
+def test_a_number_that_is_updated_in_place_is_found_and_its_earlier_one_is_not(tmp_path):
+    items = [{"id": f"i{n}", "title": f"thing {word}", "code": 40_000_000 + n} for n, word in enumerate("abcdefghij")]
+    own = Engine.build(items, "lookup")
+    assert own.search("40000003", k=10)[0].item_id == "i3"
+    own.update([{"id": "i3", "code": 50_000_001}, {"id": "i4", "code": None}])
+    assert own.catalog.row("i3") == 3  # in place
+    for engine in (own, saved_and_loaded(own, tmp_path)):
+        assert {hit.item_id for hit in engine.search("50000001", k=10) if hit.score > 0} == {"i3"}
+        assert not [hit for number in ("40000003", "40000004") for hit in engine.search(number, k=10) if hit.score > 0]
+    own.update([{"id": "i3", "code": 40_000_003}])
+    assert {hit.item_id for hit in own.search("40000003", k=10) if hit.score > 0} == {"i3"}
+
+
+def saved_and_loaded(own, folder):
+    own.save(folder / "e")
+    return Engine.load(folder / "e")

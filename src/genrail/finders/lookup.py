@@ -74,6 +74,7 @@ class Lookup(Scoring):
         self.columns = columns
         self.seed = seed
         self._parts = parts
+        self._amended: Keys = {}  # numbers that rows got after they were noted
 
     @property
     def exact_only(self) -> bool:
@@ -106,7 +107,13 @@ class Lookup(Scoring):
         return found
 
     def _rows(self, key: str) -> list[tuple[int, str]]:
-        return [entry for part in self._parts for entry in part.keys.get(key, ())]
+        noted = (keys.get(key, ()) for keys in (*(part.keys for part in self._parts), self._amended))
+        return [(row, what) for rows in noted for row, what in rows if what != NUMBER or self._holds(row, key)]
+
+    def _holds(self, row: int, key: str) -> bool:
+        """Tell whether a row has a number now: it may have had it when it was noted, and be updated since."""
+        values = (self.catalog.frame.get_column(column)[row] for column in self.columns)
+        return any(value is not None and _plain(str(value)) == key for value in values)
 
     def fits(self, request: Request, best: float) -> bool:
         """Tell whether something was named."""
@@ -118,14 +125,26 @@ class Lookup(Scoring):
         return [{"named by": named[row][1]} if row in named else {} for row in rows.tolist()]
 
     def grow(self, catalog: Catalog, change: Change) -> Lookup:
-        """Note the keys of new items; those of removed ones name rows that are never allowed."""
+        """Note the keys of new items and new numbers of others; those of removed ones name rows never allowed."""
         first = sum(map(len, self._parts))
         parts = self._parts
         if first < len(catalog):
             parts = appended(parts, _Part.of(catalog, self.columns, first, len(catalog)), _Part.joined)
         made = Lookup.__new__(Lookup)
         made._set(catalog, self.recipe, self.columns, parts, self.seed)
+        made._amended = self._amended_by(catalog, first)
         return made
+
+    def _amended_by(self, catalog: Catalog, first: int) -> Keys:
+        """Note numbers that changed while their rows stayed: texts that change get new rows."""
+        amended = dict(self._amended)
+        for column in self.columns:
+            before, after = (one.frame.get_column(column)[:first] for one in (self.catalog, catalog))
+            for row in before.ne_missing(after).arg_true().to_list():
+                if after[row] is not None:
+                    key = _plain(str(after[row]))
+                    amended[key] = (*amended.get(key, ()), (row, NUMBER))
+        return amended
 
     def describe(self) -> dict[str, Json]:
         """Tell the columns that are looked into."""
