@@ -32,8 +32,8 @@ class Screen:
         longest: Length of the longest row.
 
     Cost: a byte for each number of the vectors and 8 bytes a row; made in one pass over them.
-    Source: the bound is Cauchy and Schwarz's; codes for a first look and vectors for the last are common practice, as
-    in Lucene's and Faiss's scalar quantisation, which look at so many times k rows and hope.
+    Source: the bound is the inequality of Cauchy and Schwarz. Scalar quantisation for a first look is common practice
+    (Lucene, Faiss), there with so many times k rows to score again instead of a bound.
 
     >>> screen = Screen.of(np.array([[1.0, 0.0], [0.6, 0.8]], dtype=np.float32))
     >>> low, high = screen.bounds(np.array([1.0, 0.0], dtype=np.float32))
