@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genrail.catalog import Catalog
-from genrail.catalog.filters import (
+from genrail.catalog.filter_grammar import (
     Between,
     Compare,
     Flag,
@@ -23,9 +23,9 @@ from genrail.catalog.filters import (
     Missing,
     Node,
     Not,
-    evaluate,
     parse,
 )
+from genrail.catalog.filters import evaluate
 from genrail.errors import FilterError
 
 SHOES = pl.DataFrame(

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from genrail.catalog import Catalog
-from genrail.catalog.filters import Like
+from genrail.catalog.filter_grammar import Like
 from genrail.engine import Engine, MergeSettings
 from genrail.serving.batching import Batcher, Kind
 from genrail.serving.errors import Refusal

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import date
 
-from genrail.catalog.filters import KEYWORDS
+from genrail.catalog.filter_grammar import KEYWORDS
 from genrail.catalog.values import written
 from genrail.errors import FilterError
 

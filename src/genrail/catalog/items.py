@@ -26,7 +26,7 @@ from genrail.rng import generator
 from genrail.showing import html_table
 
 if TYPE_CHECKING:
-    from genrail.catalog.filters import Node
+    from genrail.catalog.filter_grammar import Node
 
 __all__ = ["Catalog"]
 

@@ -21,8 +21,9 @@ __all__ = ["AUTO_ROWS", "Cells", "CellSettings", "wants_cells"]
 Vectors = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
-# An exact search of so many vectors of 384 dimensions takes some 50 ms on one core, with numba or without.
-AUTO_ROWS = 2_000_000 if COMPILES else 400_000
+# An exact search of so many vectors of 384 dimensions takes some 50 ms on one core, with numba (4.6 ms for 200,000,
+# docs/results.md) or without (27 ms for 400,000).
+AUTO_ROWS = 2_000_000 if COMPILES else 800_000
 CENTRES, CELL_OF = "cells", "cell_of"
 
 

@@ -70,7 +70,7 @@ class Dense(ContentScoring):
         name: For tables.
         seed: Of the order between equal scores, and of the cells.
         index: `exact` scores all items; `approximate` looks into the nearest cells (`Cells`) where words or a history
-            are asked for, not both; `auto` is approximate from 2,000,000 items on (400,000 without numba) where faiss
+            are asked for, not both; `auto` is approximate from 2,000,000 items on (800,000 without numba) where faiss
             is installed (the extra ``ann``). Filters hold either way, and k items come back whenever k are allowed.
         cells: Of an approximate index.
         decay: What each step back in a history costs, above 0 and at most 1.
@@ -82,7 +82,7 @@ class Dense(ContentScoring):
         SettingsError: Another word for `index`, or a setting outside its range.
         MissingPackageError: `approximate` without faiss.
 
-    Cost: exact O(rows x dimensions) per query, 4 ms for 200,000 items of 384 dimensions on one core with numba, which
+    Cost: exact O(rows x dimensions) per query, 5 ms for 200,000 items of 384 dimensions on one core with numba, which
     takes a quarter of the vectors' memory more for a first look (`Screen`); approximate by docs/results.md. Items added
     later are scored exactly until `compact`.
     Source: Karpukhin et al. 2020 (DPR); Reimers and Gurevych 2019 (Sentence-BERT).
@@ -184,7 +184,9 @@ class Dense(ContentScoring):
         if self.cells is not None:
             return [(found, None) for found in self.find(requests, k, options)]
         self._asked += len(requests)
-        if not self._screens or self._asked == 1:  # one question alone is answered sooner than all vectors are rounded
+        if (
+            not self._looks_first or self._asked == 1
+        ):  # one question alone is answered sooner than all vectors are rounded
             return super().find_scored(requests, k, options)
         texts = [request.text for request in requests if request.text and not len(request.history)]
         vectors = iter(self._encoded(texts) if texts else ())
@@ -201,14 +203,14 @@ class Dense(ContentScoring):
         return answers
 
     @property
-    def _screens(self) -> bool:
+    def _looks_first(self) -> bool:
         """Tell whether a first look at rounded vectors saves time."""
         return COMPILES and self.cells is None and len(self.rows) >= SCREENED
 
     def warm_up(self) -> None:
         """Round the vectors for the first look."""
         self._asked = 1
-        if self._screens:
+        if self._looks_first:
             self.rows.bounds(self.rows.parts[0][0])
 
     def warnings(self, request: Request) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from genrail.catalog import Catalog
 from genrail.catalog.conditions import as_filter
-from genrail.catalog.filters import Junction, Node, Not, parse
+from genrail.catalog.filter_grammar import Junction, Node, Not, parse
 from genrail.catalog.standing import standing
 from genrail.errors import FilterError, QueryError
 from genrail.finding.kept import Kept

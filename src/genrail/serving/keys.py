@@ -68,7 +68,7 @@ class Key:
         if not isinstance(self.created, str):
             raise SettingsError(f"created is {self.created!r}; it is a text, or leave it out")
         if self.where is not None:
-            from genrail.catalog.filters import parse
+            from genrail.catalog.filter_grammar import parse
 
             parse(self.where)
 

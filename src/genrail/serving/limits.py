@@ -108,7 +108,7 @@ def costly_filter(where: str | None) -> bool:
 
 
 def _counts(where: str) -> dict[str, int]:
-    from genrail.catalog.filters import Junction, Like, Member, Node, Not, parse
+    from genrail.catalog.filter_grammar import Junction, Like, Member, Node, Not, parse
     from genrail.errors import FilterError
 
     def leaves(node: Node) -> Iterator[Node]:
