@@ -11,7 +11,7 @@ pytest.importorskip("transformers")
 from genrail.constraints.compressed import compressed
 from genrail.engine import Engine
 from genrail.errors import SettingsError
-from genrail.finders.fine_tuning import _reader, _request
+from genrail.finders.fine_tuning import _reader, asked
 from genrail.finders.rewarding import LanguageCase, RewardedWriter
 from genrail.training.fine_tuning_settings import FineTuning
 from genrail.training.pairs import Pair
@@ -29,7 +29,7 @@ def task(sampler="beam", rollouts=ITEMS, kl=0.3):
     spelling = finder.spelling
     cases = []
     for pair in pairs:
-        request = _request(finder, pair)
+        request = asked(pair, finder.catalog)
         cases.append(LanguageCase(spelling.contexts([request], finder.catalog)[0], request, pair.rows))
     tuning = FineTuning(recipe="grpo", pack_tokens=150, rewarding=RolloutSettings("rank", rollouts, sampler, kl=kl))
     readers = _reader(spelling.language_model), _reader(language_model(seed=1))

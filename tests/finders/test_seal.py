@@ -289,6 +289,16 @@ def test_it_is_taught_by_judged_queries_and_by_made_up_ones(tmp_path):
     assert [hit.score for hit in one] == pytest.approx([hit.score for hit in other], abs=1e-3)
 
 
+def test_the_weights_that_find_most_of_what_is_held_out_are_kept():
+    pytest.importorskip("peft")
+    queries = {f"q{number}": f"a boot of kind {number}" for number in range(10)}
+    qrels = {query_id: {f"d{number % 3}": 1} for number, query_id in enumerate(queries)}
+    settings = {**SHORT, "epochs": 3, "validation": 4, "batch": 4}
+    loop = engine_of(PLAIN, language_model(), queries=queries, qrels=qrels, **settings).edition.finder.report.loop
+    assert [list(one.metrics) for one in loop.history] == [["nDCG@10", "R@10", "log-probability of spans"]] * 3
+    assert loop.best["nDCG@10"] == max(one.metrics["nDCG@10"] for one in loop.history) > 0
+
+
 def test_what_lora_learnt_over_a_named_model_is_saved_without_the_model(tmp_path, monkeypatch):
     pytest.importorskip("peft")
     monkeypatch.setattr("genrail.models.checkpoints.load_checkpoint", lambda *_, **__: language_model())

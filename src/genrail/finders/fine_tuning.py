@@ -17,7 +17,7 @@ from genrail.errors import SettingsError
 from genrail.finders.lessons import Distillation, on_histories, on_words
 from genrail.finders.made_up import made_up
 from genrail.finders.rewarding import LanguageCase, RewardedWriter
-from genrail.finding import Data, FindOptions, Progress, Request
+from genrail.finding import Data, FindOptions, Found, Progress, Request
 from genrail.models.adapters import Adapter, merge_lora
 from genrail.models.causal import CausalModel
 from genrail.models.model_card import ModelCard
@@ -41,13 +41,24 @@ from genrail.training.rewards import reward_of
 from genrail.types import silent
 
 if TYPE_CHECKING:
+    from genrail.catalog import Catalog
     from genrail.finders.generative import Generative
     from genrail.training.distillation import Lessons
     from genrail.training.fine_tuning_settings import FineTuning
     from genrail.training.loop import LoopReport
     from genrail.training.loop import Progress as LoopProgress
 
-__all__ = ["FineTuned", "FineTuningReport", "Requests", "fine_tuned", "pairs_of", "shown", "taught_pairs"]
+__all__ = [
+    "CUTOFF",
+    "FineTuned",
+    "FineTuningReport",
+    "Requests",
+    "fine_tuned",
+    "pairs_of",
+    "shown",
+    "taught_pairs",
+    "validation",
+]
 
 Rows = npt.NDArray[np.int64]
 CUTOFF = 10
@@ -266,7 +277,7 @@ def fine_tuned(
     learnt, held, written = _requests(finder, data, tuning, distillation or Distillation(), progress)
     trie = finder.spelling.in_words(compressed(finder.index))
     examples, counts = _examples(learnt, student, trie, tuning, progress)
-    validate = _validation(student, held, tuning.validation_beams)
+    validate = validation(held, data.catalog, _beams_of(student, tuning.validation_beams))
     details: dict[str, Any] = {}
     if tuning.recipe == "grpo":
         task = _rewarded(student, given, trie, examples, held, validate, data, tuning, progress)
@@ -315,8 +326,8 @@ def _rewarded(
     """Let a student write items for requests, and learn from what they are worth."""
     if not examples:
         raise SettingsError("there is nothing to learn from; give queries and qrels, interactions, or texts")
-    cases = [LanguageCase(one.prompt, _request(student, pair), tuple(pair.rows)) for one, pair in examples]
-    validation = [LanguageCase(_prompt(student, pair)[0], _request(student, pair), tuple(pair.rows)) for pair in held]
+    cases = [LanguageCase(one.prompt, asked(pair, data.catalog), tuple(pair.rows)) for one, pair in examples]
+    validation = [LanguageCase(_prompt(student, pair)[0], asked(pair, data.catalog), tuple(pair.rows)) for pair in held]
     wanted = tuning.rewarding.reward == "likeness"
     vectors = data.text_vectors(progress) if wanted else np.zeros((len(data.catalog), 1), dtype=np.float32)
     return RewardedWriter(
@@ -437,12 +448,12 @@ def _prompt(finder: Generative, pair: Pair) -> tuple[list[int], list[int]]:
     """Render a request as the finder asks; give what should follow too, where that is no item."""
     if pair.coded or pair.named:
         return finder.spelling.aligned(pair, finder.catalog, finder.table)
-    return cast("list[int]", finder.spelling.contexts([_request(finder, pair)], finder.catalog)[0]), []
+    return cast("list[int]", finder.spelling.contexts([asked(pair, finder.catalog)], finder.catalog)[0]), []
 
 
-def _request(finder: Generative, pair: Pair) -> Request:
+def asked(pair: Pair, catalog: Catalog) -> Request:
     """Ask for what is right: any live item but those of the past."""
-    past, live = np.array(pair.history, dtype=np.int64), finder.catalog.live
+    past, live = np.array(pair.history, dtype=np.int64), catalog.live
     allowed = live.copy()
     allowed[past] = False
     return Request(pair.text, past, allowed, (), live, excluded=past)
@@ -462,18 +473,34 @@ def _shortened(finder: Generative, pair: Pair, room: int) -> Pair | None:
             return pair
 
 
-def _validation(student: Generative, held: Sequence[Pair], beams: int) -> Callable[[], dict[str, float]] | None:
-    """Make what asks the student the held-out requests, and compares its answers with what is right."""
+def validation(
+    held: Sequence[Pair], catalog: Catalog, find: Callable[[list[Request]], list[Found]]
+) -> Callable[[], dict[str, float]] | None:
+    """Make what asks a student the held-out requests, and compares its answers with what is right.
+
+    Args:
+        held: Requests and their right items; None is given where there are none.
+        catalog: The items.
+        find: Gives the best ten for each request by the model as it stands.
+    """
     if not held:
         return None
-    requests = [_request(student, pair) for pair in held]
+    requests = [asked(pair, catalog) for pair in held]
     right = [dict(zip(pair.rows, pair.weights, strict=True)) for pair in held]
-    decoder = BeamSettings(width=max(beams, CUTOFF), meaning="renormalised")
 
     def validate() -> dict[str, float]:
-        student.spelling.changed()
-        found = student.find(requests, CUTOFF, FindOptions(decoder=decoder))
-        ndcg, recall = graded_figures([one.rows for one in found], right, CUTOFF)
+        ndcg, recall = graded_figures([one.rows for one in find(requests)], right, CUTOFF)
         return {f"nDCG@{CUTOFF}": ndcg, f"R@{CUTOFF}": recall}
 
     return validate
+
+
+def _beams_of(student: Generative, beams: int) -> Callable[[list[Request]], list[Found]]:
+    """Let a student answer on the rails by the weights as they stand."""
+    decoder = BeamSettings(width=max(beams, CUTOFF), meaning="renormalised")
+
+    def find(requests: list[Request]) -> list[Found]:
+        student.spelling.changed()
+        return student.find(requests, CUTOFF, FindOptions(decoder=decoder))
+
+    return find

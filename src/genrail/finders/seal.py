@@ -422,12 +422,10 @@ class SealRecipe(Recipe):
         Where LoRA learnt over a model that has a name, the finder keeps the adapter apart, and is saved without the
         weights of the model.
         """
-        from genrail.finders.teaching_spans import Student, taught
+        from genrail.finders.teaching_spans import taught
 
         assert isinstance(finder, Seal)
-        parts = finder.model, finder.prompts, finder.speller, finder.passages, finder.index
-        student = Student(*parts, self.writing.length, self.max_history)
-        model, adapter, report = taught(student, self.tuning, self.spans, data, progress)
+        model, adapter, report = taught(finder, self, data, progress)
         apart = adapter is not None and finder.source is not None and finder.adapter is None
         source, kept = (finder.source, adapter) if apart else (None, None)
         recipe = replace(self, tuning=self.tuning.kept())

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from genrail.errors import SettingsError
-from genrail.finders.fine_tuning import FineTuningReport, pairs_of
+from genrail.finders.fine_tuning import CUTOFF, FineTuningReport, pairs_of, validation
 from genrail.finders.passages import word_ngrams
-from genrail.finding import Data, Progress
+from genrail.finding import Data, FindOptions, Found, Progress, Request
 from genrail.models.adapters import Adapter, merge_lora
 from genrail.models.causal import CausalModel
 from genrail.training.fine_tuning import Learner, Reader
@@ -19,48 +18,20 @@ from genrail.training.pairs import Pair
 from genrail.training.spans import SpanLesson, Spans, train_spans
 
 if TYPE_CHECKING:
-    from genrail.constraints.substring import SubstringIndex
-    from genrail.finders.passages import Passages, Speller
-    from genrail.models.prompts import Prompts
-    from genrail.training.fine_tuning_settings import FineTuning
+    from genrail.finders.seal import Seal, SealRecipe
     from genrail.training.loop import Progress as LoopProgress
-    from genrail.training.span_settings import SpanSettings
 
-__all__ = ["Student", "taught"]
-
-
-@dataclass(frozen=True, eq=False)
-class Student:
-    """Hold what is needed to teach a model n-grams.
-
-    Args:
-        model: As it is; a copy is taught.
-        prompts: What renders requests, by field: `ngrams`, `titles`, or both.
-        speller: How texts are spelled.
-        passages: Whose passages are whose.
-        index: Of the passages.
-        length: Tokens of an n-gram at most.
-        longest_history: Items of a history that are read.
-    """
-
-    model: object
-    prompts: Mapping[str, Prompts]
-    speller: Speller
-    passages: Passages
-    index: SubstringIndex
-    length: int
-    longest_history: int
+__all__ = ["taught"]
 
 
 def taught(
-    student: Student, tuning: FineTuning, spans: SpanSettings, data: Data, progress: Progress
+    finder: Seal, recipe: SealRecipe, data: Data, progress: Progress
 ) -> tuple[CausalModel, Adapter | None, FineTuningReport]:
-    """Teach a copy of a causal language model.
+    """Teach a copy of a finder's causal language model; the weights that find most held-out requests' items are kept.
 
     Args:
-        student: Stays as it is.
-        tuning: How it is taught.
-        spans: Which n-grams are right.
+        finder: Stays as it is.
+        recipe: How it is taught, and which n-grams are right.
         data: Judged queries, histories; queries made up of the texts, as `tuning` says.
         progress: Called with (stage, done, total); the training counts seconds, so that its time left is known.
 
@@ -70,7 +41,7 @@ def taught(
     Raises:
         SettingsError: The model cannot be taught so, or there is nothing to learn from.
     """
-    given = student.model
+    given, tuning = finder.model, recipe.tuning
     if not isinstance(given, CausalModel):
         name = getattr(given, "name", type(given).__name__)
         raise SettingsError(f"{name} is no causal language model of transformers; n-grams are taught to those only")
@@ -78,11 +49,15 @@ def taught(
         raise SettingsError(f"n-grams are taught by recipe='sft' or 'distill'; {tuning.recipe!r} is for other finders")
     if tuning.loss not in ("rails", "cross-entropy"):
         raise SettingsError(f"n-grams are taught by loss='rails' or 'cross-entropy'; {tuning.loss!r} orders items")
-    learnt, held, written = pairs_of(data, tuning, student.longest_history, given, progress)
-    lessons, held_out = _lessons(learnt, student, data), _lessons(held, student, data)
+    learnt, held, written = pairs_of(data, tuning, recipe.max_history, given, progress)
+    lessons, held_out = _lessons(learnt, finder), _lessons(held, finder)
     module = copy.deepcopy(given.model).float()
     learner = Learner(module, tuning, seed=data.seed)
     model = CausalModel(module, given.tokenizer, given.name, given.attention, given.prompts_together)
+
+    def find(requests: list[Request]) -> list[Found]:
+        student = finder.replaced(model=model)  # which remembers nothing of the weights before
+        return student.find(requests, CUTOFF, FindOptions())
 
     def told(now: LoopProgress) -> None:
         progress("learning n-grams, seconds", int(now.seconds), int(now.seconds + now.seconds_left) + 1)
@@ -90,9 +65,10 @@ def taught(
     report = train_spans(
         Reader(module, model.body, model.output, model.sees if model.reads_runs else None),
         lessons,
-        Spans(student.index, student.speller.begins_word, spans, student.length),
+        Spans(finder.index, finder.speller.begins_word, recipe.spans, recipe.writing.length),
         tuning,
         held_out=held_out,
+        validate=validation(held, data.catalog, find),
         seed=data.seed,
         progress=told,
     )
@@ -106,21 +82,21 @@ def taught(
     return final, adapter, FineTuningReport(report, sources, len(held), weights, written=written)
 
 
-def _lessons(pairs: Sequence[Pair], student: Student, data: Data) -> list[SpanLesson]:
+def _lessons(pairs: Sequence[Pair], finder: Seal) -> list[SpanLesson]:
     """Render prompts as the finder does, one lesson for each right item; those that the model cannot read are left out.
 
     An item without words has nothing to learn from.
     """
-    room = getattr(student.model, "context_size", None)
-    titles, passages = data.catalog.titles, student.passages
+    room = getattr(finder.model, "context_size", None)
+    titles, passages = finder.catalog.titles, finder.passages
     lessons = []
     for pair in pairs:
         prompts = {
-            name: one.render(pair.text, [titles[row] for row in pair.history]) for name, one in student.prompts.items()
+            name: one.render(pair.text, [titles[row] for row in pair.history]) for name, one in finder.prompts.items()
         }
-        if room is not None and max(map(len, prompts.values())) + student.length > room:
+        if room is not None and max(map(len, prompts.values())) + finder.recipe.writing.length > room:
             continue
-        spelled = student.speller.tokens([f" {word}" for word in word_ngrams(pair.text or "", 1)])
+        spelled = finder.speller.tokens([f" {word}" for word in word_ngrams(pair.text or "", 1)])
         words = frozenset(token for tokens in spelled for token in tokens)
         for row, weight in zip(pair.rows, pair.weights, strict=True):
             own = range(int(passages.begins[row]), int(passages.begins[row + 1]))

@@ -105,6 +105,7 @@ def train_spans(
     settings: FineTuning,
     *,
     held_out: Sequence[SpanLesson] = (),
+    validate: Callable[[], Mapping[str, float]] | None = None,
     seed: int = 0,
     progress: Callable[[Progress], None] | None = None,
 ) -> LoopReport:
@@ -118,14 +119,16 @@ def train_spans(
         lessons: Requests and their passages.
         spans: Draws what is right.
         settings: How; of its batches, losses, weights that learn, and the loop.
-        held_out: Requests whose spans choose the best weights; none keeps the last ones.
+        held_out: Requests whose spans are looked at after each epoch.
+        validate: Measures the model as it stands; its first figure chooses the best weights. None lets the spans of
+            `held_out` choose; without both the last ones are kept.
         seed: Of batches and spans.
         progress: Called after each step.
 
     Raises:
         SettingsError: Nothing to learn from.
     """
-    task = _SpanTask(reader, [*lessons], [*held_out], spans, settings, seed)
+    task = _SpanTask(reader, [*lessons], [*held_out], spans, settings, seed, validate)
     return run(task, settings.loop, seed, progress, settings.checkpoint, settings.curve)
 
 
@@ -144,11 +147,12 @@ class _SpanTask:
         spans: Spans,
         settings: FineTuning,
         seed: int,
+        validate: Callable[[], Mapping[str, float]] | None = None,
     ) -> None:
         if not lessons:
             raise SettingsError("there are no requests to learn n-grams from; give queries and qrels, or texts")
         self._reader, self._lessons, self._held = reader, lessons, held_out
-        self._spans, self._settings, self._seed = spans, settings, seed
+        self._spans, self._settings, self._seed, self._measure = spans, settings, seed, validate
         self._places = {id(one): place for place, one in enumerate([*lessons, *held_out])}
         self._passages: dict[int, int] = {}
 
@@ -228,11 +232,12 @@ class _SpanTask:
 
     @torch.no_grad()
     def validate(self) -> Mapping[str, float]:
-        """Give the mean log-probability of a held-out request's spans and title."""
+        """Measure the model, and give the mean log-probability of a held-out request's spans and title."""
+        measured = self._measure() if self._measure is not None else {}
         if not self._held:
-            return {}
+            return measured
         size = self._settings.batch
         draws: list[Draw] = [(-1, one) for one in self._held]
         portions = [draws[first : first + size] for first in range(0, len(draws), size)]
         total = sum(float(self.loss(portion)) * len(portion) for portion in portions)
-        return {"log-probability of spans": -total / len(draws)}
+        return {**measured, "log-probability of spans": -total / len(draws)}
