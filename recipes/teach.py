@@ -1,6 +1,7 @@
 """Teach a language model on any folder, and measure it before and after.
 
     python recipes/teach.py ../shared/data/esci_small --part words --spelling kind-first --recipes distill --minutes 20
+    python recipes/teach.py ../shared/data/scifact --part words --judged --recipes sft --minutes 30
     python recipes/teach.py ../shared/data/amazon_beauty --part histories --minutes 8 --users 300
     python recipes/teach.py ../shared/data/esci_small --part speed
 
@@ -70,22 +71,30 @@ def taught(engine: Engine, arguments: argparse.Namespace, **how: Any) -> tuple[E
     return own, {**told, "curve": curve}
 
 
-def words(catalog: Catalog, test: Words, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Teach from the text of the catalogue, and ask the judged queries of the test."""
+def words(catalog: Catalog, train: Words | None, test: Words, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Teach from the text of the catalogue, with `--judged` by the queries of training too, and ask those of the test."""
     before = untaught(catalog, arguments)
     teacher = Engine.build(catalog, lanes=arguments.lanes, progress=progress)
+    lexical = Engine.build(folders.items(arguments.folder, arguments.seed, title_only=True), "bm25")
     first = {} if arguments.only_taught else {"untaught": before, " + ".join(arguments.lanes): teacher}
-    found = {name: _asked(engine, test) for name, engine in first.items()}
+    found = {name: _asked(engine, test) for name, engine in {"BM25, titles": lexical, **first}.items()}
     rows = [[name, *_row(one)] for name, one in found.items()]
     figures: dict[str, Any] = {name: one.means for name, one in found.items()}
     for recipe in arguments.recipes:
         how: dict[str, Any] = {"made_up": arguments.made_up, "loss": arguments.loss}
         how |= {"made": "written", "query_file": arguments.written} if arguments.written else {}
         how |= {"teacher": teacher, "depth": arguments.depth} if recipe == "distill" else {}
+        if train is not None and arguments.judged:
+            judged = {query_id: train.qrels[query_id] for query_id in train.queries if query_id in train.qrels}
+            how |= {"queries": train.queries, "qrels": judged}
         engine, told = taught(before, arguments, recipe=recipe, pseudo_queries=arguments.pseudo_queries, **how)
+        if arguments.save is not None:
+            engine.save(arguments.save / recipe)
         one = _asked(engine, test)
-        figures[recipe] = {**one.means, **told}
+        against = paired_test(*(each.measured.values["nDCG@10"] for each in (one, found["BM25, titles"])))
+        figures[recipe] = {**one.means, "against BM25 on titles": against.to_dict(), **told}
         rows.append([recipe, *_row(one)])
+        print(f"{recipe} against BM25 on titles, nDCG@10: {against.difference}")
         print(text_table([f"{arguments.model}, {arguments.spelling}", *METRICS], rows), flush=True)
     return figures
 
@@ -154,6 +163,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--validation", type=int, default=48, help="requests that are held out")
     parser.add_argument("--pseudo-queries", type=int, default=2, help="made-up queries for each item")
     parser.add_argument("--made-up", type=int, help="at most so many of them")
+    parser.add_argument("--judged", action="store_true", help="learn from the judged queries of training too")
+    parser.add_argument("--save", type=Path, help="keep what was taught in this folder, by recipe")
     parser.add_argument("--written", help="file of queries that the untaught model writes, instead of cut ones")
     parser.add_argument("--loss", default="rails", help="rails, cross-entropy, pairwise, listwise or prefix-margin")
     parser.add_argument("--depth", type=int, default=10, help="items that the teacher lists")
@@ -173,13 +184,13 @@ def main() -> None:
     arguments = parsed()
     torch.set_num_threads(arguments.threads)
     catalog, events = folders.items(arguments.folder, arguments.seed), folders.events(arguments.folder)
-    test = Words.both(arguments.folder)[1]
+    train, test = Words.both(arguments.folder)
     figures: dict[str, Any] = {"command": " ".join(sys.argv), "machine": machine(), "items": len(catalog)}
     if "words" in arguments.part and test is not None:
         asked = dict(list(test.queries.items())[: arguments.queries])
         figures["queries"] = len(asked)
         judged = {query_id: grades for query_id, grades in test.qrels.items() if query_id in asked}
-        figures["words"] = words(catalog, Words(asked, judged), arguments)
+        figures["words"] = words(catalog, train, Words(asked, judged), arguments)
     if "histories" in arguments.part and events is not None:
         figures["histories"] = histories(catalog, events, arguments)
     if "speed" in arguments.part:
