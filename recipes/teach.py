@@ -72,7 +72,7 @@ def taught(engine: Engine, arguments: argparse.Namespace, **how: Any) -> tuple[E
 
 
 def words(catalog: Catalog, train: Words | None, test: Words, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Teach from the text of the catalogue, with `--judged` by the queries of training too, and ask those of the test."""
+    """Teach from the text of the catalogue, with `--judged` by judged queries too, and ask those of the test."""
     before = untaught(catalog, arguments)
     teacher = Engine.build(catalog, lanes=arguments.lanes, progress=progress)
     lexical = Engine.build(folders.items(arguments.folder, arguments.seed, title_only=True), "bm25")
