@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Any
 
 import folders
-import numpy as np
 import torch
 from folders import Words, machine, progress
+from ranking import ranked
 
 from genrail import Catalog, Engine, Query, Ranking
 from genrail.decoding import BeamSettings
@@ -37,11 +37,10 @@ from genrail.evaluation import evaluate
 from genrail.evaluation.significance import paired_test
 from genrail.evaluation.splits import leave_last_out
 from genrail.evaluation.tables import text_table
-from genrail.finding import Edition, FindOptions, resolve
+from genrail.finders.finder_scorer import FinderScorer
 from genrail.finding.registry import scorer_named
 from genrail.models.checkpoints import load_checkpoint
 from genrail.models.prompts import Example
-from genrail.ranking.second_look import Look, cross_fitted
 from genrail.rng import generator
 
 METRICS = ("nDCG@10", "R@10")
@@ -104,51 +103,17 @@ def write(catalog: Catalog, words: Words, arguments: argparse.Namespace) -> list
 def rank(first: Engine, asked: Mapping[str, Query], qrels: Any, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Let the model look again at what a first stage found; print and give the figures of each scorer."""
     model = load_checkpoint(arguments.model, dtype=arguments.dtype, progress=progress, packed=True)
-    catalog, edition = first.catalog, Edition(first.catalog, first.edition.finder)
-    rankings = first.search_batch(list(asked.values()), k=arguments.depth)
     rows: list[dict[str, Any]] = []
     for name in arguments.scorers:
         if name == RAILS:
-            scorer: Any = OnRails(catalog, model, arguments.spellings[0])
+            spelled = {"model": model, "spelling": arguments.spellings[0], "calibration": 1.0}
+            writer = Engine.build(first.catalog, "titles", progress=progress, **spelled)
+            scorer: Any = FinderScorer(writer.edition.finder)
         else:
             scorer = scorer_named(name, {"model": model, "text": arguments.text, "memory": arguments.memory})
-        looks, started = [], time.process_time()
-        for (key, query), ranking in zip(asked.items(), rankings, strict=True):
-            progress(f"ranking by {name}", len(looks), len(asked))
-            second = scorer.score(resolve(query, catalog, edition.filters), catalog.rows(ranking.item_ids), catalog)
-            scores = np.array([hit.score for hit in ranking])
-            gains = np.array([max(0.0, qrels[key].get(item_id, 0.0)) for item_id in ranking.item_ids])
-            looks.append(Look.of(scores, second, gains, list(qrels[key].values())))
-        seconds = (time.process_time() - started) / len(asked)
-        base, alone = (np.array([look.ndcg(weight) for look in looks]) for weight in (0.0, 1.0))
-        mixed, weights = cross_fitted(looks, seed=arguments.seed)
-        test = paired_test(mixed, base, seed=arguments.seed)
-        low, high = test.difference.low, test.difference.high
-        told = {"scorer": name, "first stage": round(float(base.mean()), 4), "alone": round(float(alone.mean()), 4)}
-        told |= {"mixed": round(float(mixed.mean()), 4), "weights": weights}
-        told |= {"difference": f"{float((mixed - base).mean()):+.4f} [{low:+.4f}, {high:+.4f}]"}
-        rows.append({**told, "seconds": round(seconds, 2)})
+        rows.append(ranked(name, scorer, first, asked, qrels, arguments.depth, arguments.seed))
     _table(f"{arguments.model} ranks {arguments.depth} of {first.name}, nDCG@10, {len(asked)} asked", rows)
     return rows
-
-
-class OnRails:
-    """Score items by what a calibrated writer gives their titles: only where titles of the catalogue branch."""
-
-    def __init__(self, catalog: Catalog, model: Any, spelling: str) -> None:
-        self.engine = Engine.build(catalog, model=model, spelling=spelling, calibration=1.0, progress=progress)
-
-    def score(self, request: Any, rows: Any, catalog: Catalog) -> Any:
-        """Search among these items alone, with as many beams."""
-        finder = self.engine.edition.finder
-        found = finder.decode(
-            finder.spelling.contexts([request], catalog),
-            [finder.index.subset(np.isin(np.arange(len(catalog)), rows))],
-            len(rows),
-            FindOptions(width=max(1, len(rows))),
-        )[0]
-        scores = dict(zip(found.rows.tolist(), found.scores.tolist(), strict=True))
-        return np.array([scores[row] for row in rows.tolist()])
 
 
 def histories(first: Engine, events: Any, arguments: argparse.Namespace) -> tuple[dict[str, Query], Any]:

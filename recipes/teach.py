@@ -25,13 +25,16 @@ import folders
 import numpy as np
 import torch
 from folders import Words, machine, progress
+from ranking import ranked
 
 from genrail import Catalog, Engine, Interactions
 from genrail.evaluation import Evaluation, evaluate, evaluate_next_item
 from genrail.evaluation.significance import paired_test
 from genrail.evaluation.splits import leave_last_out
 from genrail.evaluation.tables import text_table
+from genrail.finders.finder_scorer import FinderScorer
 from genrail.models.prompts import PromptTemplate
+from genrail.types import Query
 
 METRICS = ("nDCG@10", "R@10")
 # Few words around a request: a model that is taught needs no instruction, and half of a short prompt is template else.
@@ -90,6 +93,12 @@ def words(catalog: Catalog, train: Words | None, test: Words, arguments: argpars
         engine, told = taught(before, arguments, recipe=recipe, pseudo_queries=arguments.pseudo_queries, **how)
         if arguments.save is not None:
             engine.save(arguments.save / recipe)
+        if arguments.rank:
+            scorer = FinderScorer(engine.edition.finder)
+            asked = {query_id: Query(text) for query_id, text in test.queries.items()}
+            second = ranked(f"taught by {recipe}", scorer, teacher, asked, test.qrels, 50, arguments.seed)
+            told["as a ranker of the best 50"] = second
+            print(json.dumps(second), flush=True)
         one = _asked(engine, test)
         against = paired_test(*(each.measured.values["nDCG@10"] for each in (one, found["BM25, titles"])))
         figures[recipe] = {**one.means, "against BM25 on titles": against.to_dict(), **told}
@@ -164,6 +173,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--pseudo-queries", type=int, default=2, help="made-up queries for each item")
     parser.add_argument("--made-up", type=int, help="at most so many of them")
     parser.add_argument("--judged", action="store_true", help="learn from the judged queries of training too")
+    parser.add_argument("--rank", action="store_true", help="let the taught model rank the lanes' best 50 too")
     parser.add_argument("--save", type=Path, help="keep what was taught in this folder, by recipe")
     parser.add_argument("--written", help="file of queries that the untaught model writes, instead of cut ones")
     parser.add_argument("--loss", default="rails", help="rails, cross-entropy, pairwise, listwise or prefix-margin")

@@ -13,7 +13,7 @@ from genrail.catalog.suggesting import Suggester
 from genrail.catalog.synonyms import read_synonyms
 from genrail.decoding.decoders import Decoder
 from genrail.engine.live import LiveEdition, MergeSettings
-from genrail.engine.recipes import recipe_of, synonyms_of, with_settings, with_synonyms
+from genrail.engine.recipes import recipe_of, synonyms_of, with_synonyms
 from genrail.errors import CatalogError, QueryError, SettingsError
 from genrail.finding import (
     Data,
@@ -29,6 +29,7 @@ from genrail.finding import (
     raised,
 )
 from genrail.finding.answering import as_queries, checked
+from genrail.finding.finder import with_settings
 from genrail.showing import html_table
 from genrail.types import Json, Query, QueryOptions, Ranking, Suggestion, silent
 

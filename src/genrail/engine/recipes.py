@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from genrail.errors import SettingsError
 from genrail.finding import Finder, Recipe
-from genrail.finding.finder import unknown, within
+from genrail.finding.finder import with_settings
 from genrail.finding.registry import kinds, recipe_named, recipe_type
 from genrail.types import JsonObject
 
 if TYPE_CHECKING:
     from genrail.models.language_model import AnyModel
 
-__all__ = ["recipe_of", "synonyms_of", "with_settings", "with_synonyms"]
+__all__ = ["recipe_of", "synonyms_of", "with_synonyms"]
 
 
 def recipe_of(recipe: Recipe | str | None, model: AnyModel | str | None, settings: Mapping[str, object]) -> Recipe:
@@ -43,21 +43,8 @@ def recipe_of(recipe: Recipe | str | None, model: AnyModel | str | None, setting
     return with_settings(recipe, settings)
 
 
-def with_settings(recipe: Recipe, settings: Mapping[str, object]) -> Recipe:
-    """Change some settings of a recipe."""
-    return replace(recipe, **_known(recipe, settings)) if settings else recipe  # type: ignore[type-var]
-
-
 def _takes_language_model(kind: object) -> bool:
     return isinstance(kind, str) and kind in kinds() and recipe_type(kind).takes_language_model
-
-
-def _known(recipe: Recipe, settings: Mapping[str, object]) -> Mapping[str, object]:
-    """Find the settings of a recipe that are meant, by name or path; refuse those that it does not have."""
-    known: list[str] = [one.name for one in fields(recipe)] if is_dataclass(recipe) else []
-    found = within(type(recipe), {**{name: getattr(recipe, name) for name in known}, **settings})
-    unknown(found, known, recipe.kind)
-    return found
 
 
 def with_synonyms(finder: Finder, lines: Sequence[str]) -> Finder:

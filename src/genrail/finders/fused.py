@@ -293,7 +293,7 @@ class Fused(Searching, Finder):
 
     def grow(self, catalog: Catalog, change: Change) -> Fused:
         """Grow each lane; weights stay."""
-        lanes = {name: lane.grow(catalog, _part(change, name)) for name, lane in self.lanes.items()}
+        lanes = {name: lane.grow(catalog, part_of(change, name)) for name, lane in self.lanes.items()}
         counts = grown_rows(self.popularity, catalog, 0)
         return self.replaced(catalog=catalog, lanes=lanes, reader=self.reader.grown(catalog), popularity=counts)
 
@@ -394,8 +394,8 @@ class Fused(Searching, Finder):
 SAME = "same as "  # what stands in a log in place of a reading that another lane has too
 
 
-def _part(change: Change, name: str) -> Change:
-    """Give a lane its own readings."""
+def part_of(change: Change, name: str) -> Change:
+    """Give one part of a finder its own readings of a change."""
     added = []
     for one in change.added:
         readings = one.reading if isinstance(one.reading, Mapping) else {}

@@ -6,12 +6,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from genrail.errors import SettingsError
+from genrail.finders.finder_scorer import FinderScorer
+from genrail.finders.fused import part_of
 from genrail.finding import (
     Change,
     Data,
@@ -31,7 +33,8 @@ from genrail.finding import (
     resolve,
     save_finder,
 )
-from genrail.finding.registry import open_scorer, scorer_named
+from genrail.finding.finder import with_settings
+from genrail.finding.registry import kinds, open_scorer, scorer_named, scorers
 from genrail.ranking.second_look import Look, learnt_weight, mixed, scaled
 from genrail.rng import generator
 from genrail.types import JsonObject, Query
@@ -99,20 +102,32 @@ class Reranked(Searching, Finder):
     # --- the rest is the inner finder's business --------------------------------------------------------------------
 
     def read(self, catalog: Catalog, rows: range, progress: Progress) -> Json:
-        """See `Finder.read`."""
-        return self.inner.read(catalog, rows, progress)
+        """Ask the inner finder for its reading, and the ranker where that is a finder too."""
+        if self.ranker is None:
+            return self.inner.read(catalog, rows, progress)
+        return {name: part.read(catalog, rows, progress) for name, part in self.parts.items()}
 
     def grow(self, catalog: Catalog, change: Change) -> Reranked:
-        """Grow the inner finder; the scorer reads texts as they are."""
-        return self.around(self.inner.grow(catalog, change), catalog)
+        """Grow the inner finder, and the ranker where that is a finder too; other scorers read texts as they are."""
+        if self.ranker is None:
+            return self.replaced(catalog=catalog, inner=self.inner.grow(catalog, change))
+        grown = {name: part.grow(catalog, part_of(change, name)) for name, part in self.parts.items()}
+        return self.replaced(catalog=catalog, inner=grown["inner"], scorer=FinderScorer(grown["ranker"]))
 
-    def around(self, inner: Finder, catalog: Catalog | None = None) -> Reranked:
-        """Make the same finder around another one."""
-        return Reranked(self.catalog if catalog is None else catalog, inner, self.scorer, self.recipe, self.weight)
+    def replaced(self, **parts: Any) -> Reranked:
+        """Make the same finder with other parts."""
+        names = ("catalog", "inner", "scorer", "recipe", "weight")
+        return Reranked(**{**{name: getattr(self, name) for name in names}, **parts})
+
+    @property
+    def ranker(self) -> Finder | None:
+        """Give the finder that ranks; None where another kind of scorer does."""
+        return self.scorer.finder if isinstance(self.scorer, FinderScorer) else None
 
     def compact(self) -> Reranked:
-        """Compact the inner finder."""
-        return self.around(self.inner.compact())
+        """Compact the inner finder, and the ranker where that is a finder too."""
+        scorer = self.scorer if self.ranker is None else FinderScorer(self.ranker.compact())
+        return self.replaced(inner=self.inner.compact(), scorer=scorer)
 
     def save(self, folder: Path) -> dict[str, Json]:
         """Write the inner finder and the scorer, each into a folder of its own."""
@@ -126,32 +141,40 @@ class Reranked(Searching, Finder):
     def load(cls, folder: Path, details: JsonObject, catalog: Catalog, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote."""
         inner = open_finder(folder / "inner", details["inner"], catalog, encoder)
-        scorer = open_scorer(folder / "scorer", details["scorer"])
+        kept = details["scorer"]
+        scorer: Scorer
+        if kept["kind"] == FinderScorer.kind:
+            scorer = FinderScorer(open_finder(folder / "scorer", kept["finder"], catalog, encoder))
+        else:
+            scorer = open_scorer(folder / "scorer", kept)
         return cls(catalog, inner, scorer, RerankedRecipe.from_dict(details["recipe"]), details.get("weight"))
 
     @property
     def parts(self) -> Mapping[str, Finder]:
-        """Give the inner finder."""
-        return {"inner": self.inner}
+        """Give the inner finder, and the ranker where that is a finder too."""
+        return {"inner": self.inner} | ({} if self.ranker is None else {"ranker": self.ranker})
 
     def with_part(self, part: Finder, other: Finder) -> Finder:
         """See `Finder.with_part`."""
-        return other if part is self else self.around(self.inner.with_part(part, other))
+        if part is self:
+            return other
+        scorer = self.scorer if self.ranker is None else FinderScorer(self.ranker.with_part(part, other))
+        return self.replaced(inner=self.inner.with_part(part, other), scorer=scorer)
 
     @property
     def pending(self) -> int:
-        """See `Finder.pending`."""
-        return self.inner.pending
+        """Count the changes of the part that has most to tidy up."""
+        return max(part.pending for part in self.parts.values())
 
     @property
     def encoder(self) -> Encoder | None:
-        """See `Finder.encoder`."""
-        return self.inner.encoder
+        """Give the text encoder of the first part that has one."""
+        return next((part.encoder for part in self.parts.values() if part.encoder is not None), None)
 
     @property
     def held_out(self) -> bool:
         """See `Finder.held_out`."""
-        return self.inner.held_out
+        return all(part.held_out for part in self.parts.values())
 
     @property
     def reads_words(self) -> bool:
@@ -161,16 +184,17 @@ class Reranked(Searching, Finder):
     @property
     def reads_histories(self) -> bool:
         """See `Finder.reads_histories`."""
-        return self.inner.reads_histories
+        return any(part.reads_histories for part in self.parts.values())
 
     @property
     def report(self) -> Report | None:
-        """See `Finder.report`."""
-        return self.inner.report
+        """Tell of the ranker's training, else of the inner finder's."""
+        return next((part.report for part in reversed([*self.parts.values()]) if part.report is not None), None)
 
     def warm_up(self) -> None:
-        """See `Finder.warm_up`."""
-        self.inner.warm_up()
+        """Warm up each part."""
+        for part in self.parts.values():
+            part.warm_up()
 
     def describe(self) -> dict[str, Json]:
         """Tell the scorer and the inner finder."""
@@ -202,7 +226,8 @@ class RerankedRecipe(Recipe):
     Args:
         inner: Kind of the finder, or its recipe.
         inner_settings: Of that kind.
-        scorer: Kind of the scorer, or one that is made.
+        scorer: Kind of the scorer, or one that is made; or kind or recipe of a finder, or a finder over the same items,
+            that ranks what the first one found, such as ``titles``: a language model that writes on rails.
         scorer_settings: Of that kind.
         depth: How many items the scorer looks at.
         weight: How much the scorer counts against the finder, 0 to 1; default: learnt from judged queries, from some of
@@ -215,7 +240,7 @@ class RerankedRecipe(Recipe):
 
     inner: str | Recipe = "fused"
     inner_settings: Mapping[str, object] | None = None
-    scorer: str | Scorer = "cross-encoder"
+    scorer: str | Scorer | Recipe | Finder = "cross-encoder"
     scorer_settings: Mapping[str, object] | None = None
     depth: int = 50  # what a small model ranks in a second; RRF holds 90 % of ESCI's right products there
     weight: float | None = None
@@ -227,16 +252,36 @@ class RerankedRecipe(Recipe):
     def build(self, data: Data, progress: Progress) -> Reranked:
         """Build the inner finder and make the scorer."""
         inner = recipe_named(self.inner, self.inner_settings) if isinstance(self.inner, str) else self.inner
-        given = self.scorer
-        scorer = scorer_named(given, self.scorer_settings) if isinstance(given, str) else given
-        return self._weighed(Reranked(data.catalog, inner.build(data, progress), scorer, self), data, progress)
+        ranking, judged = self._ranking(), data
+        if getattr(ranking, "learns_queries", False):
+            data, judged = _parted(data)
+        if hasattr(ranking, "build"):
+            ranking = FinderScorer(ranking.build(data, progress))
+        elif hasattr(ranking, "find"):
+            ranking = FinderScorer.of_same(ranking, data.catalog)
+        return self._weighed(Reranked(data.catalog, inner.build(data, progress), ranking, self), judged, progress)
+
+    def _ranking(self) -> Any:
+        """Give what ranks: a scorer, a finder, or the recipe of one."""
+        given, settings = self.scorer, self.scorer_settings
+        if not isinstance(given, str):
+            return given
+        finds = given in kinds() and given not in scorers()
+        return recipe_named(given, settings) if finds else scorer_named(given, settings)
 
     def train(self, finder: Finder, data: Data, progress: Progress) -> Reranked:
-        """Teach the inner finder, if it learns, and learn the weight anew."""
+        """Teach the inner finder and the ranker, if they learn, and learn the weight anew.
+
+        Of judged queries that teach a ranker, a fifth is kept to learn its weight on.
+        """
         assert isinstance(finder, Reranked)
-        inner = finder.inner.recipe
-        taught = finder.around(inner.train(finder.inner, data, progress)) if inner.learns else finder
-        return self._weighed(taught, data, progress)
+        inner, scorer, judged = finder.inner, finder.scorer, data
+        if isinstance(scorer, FinderScorer) and scorer.learns:
+            data, judged = _parted(data)
+            scorer = scorer.taught(self.scorer_settings or {}, data, progress)
+        if inner.recipe.learns:
+            inner = with_settings(inner.recipe, self.inner_settings or {}).train(inner, data, progress)
+        return self._weighed(finder.replaced(inner=inner, scorer=scorer, recipe=self), judged, progress)
 
     def _weighed(self, made: Reranked, data: Data, progress: Progress) -> Reranked:
         """Learn how much the scorer counts, where that is left to it and there are judged queries."""
@@ -254,8 +299,21 @@ class RerankedRecipe(Recipe):
             gains = np.array([max(0.0, grades.get(data.catalog.item_ids[row], 0.0)) for row in found.rows.tolist()])
             looks.append(Look.of(found.scores, second, gains, list(grades.values())))
         progress("weight of the ranker", len(asked), len(asked))
-        return Reranked(made.catalog, made.inner, made.scorer, self, learnt_weight(looks))
+        return made.replaced(weight=learnt_weight(looks))
 
     def to_dict(self) -> dict[str, Json]:
         """Turn the settings into plain values; finder and scorer are saved by themselves."""
         return {"depth": self.depth, "weight": self.weight}
+
+
+def _parted(data: Data) -> tuple[Data, Data]:
+    """Part judged queries into those that teach and a fifth, at most `MOST_QUERIES`, on which a weight is learnt."""
+    ids = list(data.judged)
+    kept = max(1, min(MOST_QUERIES, len(ids) // 5))
+    if len(ids) < 2:
+        return data, data
+    order = generator(data.seed, "queries of the weight").permutation(len(ids))
+    asked = {ids[place] for place in order[:kept]}
+    teaching = {query_id: grades for query_id, grades in data.judged.items() if query_id not in asked}
+    weighing = {query_id: grades for query_id, grades in data.judged.items() if query_id in asked}
+    return data.with_qrels(teaching), data.with_qrels(weighing)

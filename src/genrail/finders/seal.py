@@ -91,7 +91,7 @@ class Seal(Searching, Finder):
         self.name = f"n-grams by {source or model.name}"
         self._report = report
         self.speller = Speller(model.tokenizer, recipe.passage)
-        self.prompts = recipe.prompts(model)
+        self.prompts: Mapping[str, Prompts] = recipe.prompts(model)
         self._subsets: Kept[Any] = Kept(lambda subset: int(subset.nbytes))
         self._anyway = {} if anyway is None else anyway
         self._written: Kept[tuple[Written, ...]] = Kept(lambda parts: sum(part.nbytes for part in parts))
@@ -422,10 +422,11 @@ class SealRecipe(Recipe):
         Where LoRA learnt over a model that has a name, the finder keeps the adapter apart, and is saved without the
         weights of the model.
         """
-        from genrail.finders.teaching_spans import taught
+        from genrail.finders.teaching_spans import Teaching, taught
 
         assert isinstance(finder, Seal)
-        model, adapter, report = taught(finder, self, data, progress)
+        teaching = Teaching(self.tuning, self.spans, self.writing.length, self.max_history)
+        model, adapter, report = taught(finder, teaching, data, progress)
         apart = adapter is not None and finder.source is not None and finder.adapter is None
         source, kept = (finder.source, adapter) if apart else (None, None)
         recipe = replace(self, tuning=self.tuning.kept())

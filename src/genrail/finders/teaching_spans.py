@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from genrail.errors import SettingsError
 from genrail.finders.fine_tuning import CUTOFF, FineTuningReport, pairs_of, validation
 from genrail.finders.passages import word_ngrams
-from genrail.finding import Data, FindOptions, Found, Progress, Request
+from genrail.finding import Data, Finder, FindOptions, Found, Progress, Request
 from genrail.models.adapters import Adapter, merge_lora
 from genrail.models.causal import CausalModel
 from genrail.training.fine_tuning import Learner, Reader
@@ -18,20 +19,57 @@ from genrail.training.pairs import Pair
 from genrail.training.spans import SpanLesson, Spans, train_spans
 
 if TYPE_CHECKING:
-    from genrail.finders.seal import Seal, SealRecipe
+    from genrail.catalog import Catalog
+    from genrail.constraints.substring import SubstringIndex
+    from genrail.finders.passages import Passages, Speller
+    from genrail.models.prompts import Prompts
+    from genrail.training.fine_tuning_settings import FineTuning
     from genrail.training.loop import Progress as LoopProgress
+    from genrail.training.span_settings import SpanSettings
 
-__all__ = ["taught"]
+__all__ = ["Teaching", "Writer", "taught"]
+
+
+class Writer(Protocol):
+    """What is needed of a finder to teach it: see `Seal`."""
+
+    catalog: Catalog
+    model: Any
+    prompts: Mapping[str, Prompts]
+    speller: Speller
+    passages: Passages
+    index: SubstringIndex
+
+    def replaced(self, **parts: Any) -> Finder:
+        """Make the same finder with other parts."""
+        ...
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """Say how a finder is taught.
+
+    Args:
+        tuning: Of the model.
+        spans: Which n-grams are right.
+        length: Tokens of an n-gram at most.
+        longest_history: Items of a history that are read.
+    """
+
+    tuning: FineTuning
+    spans: SpanSettings
+    length: int
+    longest_history: int
 
 
 def taught(
-    finder: Seal, recipe: SealRecipe, data: Data, progress: Progress
+    finder: Writer, teaching: Teaching, data: Data, progress: Progress
 ) -> tuple[CausalModel, Adapter | None, FineTuningReport]:
     """Teach a copy of a finder's causal language model; the weights that find most held-out requests' items are kept.
 
     Args:
         finder: Stays as it is.
-        recipe: How it is taught, and which n-grams are right.
+        teaching: How.
         data: Judged queries, histories; queries made up of the texts, as `tuning` says.
         progress: Called with (stage, done, total); the training counts seconds, so that its time left is known.
 
@@ -41,7 +79,7 @@ def taught(
     Raises:
         SettingsError: The model cannot be taught so, or there is nothing to learn from.
     """
-    given, tuning = finder.model, recipe.tuning
+    given, tuning = finder.model, teaching.tuning
     if not isinstance(given, CausalModel):
         name = getattr(given, "name", type(given).__name__)
         raise SettingsError(f"{name} is no causal language model of transformers; n-grams are taught to those only")
@@ -49,8 +87,8 @@ def taught(
         raise SettingsError(f"n-grams are taught by recipe='sft' or 'distill'; {tuning.recipe!r} is for other finders")
     if tuning.loss not in ("rails", "cross-entropy"):
         raise SettingsError(f"n-grams are taught by loss='rails' or 'cross-entropy'; {tuning.loss!r} orders items")
-    learnt, held, written = pairs_of(data, tuning, recipe.max_history, given, progress)
-    lessons, held_out = _lessons(learnt, finder), _lessons(held, finder)
+    learnt, held, written = pairs_of(data, tuning, teaching.longest_history, given, progress)
+    lessons, held_out = _lessons(learnt, finder, teaching.length), _lessons(held, finder, teaching.length)
     module = copy.deepcopy(given.model).float()
     learner = Learner(module, tuning, seed=data.seed)
     model = CausalModel(module, given.tokenizer, given.name, given.attention, given.prompts_together)
@@ -65,7 +103,7 @@ def taught(
     report = train_spans(
         Reader(module, model.body, model.output, model.sees if model.reads_runs else None),
         lessons,
-        Spans(finder.index, finder.speller.begins_word, recipe.spans, recipe.writing.length),
+        Spans(finder.index, finder.speller.begins_word, teaching.spans, teaching.length),
         tuning,
         held_out=held_out,
         validate=validation(held, data.catalog, find),
@@ -82,7 +120,7 @@ def taught(
     return final, adapter, FineTuningReport(report, sources, len(held), weights, written=written)
 
 
-def _lessons(pairs: Sequence[Pair], finder: Seal) -> list[SpanLesson]:
+def _lessons(pairs: Sequence[Pair], finder: Writer, length: int) -> list[SpanLesson]:
     """Render prompts as the finder does, one lesson for each right item; those that the model cannot read are left out.
 
     An item without words has nothing to learn from.
@@ -94,7 +132,7 @@ def _lessons(pairs: Sequence[Pair], finder: Seal) -> list[SpanLesson]:
         prompts = {
             name: one.render(pair.text, [titles[row] for row in pair.history]) for name, one in finder.prompts.items()
         }
-        if room is not None and max(map(len, prompts.values())) + finder.recipe.writing.length > room:
+        if room is not None and max(map(len, prompts.values())) + length > room:
             continue
         spelled = finder.speller.tokens([f" {word}" for word in word_ngrams(pair.text or "", 1)])
         words = frozenset(token for tokens in spelled for token in tokens)

@@ -107,6 +107,10 @@ class Data:
         """Give the same data without interactions and judged queries."""
         return self._with(None, interactions=None, queries=None, qrels=None, held_back=None)
 
+    def with_qrels(self, qrels: Mapping[str, Mapping[str, float]]) -> Data:
+        """Give the same data with other judgements."""
+        return self._with(self.sequences, qrels=qrels)
+
     def taught_by(self, teacher: object) -> Data:
         """Give the same data with a teacher."""
         return self._with(self.sequences, teacher=teacher)

@@ -457,6 +457,20 @@ class Scorer(Protocol):
         ...
 
 
+def with_settings(recipe: Recipe, settings: Mapping[str, object]) -> Recipe:
+    """Change some settings of a recipe, by name or path.
+
+    Raises:
+        SettingsError: A setting that it does not have, or out of range.
+    """
+    if not settings:
+        return recipe
+    known: list[str] = [one.name for one in fields(recipe)] if is_dataclass(recipe) else []
+    found = within(type(recipe), {**{name: getattr(recipe, name) for name in known}, **settings})
+    unknown(found, known, recipe.kind)
+    return replace(recipe, **found)  # type: ignore[type-var]
+
+
 def within(cls: type, values: Mapping[str, object]) -> dict[str, Any]:
     """Put settings that are given by a path, or by the end of one, into the settings that hold them.
 
