@@ -22,6 +22,8 @@ class EmptyKept:
     def __init__(self) -> None:
         self._lock = Lock()
         self._scores = EmptyScores()
+        self.weight: float | None = None
+        """How much they count, where that was chosen on held-out requests; None where nothing was."""
 
     @property
     def known(self) -> bool:
@@ -35,6 +37,13 @@ class EmptyKept:
         with self._lock:
             self._scores = self._scores.extended(model, context, trie, progress)
             return self._scores
+
+    def choose(self, weight: float) -> None:
+        """Let them count so much; with 0 they are not kept."""
+        with self._lock:
+            self.weight = weight
+            if not weight:
+                self._scores = EmptyScores()
 
     def save(self, folder: Path, context: list[int]) -> Json:
         """Write them, if there are any; give the prompt that they belong to."""

@@ -123,6 +123,7 @@ class FineTuned:
         beam: How to search with it: on the rails, where it was taught on them.
         report: What happened.
         card: The same for those who get the weights.
+        held: Requests that were held out, with their right items.
     """
 
     model: CausalModel
@@ -130,6 +131,7 @@ class FineTuned:
     beam: BeamSettings
     report: FineTuningReport
     card: ModelCard
+    held: Sequence[Pair]
 
 
 class Requests(NamedTuple):
@@ -305,7 +307,7 @@ def fine_tuned(
     told = FineTuningReport(report, known, len(held), weights, written=written, **details)
     meaning = finder.beam.meaning if tuning.loss == "cross-entropy" else "renormalised"
     card = ModelCard(given.name, len(data.catalog), known, tuning.changed(), told.summary(), data.seed)
-    return FineTuned(final, adapter, replace(finder.beam, meaning=meaning), told, card)
+    return FineTuned(final, adapter, replace(finder.beam, meaning=meaning), told, card, held)
 
 
 def _reader(model: CausalModel) -> Reader:

@@ -44,10 +44,12 @@ if TYPE_CHECKING:
     from genrail.models.seq2seq import Seq2SeqModel
     from genrail.models.text_encoder import Encoder
     from genrail.models.vllm import VllmModel
+    from genrail.training.pairs import Pair
 
 __all__ = ["LanguageModelSettings", "TitleSpelling", "TitleWriter", "TitlesRecipe"]
 
 MOST_CALIBRATED = 50_000  # items of which what they have anyway is read unasked: four minutes of a core
+LEAST_HELD = 16  # held-out requests on which the weight of the calibration is chosen; fewer say nothing
 
 
 @dataclass(frozen=True)
@@ -334,6 +336,7 @@ class TitleSpelling(Spelling):
             "facts": self.facts,
             "wording": self.wording.to_dict(),
             "empty": self.empty.save(folder, self.empty_context()),
+            "calibration": self.empty.weight,
         }
 
     @classmethod
@@ -353,6 +356,8 @@ class TitleSpelling(Spelling):
         made = cls(model, details["checkpoint"], settings, facts, wording, adapter, held_out, card)
         if details.get("empty") is not None:
             made.empty.load(folder, details["empty"], made.empty_context())
+        if details.get("calibration") is not None:
+            made.empty.choose(float(details["calibration"]))
         return made
 
     def describe(self) -> JsonObject:
@@ -371,7 +376,8 @@ class TitleWriter(Generative):
         chosen = super().decoder(options)
         weight = self.spelling.settings.calibration
         if weight is None:
-            weight = 1.0 if self.spelling.empty.known else 0.0
+            empty = self.spelling.empty
+            weight = empty.weight if empty.weight is not None else 1.0 if empty.known else 0.0
         if not weight or options.decoder is not None or options.meaning or not isinstance(chosen, BeamSettings):
             return chosen
         along = reads_runs(self.spelling.model) and isinstance(self.index, LiveTrie)
@@ -429,7 +435,7 @@ class TitlesRecipe(Recipe):
         """Teach a copy of the model which titles follow which requests; what it then writes, it writes on the rails.
 
         Where LoRA learnt over a model that has a name, the finder keeps the adapter apart, and is saved without the
-        weights of the model.
+        weights of the model. How much it is calibrated is chosen on what was held out, where `calibration` is None.
         """
         from genrail.finders.fine_tuning import fine_tuned
 
@@ -447,7 +453,20 @@ class TitlesRecipe(Recipe):
             card=taught.card,
         )
         recipe = replace(self, beam=taught.beam, tuning=self.tuning.kept())
-        return finder.replaced(spelling=spelling, beam=taught.beam, recipe=recipe, report=taught.report)
+        made = finder.replaced(spelling=spelling, beam=taught.beam, recipe=recipe, report=taught.report)
+        return self._calibrated(made, taught.held, progress)
+
+    def _calibrated(self, made: TitleWriter, held: Sequence[Pair], progress: Progress) -> TitleWriter:
+        """Choose on held-out requests how much a taught model is calibrated, where that is left to us and quick."""
+        from genrail.finders.calibration_weight import chosen_weight
+
+        settings, spelling = self.settings, made.spelling
+        quick = settings.combine == "best" and len(made.catalog) <= MOST_CALIBRATED and len(held) >= LEAST_HELD
+        if settings.calibration is not None or not quick or not isinstance(made.index, LiveTrie):
+            return made
+        if spelling.empty_scores(compressed(made.index), progress) is not None:
+            spelling.empty.choose(chosen_weight(made, made.catalog, made.beam, held, progress))
+        return made
 
     def examples(self, finder: Finder, data: Data, count: int) -> list[JsonObject]:
         """Show what `train` would learn from."""
