@@ -5,11 +5,12 @@
     python recipes/teach.py ../shared/data/amazon_beauty --part histories --minutes 8 --users 300
     python recipes/teach.py ../shared/data/esci_small --part speed
 
-What the folder may hold is told in `folders.py`. `words` teaches from the catalogue's text alone, without any judged
-query, and asks the judged queries of the test once, at the end; the teacher of `distill` is the fusion of some
-lanes. `histories` compares the loss on rails with plain cross-entropy at equal processor time. `speed` measures
-examples a second of one core, as ratios within one run. `--minutes` are processor minutes of each training; weights are
-chosen on requests that are held out. Intervals are paired.
+What the folder may hold is told in `folders.py`. `words` teaches from the catalogue's text alone, with `--judged` by the
+queries of training too, and asks the judged queries of the test once, at the end; the teacher of `distill` is the
+fusion of some lanes. `histories` compares the loss on rails with plain cross-entropy at equal processor time, `calrec`
+CALRec's terms with fine-tuning without them. `speed` measures examples a second of one core, as ratios within one run.
+`--minutes` are processor minutes of each training; weights are chosen on requests that are held out. Intervals are
+paired.
 """
 
 from __future__ import annotations
@@ -41,6 +42,13 @@ METRICS = ("nDCG@10", "R@10")
 BRIEF = PromptTemplate(
     system="", search="{query}", recommendation="{history}", both="{history}\n{query}", empty="?", answer=">\n"
 )
+LOSSES: dict[str, dict[str, Any]] = {"cross-entropy": {"loss": "cross-entropy"}, "rails": {"loss": "rails"}}
+CALREC: dict[str, dict[str, Any]] = {
+    "sft": {"recipe": "sft"},
+    "calrec": {"recipe": "calrec"},
+    "calrec, target-target alone": {"recipe": "calrec", "user_target": 0.0},
+    "calrec, user-target alone": {"recipe": "calrec", "target_target": 0.0},
+}
 SPEEDS: dict[str, dict[str, Any]] = {
     "rails, lora, packed": {},
     "cross-entropy, lora, packed": {"loss": "cross-entropy"},
@@ -116,25 +124,30 @@ def _row(found: Evaluation) -> list[str]:
     return [f"{found.means[metric]:.4f}" for metric in METRICS]
 
 
-def histories(catalog: Catalog, events: Interactions, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Teach from histories by both losses, and ask what the test users took next."""
+def histories(
+    catalog: Catalog, events: Interactions, ways: dict[str, dict[str, Any]], arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """Teach from histories in several ways, and ask what the test users took next; each is compared with the first."""
     before = untaught(catalog, arguments)
     split = leave_last_out(events.sequences(catalog), items=len(catalog))
     test = split.test.sample(min(arguments.users, len(split.test)), arguments.seed)
     popular = Engine.build(catalog, "popularity", interactions=events)
     values, figures, rows = {}, {}, []
-    for name in ("popularity", "rails", "cross-entropy"):
+    first = next(iter(ways))
+    for name in ("popularity", *ways):
         told: dict[str, Any] = {}
         engine = popular
         if name != "popularity":
-            engine, told = taught(before, arguments, interactions=events, loss=name, pseudo_queries=0)
+            engine, told = taught(before, arguments, interactions=events, pseudo_queries=0, **ways[name])
         found = evaluate_next_item(engine, test, catalog, metrics=METRICS, k=10, latency_queries=0)
         values[name] = np.array(found.measured.values["R@10"])
         figures[name] = {**found.means, **told}
-        rows.append([name, *_row(found)])
-        print(text_table([arguments.model, *METRICS], rows), flush=True)
-    compared = paired_test(values["rails"], values["cross-entropy"], seed=arguments.seed).difference
-    figures["rails - cross-entropy, R@10"] = [compared.mean, compared.low, compared.high]
+        rows.append([name, *_row(found), ""])
+        if name in ways and name != first:
+            compared = paired_test(values[name], values[first], seed=arguments.seed).difference
+            figures[f"{name} - {first}, R@10"] = [compared.mean, compared.low, compared.high]
+            rows[-1][-1] = str(compared)
+        print(text_table([arguments.model, *METRICS, f"R@10 against {first}"], rows), flush=True)
     return figures
 
 
@@ -159,7 +172,9 @@ def parsed() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--part", nargs="+", choices=["words", "histories", "speed"], default=["words", "histories"])
+    parser.add_argument(
+        "--part", nargs="+", choices=["words", "histories", "calrec", "speed"], default=["words", "histories"]
+    )
     parser.add_argument("--model", default="SmolLM2-135M")
     parser.add_argument("--spelling", default="title", help="how items are called: title, kind-first, brand-last, ...")
     parser.add_argument("--recipes", nargs="+", default=["sft", "distill"])
@@ -181,6 +196,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--lanes", nargs="+", default=["bm25", "dense"], help="of the teacher, fused")
     parser.add_argument("--only-taught", action="store_true", help="measure neither the untaught model nor the teacher")
     parser.add_argument("--queries", type=int, help="the first so many of the test")
+    parser.add_argument("--focus", help="a filter: the targets of CALRec's second stage")
     parser.add_argument("--users", type=int, default=300, help="test users, drawn by the seed")
     parser.add_argument("--requests", type=int, default=96, help="of the measurement of speed")
     parser.add_argument("--threads", type=int, default=1)
@@ -201,8 +217,10 @@ def main() -> None:
         figures["queries"] = len(asked)
         judged = {query_id: grades for query_id, grades in test.qrels.items() if query_id in asked}
         figures["words"] = words(catalog, train, Words(asked, judged), arguments)
-    if "histories" in arguments.part and events is not None:
-        figures["histories"] = histories(catalog, events, arguments)
+    focus = {"calrec, two stages": {"recipe": "calrec", "focus": arguments.focus}} if arguments.focus else {}
+    for part, ways in (("histories", LOSSES), ("calrec", {**CALREC, **focus})):
+        if part in arguments.part and events is not None:
+            figures[part] = histories(catalog, events, ways, arguments)
     if "speed" in arguments.part:
         figures["speed"] = speed(catalog, arguments)
     print(json.dumps(figures))
