@@ -5,11 +5,11 @@
     python recipes/teach.py ../shared/data/amazon_beauty --part histories --minutes 8 --users 300
     python recipes/teach.py ../shared/data/esci_small --part speed
 
-What the folder may hold is told in `folders.py`. `words` teaches from the catalogue's text alone, with `--judged` by the
+What the folder may hold is told in `folders.py`. `words` teaches from the text of the catalogue, with `--judged` by the
 queries of training too, and asks the judged queries of the test once, at the end; the teacher of `distill` is the
 fusion of some lanes. `histories` compares the loss on rails with plain cross-entropy at equal processor time, `calrec`
-CALRec's terms with fine-tuning without them. `speed` measures examples a second of one core, as ratios within one run.
-`--minutes` are processor minutes of each training; weights are chosen on requests that are held out. Intervals are
+the terms of CALRec with fine-tuning without them. `speed` measures examples a second of one core, as ratios within one
+run. `--minutes` are processor minutes of each training; weights are chosen on requests that are held out. Intervals are
 paired.
 """
 
