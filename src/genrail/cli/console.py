@@ -182,13 +182,14 @@ class _Lines:
         say: Takes a line.
         clock: Seconds, rising.
 
-    >>> now = iter([0.0, 1.0, 8.0, 9.0])
+    >>> now = iter([0.0, 1.0, 8.0, 9.0, 50.0, 52.0])
     >>> tell = _Lines(print, lambda: next(now))
-    >>> for done in (0, 10, 40, 100):
+    >>> for done in (0, 10, 40, 100, 0, 100):  # a stage that begins once more has a new clock
     ...     tell("text vectors", done, 100)
     text vectors 0/100
     text vectors 40/100, 5/s, 12 s left
     text vectors 100/100 in 9 s
+    text vectors 100/100 in 2 s
     """
 
     def __init__(self, say: Callable[[str], None], clock: Callable[[], float]) -> None:
@@ -196,14 +197,18 @@ class _Lines:
         self._clock = clock
         self._began: dict[str, float] = {}
         self._said: dict[str, float] = {}
+        self._done: dict[str, int] = {}
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Say something about a stage if it is time to."""
         now = self._clock()
         line = f"{stage} {done:,}/{total:,}"
-        if stage not in self._began:
+        before = self._done.get(stage)
+        self._done[stage] = done
+        if before is None or done < before:
             self._began[stage] = self._said[stage] = now
-            self._say(line)
+            if before is None:
+                self._say(line)
             return
         seconds, ended = now - self._began[stage], done >= total
         if ended and stage in self._said:
@@ -241,6 +246,8 @@ def stage_progress(quiet: bool = False) -> Iterator[Callable[[str, int, int], No
     def show(stage: str, done: int, total: int) -> None:
         if stage not in tasks:
             tasks[stage] = bars.add_task(stage, total=total)
+        if done < bars.tasks[bars.task_ids.index(tasks[stage])].completed:
+            bars.reset(tasks[stage])  # it begins once more
         bars.update(tasks[stage], completed=done, total=total)
 
     with bars:
