@@ -18,7 +18,6 @@ from genrail.training.pairs import Pair
 from genrail.types import silent
 from tests.finders.test_fine_tuning import ITEMS, QRELS, QUERIES, QUICK, engine, shop
 
-
 MANY = {f"{turn}{query_id}": f"{text} {'now' * turn}" for turn in range(8) for query_id, text in QUERIES.items()}
 JUDGED = {f"{turn}{query_id}": items for turn in range(8) for query_id, items in QRELS.items()}
 

@@ -26,7 +26,7 @@ __all__ = ["Prior", "AnyRunModel", "RunModel", "branch_log_probabilities", "rail
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
 
-READ_AHEAD = 8  # forced tokens of a beam read at once where each costs a sum over the vocabulary: it may still be lost
+READ_AHEAD = 4  # forced tokens of a beam read at once where each costs a sum over the vocabulary: it may still be lost
 
 
 ContextIn = TypeVar("ContextIn", contravariant=True)

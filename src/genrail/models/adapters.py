@@ -105,7 +105,7 @@ def adapted(model: Any, folder: Path, fingerprint: str) -> tuple[Adapter, Causal
         raise FingerprintError(f"{folder} is not the adapter that was saved; restore the folder")
     unpack(model.body)
     merged = CausalModel(adapter.merged_into(model.model), model.tokenizer, model.name, model.attention)
-    pack(merged.body)
+    merged.output.packed = pack(merged.body)
     return adapter, merged
 
 

@@ -94,7 +94,8 @@ def load_checkpoint(
         from genrail.models.packed_linear import pack
 
         _ = found.fingerprint  # while the weights are plain: afterwards it would need a copy of them
-        pack(getattr(found, "body", model))
+        if pack(getattr(found, "body", model)) and hasattr(found, "output"):
+            found.output.packed = True
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from genrail.models.checkpoint_model import tail_log_probabilities, to_numpy
+from genrail.models.packed_linear import PackedLinear
 
 __all__ = ["OutputLayer", "WholeLogits"]
 
@@ -18,6 +20,7 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 ROWS_TOGETHER = 64  # rows of logits held at once when they are only summed: 67 MB of a vocabulary of 262,144
+BLOCK = 32_768  # words of the vocabulary that are summed at once: 8 MB of logits stay near the processor
 PAIRS_TOGETHER = 16_384  # rows of the weights that are gathered at once: 42 MB of a width of 640
 
 
@@ -30,8 +33,13 @@ class OutputLayer:
     `hidden` is (n, width) everywhere, on the layer's device.
     """
 
+    packed = False
+    """Keep the weights a second time, as the processor's kernels read them, once the first sum over the whole
+    vocabulary is asked for: such sums then take half the time. For models that are loaded to answer."""
+
     def __init__(self, layer: nn.Module) -> None:
         self._layer = layer
+        self._packed: tuple[tuple[int, int], list[nn.Module]] | None = None
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Compute the logits of the whole vocabulary, (n, V)."""
@@ -68,8 +76,25 @@ class OutputLayer:
     @torch.inference_mode()
     def log_sums(self, hidden: torch.Tensor) -> Float64:
         """Compute the log-sum-exp over the whole vocabulary behind each hidden state, (n,); NaN counts as -inf."""
-        parts = [_log_sums(self.logits(part)) for part in torch.split(hidden, ROWS_TOGETHER)] if len(hidden) else []
-        return np.concatenate(parts) if parts else np.zeros(0)
+        if not len(hidden):
+            return np.zeros(0)
+        blocks = self._blocks()
+        parts = [[_log_sums(block(rows)) for block in blocks] for rows in torch.split(hidden, ROWS_TOGETHER)]
+        return np.concatenate([torch.logsumexp(torch.stack(part), dim=0).cpu().numpy() for part in parts])
+
+    def _blocks(self) -> Sequence[Callable[[torch.Tensor], torch.Tensor]]:
+        """Cut the layer into parts of the vocabulary whose logits stay in the processor's cache, packed or as it is."""
+        if not isinstance(self._layer, nn.Linear) or self._layer.weight.device.type != "cpu":
+            return [self.logits]
+        weight, bias = self._layer.weight, self._layer.bias
+        state = weight.data_ptr(), 0 if weight.is_inference() else weight._version  # another one where it learnt
+        if self._packed is None or self._packed[0] != state:
+            biases = [None] * -(-len(weight) // BLOCK) if bias is None else torch.split(bias, BLOCK)
+            pairs = zip(torch.split(weight, BLOCK), biases, strict=True)
+            parts = [_part(rows, own) for rows, own in pairs]
+            whole = weight.dtype in (torch.float32, torch.bfloat16)
+            self._packed = state, [PackedLinear(part) if self.packed and whole else part for part in parts]
+        return self._packed[1]
 
     @torch.inference_mode()
     def log_probabilities(self, hidden: torch.Tensor, tokens: torch.Tensor) -> Float64:
@@ -102,9 +127,18 @@ class WholeLogits(OutputLayer):
         return to_numpy(hidden[tuple(places)])
 
 
-def _log_sums(logits: torch.Tensor) -> Float64:
+def _part(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
+    """Make a layer of some rows of another one's weights, which it shares."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    layer.weight = nn.Parameter(weight.detach(), requires_grad=False)
+    if bias is not None:
+        layer.bias = nn.Parameter(bias.detach(), requires_grad=False)
+    return layer
+
+
+def _log_sums(logits: torch.Tensor) -> torch.Tensor:
     values = logits.float()
     total = torch.logsumexp(values, dim=-1)
     if torch.isnan(total).any():
         total = torch.logsumexp(torch.where(torch.isnan(values), -torch.inf, values), dim=-1)
-    return total.double().cpu().numpy()
+    return total.double()
