@@ -334,6 +334,33 @@ def test_a_batch_that_does_not_fit_the_memory_is_halved_and_it_says_so(untaught,
         assert torch.allclose(one, other, atol=2e-3)
 
 
+@pytest.mark.parametrize("loss", ["pairwise", "listwise"])
+def test_what_the_model_writes_wrongly_is_put_behind_what_is_right(untaught, loss, monkeypatch):
+    from genrail.training import fine_tuning
+
+    seen, plain = [], fine_tuning._Task._compared
+
+    def compared(self, numbers):
+        found = plain(self, numbers)
+        seen.extend(zip([self.examples[one] for one in numbers], found, strict=True))
+        return found
+
+    monkeypatch.setattr(fine_tuning._Task, "_compared", compared)
+    own = Engine(untaught.edition)
+    report = own.train(queries=QUERIES, qrels=QRELS, **QUICK | {"epochs": 3, "loss": loss, "negatives": 3})
+    assert report.loop.history[-1].loss < report.loop.history[0].loss
+    assert len(seen) == 3 * len(QUERIES)
+    for before, after in seen:
+        wrong = after.rows[len(before.rows) :]
+        assert len(wrong) == len(set(wrong)) == 3 and not set(wrong) & set(before.rows)
+        assert [*after.weights] == [*before.weights, 0.0, 0.0, 0.0]
+
+
+def test_negatives_are_for_losses_that_compare_items(untaught):
+    with pytest.raises(SettingsError, match="negatives are compared by loss='pairwise' or 'listwise'"):
+        untaught.train(queries=QUERIES, qrels=QRELS, **QUICK | {"negatives": 3})
+
+
 def test_an_encoder_decoder_is_not_taught():
     with pytest.raises(SettingsError, match="fine-tuning takes a causal model of transformers"):
         engine(8, model=language_model("t5")).train(queries=QUERIES, qrels=QRELS)

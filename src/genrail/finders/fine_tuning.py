@@ -62,6 +62,7 @@ __all__ = [
 
 Rows = npt.NDArray[np.int64]
 CUTOFF = 10
+TOGETHER = 64  # requests that a student writes for at once
 VARIANTS = 4  # made-up queries of each item: one of each kind
 
 
@@ -293,6 +294,7 @@ def fine_tuned(
             trie,
             tuning,
             validate=validate,
+            write=_writer(student, [pair for _, pair in examples], tuning),
             focus=None if tuning.focus is None else data.catalog.where(tuning.focus),
             seed=data.seed,
             progress=_told(progress),
@@ -308,6 +310,23 @@ def fine_tuned(
     meaning = finder.beam.meaning if tuning.loss == "cross-entropy" else "renormalised"
     card = ModelCard(given.name, len(data.catalog), known, tuning.changed(), told.summary(), data.seed)
     return FineTuned(final, adapter, replace(finder.beam, meaning=meaning), told, card, held)
+
+
+def _writer(student: Generative, pairs: Sequence[Pair], tuning: FineTuning) -> Callable[[Sequence[int]], list[Rows]]:
+    """Let a student write items for some pairs by the weights as they stand: those that are right, and others."""
+
+    def write(numbers: Sequence[int]) -> list[Rows]:
+        student.spelling.changed()
+        asking = [pairs[number] for number in numbers]
+        most = tuning.negatives + max((len(pair.rows) for pair in asking), default=0)
+        decoder = BeamSettings(width=max(tuning.validation_beams, most), meaning="renormalised")
+        found: list[Rows] = []
+        for first in range(0, len(asking), TOGETHER):
+            requests = [asked(pair, student.catalog) for pair in asking[first : first + TOGETHER]]
+            found += [one.rows for one in student.find(requests, most, FindOptions(decoder=decoder))]
+        return found
+
+    return write
 
 
 def _reader(model: CausalModel) -> Reader:

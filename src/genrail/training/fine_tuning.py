@@ -105,6 +105,7 @@ def fine_tune(
     settings: FineTuning,
     *,
     validate: Callable[[], Mapping[str, float]] | None = None,
+    write: Callable[[Sequence[int]], Sequence[Int]] | None = None,
     focus: npt.NDArray[np.bool_] | None = None,
     seed: int = 0,
     progress: Callable[[Progress], None] | None = None,
@@ -118,6 +119,8 @@ def fine_tune(
         trie: The identifiers.
         settings: How.
         validate: Measures the model as it stands, see `loop.Task`; None keeps the last weights.
+        write: Gives the items that the model as it stands writes for some examples, by their numbers, best first; for
+            ``negatives``.
         focus: Rows that may be targets in the second stage, (rows,); None for one stage.
         seed: Of the order.
         progress: Called after each step.
@@ -129,7 +132,7 @@ def fine_tune(
     weights to learn above them; LoRA saves the gradients of the weights themselves, a third.
     Source: the loss over the children alone as `native` learns; De Cao et al. 2021, GENRE, for titles.
     """
-    task = _Task(reader, examples, np.asarray(groups, dtype=np.int64), trie, settings, validate, seed, focus)
+    task = _Task(reader, examples, np.asarray(groups, dtype=np.int64), trie, settings, validate, seed, focus, write)
     # Decay would move the rows of words, which get no gradient.
     loop = replace(settings.loop, weight_decay=0.0) if settings.learns == "codes" else settings.loop
     with _checkpointing(reader.module, settings.checkpointing):
@@ -161,6 +164,7 @@ class _Task:
         validate: Callable[[], Mapping[str, float]] | None,
         seed: int,
         focus: npt.NDArray[np.bool_] | None = None,
+        write: Callable[[Sequence[int]], Sequence[Int]] | None = None,
     ) -> None:
         if not examples:
             raise SettingsError("there is nothing to learn from; give queries and qrels, interactions, or texts")
@@ -170,16 +174,16 @@ class _Task:
         if beside and (reader.sees is None or settings.pack_tokens is None):
             what = "calrec" if settings.recipe == "calrec" else f"the loss {settings.loss}"
             raise SettingsError(f"{what} reads items side by side; give pack_tokens, or a model that shares attention")
-        if settings.loss in ORDER and max(len(one.rows) for one in examples) < 2:
+        if settings.loss in ORDER and not settings.negatives and max(len(one.rows) for one in examples) < 2:
             raise SettingsError(
                 f"the loss {settings.loss} learns an order, and no request has two items or more; give "
-                "recipe='distill' with a teacher, or judged queries with several items"
+                "recipe='distill' with a teacher, judged queries with several items, or negatives"
             )
         self.reader, self.settings, self.seed = reader, settings, seed
         self.examples, self.answers = examples, Answers(trie)
         order = np.argsort(groups, kind="stable")
         self._groups = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
-        self._validate = validate
+        self._validate, self._write = validate, write
         self._passes: dict[tuple[int, int], Int] = {}
         self._focused: list[Int] | None = None
         if focus is not None:
@@ -205,13 +209,26 @@ class _Task:
         total = sum(map(len, groups))
         size = min(self.settings.epoch or total, total)
         places = np.arange(number * size, (number + 1) * size)
-        chosen = [self.examples[self._pass(groups, int(place // total))[place % total]] for place in places]
+        numbers = [int(self._pass(groups, int(place // total))[place % total]) for place in places]
+        chosen = self._compared(numbers) if self.settings.negatives else [self.examples[one] for one in numbers]
         batch = self.settings.batch
         if self.settings.pack_tokens is not None:
             return [chosen[first : first + batch] for first in range(0, size, batch)]
         chosen.sort(key=lambda example: len(example.prompt))  # rows of about equal length, so that little is padded
         batches = [chosen[first : first + batch] for first in range(0, size, batch)]
         return [batches[place] for place in generator(self.seed, "batches", number).permutation(len(batches))]
+
+    def _compared(self, numbers: Sequence[int]) -> list[TrainingExample]:
+        """Put what the model writes wrongly beside what is right, without weight."""
+        assert self._write is not None
+        self.module.eval()
+        compared = []
+        for number, rows in zip(numbers, self._write(numbers), strict=True):
+            example, most = self.examples[number], self.settings.negatives if self.examples[number].rows else 0
+            wrong = [row for row in rows.tolist() if row not in example.rows][:most]
+            weights = [*example.weights, *[0.0] * len(wrong)]
+            compared.append(replace(example, rows=[*example.rows, *wrong], weights=weights))
+        return compared
 
     def _stage(self, number: int) -> tuple[list[Int], int]:
         """Give the groups of the stage that an epoch belongs to, and its number there."""

@@ -21,6 +21,7 @@ LEAST = {
     "pseudo_queries": 0,
     "made_up": 0,
     "next_items": 0,
+    "negatives": 0,
     "validation": 0,
     "longest": 2,
     "validation_beams": 1,
@@ -64,6 +65,9 @@ class FineTuning:
             the grades of judged queries give it, see `genrail.training.order`.
         order_share: Share of such a loss that the order makes; the rest is `rails`.
         margin: Of `pairwise`: by so many nats the better of two items is to be ahead.
+        negatives: With `pairwise` and `listwise`, so many of the best items that the model itself writes for a request
+            and that are not right are compared with the right ones; written anew for each `epoch` (LTRGR). A request
+            with one right item has an order then too.
         smoothing: Share of the right answer that is spread over what was possible.
         learns: `lora`: a few weights beside each matrix (needs peft); `top`: the last blocks; `all`: every weight;
             `codes`: the embeddings of new code tokens alone, so that words keep their meaning.
@@ -105,6 +109,7 @@ class FineTuning:
     loss: Literal["rails", "cross-entropy", "pairwise", "listwise", "prefix-margin"] = "rails"
     order_share: float = 0.5
     margin: float = 1.0
+    negatives: int = 0
     smoothing: float = 0.0
     learns: Literal["lora", "all", "top", "codes"] = "lora"
     layers: int | None = None
@@ -144,6 +149,8 @@ class FineTuning:
                 raise SettingsError(f"{name} is {getattr(self, name)}; give 0 to below 1")
         if not 0.0 < self.order_share <= 1.0 or self.margin < 0.0:
             raise SettingsError("order_share must be above 0 and at most 1, and margin 0 or more")
+        if self.negatives and self.loss not in ("pairwise", "listwise"):
+            raise SettingsError(f"negatives are compared by loss='pairwise' or 'listwise'; loss is {self.loss!r}")
         if self.target_target + self.user_target >= 1.0 or not self.temperature > 0.0:
             raise SettingsError("target_target and user_target must be below 1 together, and temperature above 0")
 
