@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -53,7 +54,8 @@ class FinderScorer(Scorer):
         """Score some items; one that the finder does not list has its lowest score. See `Scorer.score`."""
         alone = np.zeros(len(catalog), dtype=np.bool_)
         alone[rows] = True
-        among = replace(request, allowed=alone, filtered=catalog.live, condition=None, excluded=np.flatnonzero(~alone))
+        named = f"rows {hashlib.sha256(np.sort(rows).tobytes()).hexdigest()}"  # so that finders may keep what they make
+        among = replace(request, allowed=alone, filtered=alone, condition=named)
         [found] = self.finder.find([among], len(rows), FindOptions(width=max(1, len(rows))))
         scores = dict(zip(found.rows.tolist(), found.scores.tolist(), strict=True))
         least = min(scores.values(), default=0.0)
