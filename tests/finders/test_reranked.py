@@ -118,6 +118,7 @@ def test_a_ranker_that_learns_is_taught_without_the_queries_of_its_weight():
     short = {"epochs": 1, "pseudo_queries": 0, "rank": 2, "validation": 0, "batch": 8}
     report = own.train(queries=QUERIES, qrels=QRELS, scorer_settings=short)
     assert report.pairs == {"judged": 32}  # of 40, a fifth is kept
+    assert own.edition.finder.ranker.spelling.settings.calibration == 0.0
 
 
 def test_a_finder_of_other_items_is_no_ranker():

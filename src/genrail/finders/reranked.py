@@ -259,7 +259,12 @@ class RerankedRecipe(Recipe):
             ranking = FinderScorer(ranking.build(data, progress))
         elif hasattr(ranking, "find"):
             ranking = FinderScorer.of_same(ranking, data.catalog)
-        return self._weighed(Reranked(data.catalog, inner.build(data, progress), ranking, self), judged, progress)
+        made = Reranked(data.catalog, inner.build(data, progress), ranking, self._kept())
+        return self._weighed(made, judged, progress)
+
+    def _kept(self) -> RerankedRecipe:
+        """Give what stays once the parts are made: each of them has its own recipe."""
+        return replace(self, inner_settings=None, scorer_settings=None)
 
     def _ranking(self) -> Any:
         """Give what ranks: a scorer, a finder, or the recipe of one."""
@@ -281,7 +286,7 @@ class RerankedRecipe(Recipe):
             scorer = scorer.taught(self.scorer_settings or {}, data, progress)
         if inner.recipe.learns:
             inner = with_settings(inner.recipe, self.inner_settings or {}).train(inner, data, progress)
-        return self._weighed(finder.replaced(inner=inner, scorer=scorer, recipe=self), judged, progress)
+        return self._weighed(finder.replaced(inner=inner, scorer=scorer, recipe=self._kept()), judged, progress)
 
     def _weighed(self, made: Reranked, data: Data, progress: Progress) -> Reranked:
         """Learn how much the scorer counts, where that is left to it and there are judged queries."""
