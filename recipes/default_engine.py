@@ -26,6 +26,7 @@ from typing import Any
 import folders
 import numpy as np
 from folders import Words, machine, progress
+from ranking import plain_fusions
 
 from genrail.catalog import Catalog, Interactions
 from genrail.engine import Engine
@@ -36,7 +37,6 @@ from genrail.evaluation.slices import Slice, by_negation
 from genrail.evaluation.tables import text_table
 from genrail.finders.fused import Fused
 from genrail.models.text_encoder import TextEncoder
-from genrail.ranking.mixing import Mixture
 from genrail.types import Query, Retriever
 
 METRICS = ["R@5", "R@10", "R@100", "nDCG@10", "MRR"]
@@ -63,12 +63,7 @@ def retrievers(engine: Engine, words: bool) -> list[Retriever]:
     assert isinstance(finder, Fused)
     listed: list[Retriever] = [Named(engine, "genrail, default"), *lanes_of(engine, words).values()]
     if words and {"bm25", "dense"} <= set(finder.lanes):
-        equal = Mixture.prior({"bm25": 1.0, "dense": 1.0})
-        ranks = replace(equal, standing=equal.place, place=equal.standing)  # weights of reciprocal ranks alone
-        fusions = {"BM25 + dense": equal, "RRF(BM25, dense)": ranks}
-        for name, mixture in fusions.items():
-            fused = finder.replaced(mixtures=dict.fromkeys(finder.mixtures, mixture))
-            listed.append(Named(Engine(type(engine.edition)(engine.catalog, fused)), name))
+        listed += [Named(fused, name) for name, fused in plain_fusions(engine).items()]
     return listed
 
 

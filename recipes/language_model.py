@@ -7,7 +7,7 @@
 
 What the folder may hold is told in `folders.py`. The writer answers the judged queries of the test in several ways:
 with the prompts, spellings and ends that are named, plain and calibrated; each is compared with the first one. The
-ranker looks again at what a first stage found: the fusion of BM25 and MiniLM for words, co-occurrence for histories;
+ranker looks again at what a first stage found: RRF of BM25 and MiniLM for words, co-occurrence for histories;
 its scores are mixed with the first stage's by a weight that is learnt on the other folds of the queries, and shrunk.
 Nothing is trained. `--queries` and `--users` draw some by the seed. Intervals are paired by query. Seconds are
 processor seconds of this process, for each query.
@@ -28,7 +28,7 @@ from typing import Any
 import folders
 import torch
 from folders import Words, machine, progress
-from ranking import ranked
+from ranking import RRF, plain_fusions, ranked
 
 from genrail import Catalog, Engine, Query, Ranking
 from genrail.decoding import BeamSettings
@@ -180,7 +180,7 @@ def main() -> None:
         if "write" in arguments.part:
             figures["write"] = write(catalog, words, arguments)
         if "rank" in arguments.part:
-            first = Engine.build(catalog, lanes=["bm25", "dense"], progress=progress)
+            first = plain_fusions(Engine.build(catalog, lanes=["bm25", "dense"], progress=progress))[RRF]
             asked = {key: Query(text) for key, text in words.queries.items()}
             figures["rank"] = rank(first, asked, words.qrels, arguments)
     if events is not None and "recommend" in arguments.part:

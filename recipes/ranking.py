@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,25 @@ from folders import progress
 
 from genrail import Engine
 from genrail.evaluation.significance import paired_test
+from genrail.finders.fused import Fused
 from genrail.finding import Edition, Scorer, resolve
+from genrail.ranking.mixing import Mixture
 from genrail.ranking.second_look import Look, cross_fitted
 from genrail.types import Query
+
+RRF = "RRF(BM25, dense)"
+
+
+def plain_fusions(engine: Engine) -> dict[str, Engine]:
+    """Make two plain fusions of the lanes BM25 and dense of an engine, with which its own is compared."""
+    finder = engine.edition.finder
+    assert isinstance(finder, Fused)
+    equal = Mixture.prior({"bm25": 1.0, "dense": 1.0})
+    ranks = replace(equal, standing=equal.place, place=equal.standing)  # weights of reciprocal ranks alone
+    return {
+        name: Engine(Edition(engine.catalog, finder.replaced(mixtures=dict.fromkeys(finder.mixtures, mixture))))
+        for name, mixture in {"BM25 + dense": equal, RRF: ranks}.items()
+    }
 
 
 def ranked(

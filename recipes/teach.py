@@ -26,7 +26,7 @@ import folders
 import numpy as np
 import torch
 from folders import Words, machine, progress
-from ranking import ranked
+from ranking import RRF, plain_fusions, ranked
 
 from genrail import Catalog, Engine, Interactions
 from genrail.evaluation import Evaluation, evaluate, evaluate_next_item
@@ -104,9 +104,11 @@ def words(catalog: Catalog, train: Words | None, test: Words, arguments: argpars
         if arguments.rank:
             scorer = FinderScorer(engine.edition.finder)
             asked = {query_id: Query(text) for query_id, text in test.queries.items()}
-            second = ranked(f"taught by {recipe}", scorer, teacher, asked, test.qrels, 50, arguments.seed)
-            told["as a ranker of the best 50"] = second
-            print(json.dumps(second), flush=True)
+            stages = {RRF: plain_fusions(teacher)[RRF], "the fusion": teacher}
+            for stage, first_stage in stages.items():
+                of = f"the best 50 of {stage}"
+                told[of] = ranked(of, scorer, first_stage, asked, test.qrels, 50, arguments.seed)
+                print(of, json.dumps(told[of]), flush=True)
         one = _asked(engine, test)
         against = paired_test(*(each.measured.values["nDCG@10"] for each in (one, found["BM25, titles"])))
         figures[recipe] = {**one.means, "against BM25 on titles": against.to_dict(), **told}
