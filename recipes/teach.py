@@ -2,6 +2,7 @@
 
     python recipes/teach.py ../shared/data/esci_small --part words --spelling kind-first --recipes distill --minutes 20
     python recipes/teach.py ../shared/data/scifact --part words --judged --recipes sft --minutes 30
+    python recipes/teach.py ../shared/data/scifact --part words --judged --recipes grpo --engine kept/sft --rate 1e-4
     python recipes/teach.py ../shared/data/amazon_beauty --part histories --minutes 8 --users 300
     python recipes/teach.py ../shared/data/esci_small --part speed
 
@@ -28,6 +29,7 @@ import torch
 from folders import Words, machine, progress
 from ranking import RRF, plain_fusions, ranked
 
+import genrail
 from genrail import Catalog, Engine, Interactions
 from genrail.evaluation import Evaluation, evaluate, evaluate_next_item
 from genrail.evaluation.significance import paired_test
@@ -61,7 +63,9 @@ SPEEDS: dict[str, dict[str, Any]] = {
 
 
 def untaught(catalog: Catalog, arguments: argparse.Namespace) -> Engine:
-    """Load the model, to be asked briefly, on the rails."""
+    """Load the model, to be asked briefly, on the rails; or an engine that was taught before."""
+    if arguments.engine is not None:
+        return genrail.load(arguments.engine)
     return Engine.build(
         catalog, model=arguments.model, template=BRIEF, chat=False, spelling=arguments.spelling, progress=progress
     )
@@ -75,7 +79,8 @@ def taught(engine: Engine, arguments: argparse.Namespace, **how: Any) -> tuple[E
     settings |= {"validation": arguments.validation, "precision": arguments.precision, **how}
     settings |= {} if arguments.layers is None else {"layers": arguments.layers}
     report: Any = own.train(seed=arguments.seed, progress=progress, **settings)
-    told = {"settings": {name: str(value) for name, value in how.items()}, **report.summary()}
+    data = ("queries", "qrels", "interactions", "teacher")
+    told = {"settings": {name: str(value) for name, value in how.items() if name not in data}, **report.summary()}
     curve = [one.flat() for one in report.loop.history]
     for line in curve:
         print(json.dumps(line), flush=True)
@@ -85,10 +90,13 @@ def taught(engine: Engine, arguments: argparse.Namespace, **how: Any) -> tuple[E
 def words(catalog: Catalog, train: Words | None, test: Words, arguments: argparse.Namespace) -> dict[str, Any]:
     """Teach from the text of the catalogue, with `--judged` by judged queries too, and ask those of the test."""
     before = untaught(catalog, arguments)
-    teacher = Engine.build(catalog, lanes=arguments.lanes, progress=progress)
+    wanted = not arguments.only_taught or arguments.rank or "distill" in arguments.recipes
+    teacher = Engine.build(catalog, lanes=arguments.lanes, progress=progress) if wanted else None
     lexical = Engine.build(folders.items(arguments.folder, arguments.seed, title_only=True), "bm25")
-    first = {} if arguments.only_taught else {"untaught": before, " + ".join(arguments.lanes): teacher}
-    found = {name: _asked(engine, test) for name, engine in {"BM25, titles": lexical, **first}.items()}
+    first: dict[str, Engine] = {"BM25, titles": lexical}
+    if teacher is not None and not arguments.only_taught:
+        first |= {"before": before, " + ".join(arguments.lanes): teacher}
+    found = {name: _asked(engine, test) for name, engine in first.items()}
     rows = [[name, *_row(one)] for name, one in found.items()]
     figures: dict[str, Any] = {name: one.means for name, one in found.items()}
     for recipe in arguments.recipes:
@@ -101,7 +109,7 @@ def words(catalog: Catalog, train: Words | None, test: Words, arguments: argpars
         engine, told = taught(before, arguments, recipe=recipe, pseudo_queries=arguments.pseudo_queries, **how)
         if arguments.save is not None:
             engine.save(arguments.save / recipe)
-        if arguments.rank:
+        if arguments.rank and teacher is not None:
             scorer = FinderScorer(engine.edition.finder)
             asked = {query_id: Query(text) for query_id, text in test.queries.items()}
             stages = {RRF: plain_fusions(teacher)[RRF], "the fusion": teacher}
@@ -179,6 +187,7 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--model", default="SmolLM2-135M")
     parser.add_argument("--spelling", default="title", help="how items are called: title, kind-first, brand-last, ...")
+    parser.add_argument("--engine", type=Path, help="go on from an engine that was kept; grpo needs one")
     parser.add_argument("--recipes", nargs="+", default=["sft", "distill"])
     parser.add_argument("--minutes", type=float, default=10, help="processor minutes of each training")
     parser.add_argument("--learns", default="lora", choices=["lora", "all", "top"])
