@@ -39,6 +39,15 @@ def test_a_packed_checkpoint_answers_as_a_plain_one(folder):
     assert packed.describe() == plain.describe()
 
 
+def test_a_packed_model_is_read_under_autocast_as_a_plain_one(folder):
+    plain, packed = load_checkpoint(folder), load_checkpoint(folder, packed=True)
+    if not packed_layers(packed.model):
+        pytest.skip("this build of torch cannot pack weights")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, expected = packed.prefill(CONTEXTS)[1], plain.prefill(CONTEXTS)[1]
+    np.testing.assert_allclose(found, expected, atol=0.1 * (1 + np.abs(expected).max()))
+
+
 def test_what_is_saved_is_plain(folder, tmp_path):
     packed = load_checkpoint(folder, packed=True)
     packed.model.save_pretrained(tmp_path / "again")

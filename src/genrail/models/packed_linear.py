@@ -44,7 +44,8 @@ class PackedLinear(nn.Module):
         """Multiply; the last dimension of `hidden` is `in_features`."""
         if torch.is_grad_enabled() and hidden.requires_grad:
             return nn.functional.linear(hidden, self.weight, self.bias)
-        found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(hidden, self._packed, self.bias, "none", [], "")
+        given = hidden.to(self._packed.dtype)  # autocast hands on activations of its own precision
+        found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(given, self._packed, self.bias, "none", [], "")
         return found
 
     def train(self, mode: bool = True) -> Self:
