@@ -121,6 +121,13 @@ def test_a_ranker_that_learns_is_taught_without_the_queries_of_its_weight():
     assert own.edition.finder.ranker.spelling.settings.calibration == 0.0
 
 
+def test_a_ranker_of_no_kind_is_named_with_those_that_there_are():
+    with pytest.raises(
+        SettingsError, match=r"scorer is 'nothing'; give a scorer \(.*title-likelihood\), or a finder .*titles"
+    ):
+        by_finder(scorer="nothing")
+
+
 def test_a_finder_of_other_items_is_no_ranker():
     other = genrail.Catalog.from_items([{"id": "x", "title": "boot"}])
     finder = genrail.Engine.build(other, "bm25").edition.finder

@@ -271,8 +271,14 @@ class RerankedRecipe(Recipe):
         given, settings = self.scorer, self.scorer_settings
         if not isinstance(given, str):
             return given
-        finds = given in kinds() and given not in scorers()
-        return recipe_named(given, settings) if finds else scorer_named(given, settings)
+        if given in scorers():
+            return scorer_named(given, settings)
+        if given not in kinds():
+            raise SettingsError(
+                f"scorer is {given!r}; give a scorer ({', '.join(scorers())}), or a finder that ranks "
+                f"({', '.join(kinds())})"
+            )
+        return recipe_named(given, settings)
 
     def train(self, finder: Finder, data: Data, progress: Progress) -> Reranked:
         """Teach the inner finder and the ranker, if they learn, and learn the weight anew.
