@@ -1,7 +1,7 @@
 """Measure n-grams as identifiers on any folder of texts and judged queries, beside words, vectors and written titles.
 
     python recipes/seal.py ../shared/data/xquad_en --pseudo-queries 2
-    python recipes/seal.py ../shared/data/scifact --learn --set max_seconds=1800 --json scifact.json
+    python recipes/seal.py ../shared/data/scifact --learn --validation 80 --set max_seconds=1800 --set layers=12
     python recipes/seal.py ../shared/data/scifact --queries 100 --methods bm25
 
 What the folder may hold is told in `folders.py`. With `--learn` the model is taught by the queries of training, but for

@@ -28,6 +28,7 @@ from genrail.models.encoders import require_torch
 from genrail.models.log_softmax import log_softmax
 from genrail.models.prompts import Prompts, PromptTemplate
 from genrail.training.fine_tuning_settings import FineTuning
+from genrail.training.loop_settings import LoopSettings
 from genrail.training.span_settings import SpanSettings
 
 if TYPE_CHECKING:
@@ -44,6 +45,12 @@ INDEX = "ngrams"  # folder of the substring index inside a saved finder
 # Free n-grams stand within a text, where words begin with a blank: the prompt ends in a word. Titles begin a line.
 NGRAMS = PromptTemplate("", "{query}", "{history}", "{history}\n{query}", "", "Text:")
 TITLES = PromptTemplate("", "{query}", "{history}", "{history}\n{query}", "", "Title:\n")
+
+
+def _tuning() -> FineTuning:
+    # A request has some nine answers, its spans and a title, so eight of them make a step.
+    loop = LoopSettings(epochs=10, learning_rate=1e-3, warm_up=20, weight_decay=0.0, averaging=0.0)
+    return FineTuning(batch=8, loop=loop)
 
 
 class Seal(Searching, Finder):
@@ -360,7 +367,7 @@ class SealRecipe(Recipe):
     dtype: Precision = "float32"
     device: str = "cpu"
     spans: SpanSettings = field(default_factory=SpanSettings)
-    tuning: FineTuning = field(default_factory=FineTuning)
+    tuning: FineTuning = field(default_factory=_tuning)
 
     def __post_init__(self) -> None:
         parts = {
