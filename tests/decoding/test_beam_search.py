@@ -300,5 +300,5 @@ def test_a_forced_tail_takes_few_model_calls(make_index):
     jumping, stepping = Rows(VOCAB), Rows(VOCAB)
     beam_search(jumping, [[5]], index, k=2)
     beam_search(stepping, [[5]], index, BeamSettings(jump_tails=False), k=2)
-    assert jumping.calls <= 3  # at most; the search by branchings reads eight tokens at a time
+    assert jumping.calls <= 3  # at most; the search by branchings reads forty tokens at a time
     assert stepping.calls == 21

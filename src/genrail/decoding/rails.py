@@ -26,7 +26,9 @@ __all__ = ["Prior", "AnyRunModel", "RunModel", "branch_log_probabilities", "rail
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
 
-READ_AHEAD = 4  # forced tokens of a beam read at once where each costs a sum over the vocabulary: it may still be lost
+# Forced tokens that all beams together read at once, and each at least, where each costs a sum over the vocabulary: a
+# beam may still be lost.
+READ_TOGETHER, READ_AHEAD = 40, 4
 
 
 ContextIn = TypeVar("ContextIn", contravariant=True)
@@ -205,7 +207,8 @@ class _Query:
         """Give the tokens that the model should read next for a beam."""
         most = beam.end if beam.node >= 0 else beam.end - 1
         if self.full:
-            most = min(most, max(beam.read, self.depth) + READ_AHEAD)
+            ahead = max(READ_AHEAD, READ_TOGETHER // max(1, len(self.beams)))
+            most = min(most, max(beam.read, self.depth) + ahead)
         begin = self.trie.offsets[self.trie.edge_low[beam.edge]] if beam.edge >= 0 else 0
         return self.trie.tokens[begin + beam.read : begin + max(most, beam.read)]
 

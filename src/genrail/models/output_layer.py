@@ -84,7 +84,8 @@ class OutputLayer:
 
     def _blocks(self) -> Sequence[Callable[[torch.Tensor], torch.Tensor]]:
         """Cut the layer into parts of the vocabulary whose logits stay in the processor's cache, packed or as it is."""
-        if not isinstance(self._layer, nn.Linear) or self._layer.weight.device.type != "cpu":
+        hooked = bool(self._layer._forward_hooks or self._layer._forward_pre_hooks)  # what they do is part of the layer
+        if hooked or not isinstance(self._layer, nn.Linear) or self._layer.weight.device.type != "cpu":
             return [self.logits]
         weight, bias = self._layer.weight, self._layer.bias
         state = weight.data_ptr(), 0 if weight.is_inference() else weight._version  # another one where it learnt
