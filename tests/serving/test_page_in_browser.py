@@ -163,6 +163,7 @@ def test_suggestions_come_as_one_types_and_are_taken_with_the_keyboard(at):
     page.wait_for_selector("#suggestions:not([hidden]) li")
     assert page.get_attribute("#query", "aria-expanded") == "true"
     assert all("sand" in text for text in page.locator("#suggestions li").all_inner_texts())
+    it.settled()  # answers that are waited for are dimmed
     assert serious(page) == []
     page.keyboard.press("ArrowDown")
     chosen = page.inner_text("#suggestions li[aria-selected='true']")
