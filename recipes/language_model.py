@@ -4,12 +4,14 @@
     python recipes/language_model.py ../shared/data/esci_small --model Gemma-3-270M --part write
     python recipes/language_model.py ../shared/data/scifact --part rank --queries 100 --dtype bfloat16
     python recipes/language_model.py ../shared/data/amazon_beauty --part recommend --users 500
+    python recipes/language_model.py any/folder --part recommend --first shop.genrail --scorers rails kept/rails
 
 What the folder may hold is told in `folders.py`. The writer answers the judged queries of the test in several ways:
 with the prompts, spellings and ends that are named, plain and calibrated; each is compared with the first one. The
 ranker looks again at what a first stage found: RRF of BM25 and MiniLM for words, co-occurrence for histories;
 its scores are mixed with the first stage's by a weight that is learnt on the other folds of the queries, and shrunk.
-Nothing is trained. `--queries` and `--users` draw some by the seed. Intervals are paired by query. Seconds are
+Nothing is trained; a scorer may be the folder of an engine that was taught (`teach.py --save`), and `--first` one whose
+best items are ranked instead. `--queries` and `--users` draw some by the seed. Intervals are paired by query. Seconds are
 processor seconds of this process, for each query.
 """
 
@@ -30,6 +32,7 @@ import torch
 from folders import Words, machine, progress
 from ranking import RRF, plain_fusions, ranked
 
+import genrail
 from genrail import Catalog, Engine, Query, Ranking
 from genrail.decoding import BeamSettings
 from genrail.decoding.decoders import Calibrated, Decoder
@@ -105,10 +108,12 @@ def rank(first: Engine, asked: Mapping[str, Query], qrels: Any, arguments: argpa
     model = load_checkpoint(arguments.model, dtype=arguments.dtype, progress=progress, packed=True)
     rows: list[dict[str, Any]] = []
     for name in arguments.scorers:
-        if name == RAILS:
+        if Path(name).is_dir():
+            scorer: Any = FinderScorer(genrail.load(name).edition.finder)
+        elif name == RAILS:
             spelled = {"model": model, "spelling": arguments.spellings[0], "calibration": 1.0}
             writer = Engine.build(first.catalog, "titles", progress=progress, **spelled)
-            scorer: Any = FinderScorer(writer.edition.finder)
+            scorer = FinderScorer(writer.edition.finder)
         else:
             scorer = scorer_named(name, {"model": model, "text": arguments.text, "memory": arguments.memory})
         rows.append(ranked(name, scorer, first, asked, qrels, arguments.depth, arguments.seed))
@@ -158,7 +163,10 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--weights", nargs="+", type=float, default=[0.0, 0.5, 1.0], help="of the calibration")
     parser.add_argument("--width", type=int, default=20, help="beams of the writer")
     parser.add_argument("--depth", type=int, default=50, help="items that are ranked")
-    parser.add_argument("--scorers", nargs="+", default=["query-likelihood"], help=f"kinds of scorers, or {RAILS}")
+    parser.add_argument(
+        "--scorers", nargs="+", default=["query-likelihood"], help=f"kinds of scorers, {RAILS}, or folders of engines"
+    )
+    parser.add_argument("--first", type=Path, help="a kept engine whose best items are ranked by recommend")
     parser.add_argument("--text", choices=["title", "all"], default="all", help="what a ranker reads of an item")
     parser.add_argument("--memory", type=int, default=2048, help="megabytes for what the ranker made of the items")
     parser.add_argument("--threads", type=int, default=1)
@@ -184,7 +192,10 @@ def main() -> None:
             asked = {key: Query(text) for key, text in words.queries.items()}
             figures["rank"] = rank(first, asked, words.qrels, arguments)
     if events is not None and "recommend" in arguments.part:
-        first = Engine.build(catalog, "cooccurrence", interactions=events, progress=progress)
+        if arguments.first is None:
+            first = Engine.build(catalog, "cooccurrence", interactions=events, progress=progress)
+        else:
+            first = genrail.load(arguments.first)
         figures["recommend"] = rank(first, *histories(first, events, arguments), arguments)
     print(json.dumps(figures))
     if arguments.json:

@@ -55,9 +55,10 @@ def ranked(
     seconds = (time.process_time() - started) / len(asked)
     base, alone = (np.array([look.ndcg(weight) for look in looks]) for weight in (0.0, 1.0))
     mixed, weights = cross_fitted(looks, seed=seed)
-    test = paired_test(mixed, base, seed=seed)
-    low, high = test.difference.low, test.difference.high
     told = {"scorer": name, "first stage": round(float(base.mean()), 4), "alone": round(float(alone.mean()), 4)}
     told |= {"mixed": round(float(mixed.mean()), 4), "weights": weights}
-    told |= {"difference": f"{float((mixed - base).mean()):+.4f} [{low:+.4f}, {high:+.4f}]"}
+    told |= {"difference": str(paired_test(mixed, base, seed=seed).difference)}
+    hit, hit_base = (np.where(values > 0, 1.0, 0.0) for values in (mixed, base))
+    told |= {"hit@10": f"{hit_base.mean():.4f} -> {hit.mean():.4f}"}
+    told |= {"hit@10 difference": str(paired_test(hit, hit_base, seed=seed).difference)}
     return {**told, "seconds": round(seconds, 2)}

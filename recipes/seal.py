@@ -142,6 +142,7 @@ def main() -> None:
     parser.add_argument("--model", default="SmolLM2-135M")
     parser.add_argument("--learn", action="store_true", help="teach the model by the queries of training")
     parser.add_argument("--pseudo-queries", type=int, default=0, help="made-up queries of each item to learn from")
+    parser.add_argument("--title-only", action="store_true", help="read the titles and no further text")
     parser.add_argument("--set", action="append", default=[], help="a further setting, as of genrail build --set")
     parser.add_argument("--validation", type=int, default=40, help="queries of training that are kept for choosing")
     parser.add_argument("--queries", type=int, help="test only so many queries, drawn by the seed")
@@ -152,7 +153,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    catalog, (train, test) = folders.items(arguments.folder, arguments.seed), Words.both(arguments.folder)
+    catalog = folders.items(arguments.folder, arguments.seed, title_only=arguments.title_only)
+    train, test = Words.both(arguments.folder)
     if test is None:
         raise SystemExit(f"{arguments.folder} holds no judged queries; see folders.py for the names of the files")
     test = test if arguments.queries is None else taken(test, arguments.queries, arguments.seed, "test")[0]

@@ -107,8 +107,7 @@ def words(catalog: Catalog, train: Words | None, test: Words, arguments: argpars
             judged = {query_id: train.qrels[query_id] for query_id in train.queries if query_id in train.qrels}
             how |= {"queries": train.queries, "qrels": judged}
         engine, told = taught(before, arguments, recipe=recipe, pseudo_queries=arguments.pseudo_queries, **how)
-        if arguments.save is not None:
-            engine.save(arguments.save / recipe)
+        _kept(engine, recipe, arguments)
         if arguments.rank and teacher is not None:
             scorer = FinderScorer(engine.edition.finder)
             asked = {query_id: Query(text) for query_id, text in test.queries.items()}
@@ -124,6 +123,11 @@ def words(catalog: Catalog, train: Words | None, test: Words, arguments: argpars
         print(f"{recipe} against BM25 on titles, nDCG@10: {against.difference}")
         print(text_table([f"{arguments.model}, {arguments.spelling}", *METRICS], rows), flush=True)
     return figures
+
+
+def _kept(engine: Engine, name: str, arguments: argparse.Namespace) -> None:
+    if arguments.save is not None:
+        engine.save(arguments.save / name)
 
 
 def _asked(engine: Engine, test: Words) -> Evaluation:
@@ -149,6 +153,7 @@ def histories(
         engine = popular
         if name != "popularity":
             engine, told = taught(before, arguments, interactions=events, pseudo_queries=0, **ways[name])
+            _kept(engine, name, arguments)
         found = evaluate_next_item(engine, test, catalog, metrics=METRICS, k=10, latency_queries=0)
         values[name] = np.array(found.measured.values["R@10"])
         figures[name] = {**found.means, **told}
@@ -200,7 +205,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--made-up", type=int, help="at most so many of them")
     parser.add_argument("--judged", action="store_true", help="learn from the judged queries of training too")
     parser.add_argument("--rank", action="store_true", help="let the taught model rank the lanes' best 50 too")
-    parser.add_argument("--save", type=Path, help="keep what was taught in this folder, by recipe")
+    parser.add_argument("--save", type=Path, help="keep what was taught in this folder, by name")
     parser.add_argument("--written", help="file of queries that the untaught model writes, instead of cut ones")
     parser.add_argument("--loss", default="rails", help="rails, cross-entropy, pairwise, listwise or prefix-margin")
     parser.add_argument("--depth", type=int, default=10, help="items that the teacher lists")
