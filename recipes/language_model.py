@@ -11,8 +11,8 @@ with the prompts, spellings and ends that are named, plain and calibrated; each 
 ranker looks again at what a first stage found: RRF of BM25 and MiniLM for words, co-occurrence for histories;
 its scores are mixed with the first stage's by a weight that is learnt on the other folds of the queries, and shrunk.
 Nothing is trained; a scorer may be the folder of an engine that was taught (`teach.py --save`), and `--first` one whose
-best items are ranked instead. `--queries` and `--users` draw some by the seed. Intervals are paired by query. Seconds are
-processor seconds of this process, for each query.
+best items are ranked instead. `--queries` and `--users` draw some by the seed. Intervals are paired by query. Seconds
+are processor seconds of this process, for each query.
 """
 
 from __future__ import annotations
