@@ -37,12 +37,15 @@ def timed(run: Any) -> tuple[Any, dict[str, float]]:
 def differences(found: list[Any], expected: list[Any]) -> dict[str, Any]:
     """Compare rankings."""
     same = sum(one.item_ids == other.item_ids for one, other in zip(found, expected, strict=True))
-    scores = [
-        abs(hit.score - other.score)
-        for one, both in zip(found, expected, strict=True)
-        for hit, other in zip(one, both, strict=True)
+    pairs = [
+        (a.score, b.score) for one, other in zip(found, expected, strict=True) for a, b in zip(one, other, strict=True)
     ]
-    return {"same_items": f"{same} of {len(found)}", "largest_score_difference": float(max(scores))}
+    apart = [abs(a - b) for a, b in pairs]
+    return {
+        "same_items": f"{same} of {len(found)}",
+        "largest_score_difference": max(apart),
+        "of the score": max(gap / abs(score) for gap, (_, score) in zip(apart, pairs, strict=True)),
+    }
 
 
 def free_writing(llm: Any, prompts: list[list[int]], tokens: int) -> None:

@@ -41,8 +41,15 @@ from genrail.types import Query
 
 METRICS = ("nDCG@10", "R@10")
 # Few words around a request: a model that is taught needs no instruction, and half of a short prompt is template else.
+# What announces an answer stands before each title of a past too, so a target is read once, with the next past.
 BRIEF = PromptTemplate(
-    system="", search="{query}", recommendation="{history}", both="{history}\n{query}", empty="?", answer=">\n"
+    system="",
+    search="{query}",
+    recommendation="{history}",
+    both="{history}\n{query}",
+    empty="?",
+    answer=">\n",
+    line=">\n{title}",
 )
 LOSSES: dict[str, dict[str, Any]] = {"cross-entropy": {"loss": "cross-entropy"}, "rails": {"loss": "rails"}}
 CALREC: dict[str, dict[str, Any]] = {

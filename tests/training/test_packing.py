@@ -13,7 +13,7 @@ from genrail.constraints.compressed import compressed
 from genrail.decoding import BeamSettings, beam_search, score_sequences
 from genrail.identifiers.titles import Titles
 from genrail.models.causal import CausalModel
-from genrail.models.prompts import Prompts
+from genrail.models.prompts import Prompts, PromptTemplate
 from genrail.training.packing import Answers, Pack, TrainingExample, packed
 from genrail.training.rails import Branchings, contrastive_losses, hidden_states, token_loss
 from tests.models import checkpoints
@@ -114,6 +114,18 @@ def test_a_history_is_read_once_for_all_of_its_positions():
     together = packed(pasts, Answers(compressed(index)), size=10_000)
     alone = packed(pasts, Answers(compressed(index)), size=None)
     assert len(together) == 1 and 2 * len(together[0]) < sum(map(len, alone))
+
+
+def test_a_target_that_stands_in_the_next_past_is_read_once():
+    flat = PromptTemplate("", "{query}", "{history}", "{history}\n{query}", "?", answer=">\n", line=">\n{title}")
+    tokenizer = checkpoints.tokenizer()
+    prompts, table = Prompts(tokenizer, flat), Titles(tokenizer).assign(TITLES)
+    trie = Trie.from_flat(table.tokens, table.offsets, table.vocab_size, table.end_token)
+    examples = [TrainingExample(prompts.render(None, TITLES[:past]), [past]) for past in range(1, 6)]
+    (pack,) = packed(examples, Answers(compressed(LiveTrie(trie))), rails=False)
+    whole = prompts.render(None, TITLES[:6])  # ends in what announces a seventh title
+    ends = len(examples)  # the end of each target
+    assert len(pack.ids) <= len(whole) + ends
 
 
 def test_nodes_that_hardly_any_right_item_passes_are_not_read():

@@ -55,7 +55,9 @@ class PromptTemplate:
         empty: A request that says nothing; its answer probabilities calibrate the others.
         answer: Announces the answer, where there is no chat template. It ends in a line break, so that the title's
             first token needs no leading space.
-        line: One title of the history.
+        line: One title of the history; ``{number}`` may be left out. One that puts before each title what `answer` puts
+            before the next one (``>\\n{title}`` and ``>\\n``) makes a training on histories read each title once: a
+            target of one event stands in the past of the next.
         naming: Stands behind a request whose answer is a title where items are otherwise answered by codes.
     """
 
@@ -76,8 +78,8 @@ class PromptTemplate:
             for slot in slots:
                 if getattr(self, name).count(slot) != 1:
                     raise SettingsError(f"the template {name!r} must hold {slot} once: {getattr(self, name)!r}")
-        if "{number}" not in self.line or "{title}" not in self.line:
-            raise SettingsError(f"the template 'line' must hold {{number}} and {{title}}: {self.line!r}")
+        if "{title}" not in self.line:
+            raise SettingsError(f"the template 'line' must hold {{title}}: {self.line!r}")
 
 
 class Prompts:
