@@ -55,9 +55,8 @@ class PromptTemplate:
         empty: A request that says nothing; its answer probabilities calibrate the others.
         answer: Announces the answer, where there is no chat template. It ends in a line break, so that the title's
             first token needs no leading space.
-        line: One title of the history; ``{number}`` may be left out. One that puts before each title what `answer` puts
-            before the next one (``>\\n{title}`` and ``>\\n``) makes a training on histories read each title once: a
-            target of one event stands in the past of the next.
+        line: One title of the history; ``{number}`` may be left out. Where it begins with what `answer` puts before the
+            next title, a training on histories reads each title once: every target stands in the next event's past.
         naming: Stands behind a request whose answer is a title where items are otherwise answered by codes.
     """
 
