@@ -56,11 +56,12 @@ test-ray: ## Run the Ray tests for real, on this machine, in an environment of t
 
 # LangChain's own tests bring plugins that would change every run of pytest, so they have an environment of their own.
 ADAPTERS := .venv-adapters
-test-adapters: ## Run LangChain's own tests of retrievers, in an environment of their own (2 GB)
+test-adapters: ## Run LangChain's own tests of retrievers, and trl's trainer, in an environment of their own (2 GB)
 	$(PYTHON) -m venv $(ADAPTERS)
 	$(ADAPTERS)/bin/python -m pip install --quiet -c constraints.txt torch
-	$(ADAPTERS)/bin/python -m pip install --quiet -c constraints.txt -e '.[torch,offline,langchain]' langchain-tests pytest pytest-timeout hypothesis
-	$(ADAPTERS)/bin/python -m pytest -o asyncio_mode=auto -o filterwarnings=default tests/integrations/test_langchain_standard.py
+	$(ADAPTERS)/bin/python -m pip install --quiet -c constraints.txt -e '.[torch,offline,langchain,peft,trl]' langchain-tests pytest pytest-timeout hypothesis
+	$(ADAPTERS)/bin/python -m pytest -o asyncio_mode=auto -o filterwarnings=default \
+		tests/integrations/test_langchain_standard.py tests/integrations/test_trl.py
 
 # Its plugin would change every run of pytest, so schemathesis has an environment of its own too.
 OPENAPI := .venv-openapi

@@ -3,7 +3,8 @@
     python benchmarks/vllm_engine.py products.csv.gz --items 5000
 
 In an environment with vLLM (`make test-vllm` makes one). Queries are the last words of titles, drawn by the seed. The
-items must be the same and scores differ by 1e-5 at most. Then all users ask at once: our search, one after the other by
+items must be the same and scores differ by 1e-5 at most; both are compared with the same model in float64 too, which
+tells what float32 itself leaves open. Then all users ask at once: our search, one after the other by
 transformers, and what vLLM itself takes to write as many tokens freely as a title has.
 """
 
@@ -14,13 +15,16 @@ import json
 import platform
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from genrail import Catalog, Engine, Query
+from genrail import Catalog, Engine, Query, Ranking
 from genrail.decoding import BeamSettings
+from genrail.models.causal import CausalModel
+from genrail.models.checkpoints import load_checkpoint
 from genrail.rng import generator
 
 
@@ -34,7 +38,7 @@ def timed(run: Any) -> tuple[Any, dict[str, float]]:
     }
 
 
-def differences(found: list[Any], expected: list[Any]) -> dict[str, Any]:
+def differences(found: Sequence[Ranking], expected: Sequence[Ranking]) -> dict[str, Any]:
     """Compare rankings."""
     same = sum(one.item_ids == other.item_ids for one, other in zip(found, expected, strict=True))
     pairs = [
@@ -87,7 +91,13 @@ def main() -> None:
     _, told[f"vllm writes {tokens} tokens freely"] = timed(lambda: free_writing(spelling.model.llm, prompts, tokens))
     plain, told["transformers build"] = timed(lambda: Engine.build(catalog, **settings))
     expected, told[f"transformers, {len(asked)} users"] = timed(lambda: plain.search_batch(asked, k=10))
-    print(json.dumps(told | differences(list(found), list(expected))))
+    told["apart"] = differences(found, expected)
+    exact = load_checkpoint(arguments.model)
+    double = CausalModel(exact.model.double(), exact.tokenizer, exact.name)
+    reference = Engine.build(catalog, **{**settings, "model": double}).search_batch(asked, k=10)
+    told |= {"vllm from float64": differences(found, reference)}
+    told |= {"transformers from float64": differences(expected, reference)}
+    print(json.dumps(told))
 
 
 if __name__ == "__main__":

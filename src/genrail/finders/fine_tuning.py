@@ -55,6 +55,7 @@ __all__ = [
     "Requests",
     "fine_tuned",
     "pairs_of",
+    "rewarded_writer",
     "shown",
     "taught_pairs",
     "validation",
@@ -310,6 +311,32 @@ def fine_tuned(
     meaning = finder.beam.meaning if tuning.loss == "cross-entropy" else "renormalised"
     card = ModelCard(given.name, len(data.catalog), known, tuning.changed(), told.summary(), data.seed)
     return FineTuned(final, adapter, replace(finder.beam, meaning=meaning), told, card, held)
+
+
+def rewarded_writer(
+    finder: Generative, data: Data, tuning: FineTuning, progress: Progress
+) -> tuple[CausalModel, RewardedWriter]:
+    """Let a copy of a finder's model write for requests, to be taught by rewards in somebody else's loop.
+
+    Args:
+        finder: Stays as it is.
+        data: What to ask for.
+        tuning: Which requests, and what rollouts are worth.
+        progress: Called with (stage, done, total).
+
+    Returns:
+        The copy, whose weights are to learn, and what writes by them as they stand.
+
+    Raises:
+        SettingsError: There is nothing to learn from.
+    """
+    given = finder.spelling.language_model
+    model = CausalModel(copy.deepcopy(given.model).float(), given.tokenizer, given.name, given.attention)
+    student = finder.replaced(spelling=finder.spelling.with_language_model(model))
+    learnt, held, _ = _requests(finder, data, tuning, Distillation(), progress)
+    trie = finder.spelling.in_words(compressed(finder.index))
+    examples, _ = _examples(learnt, student, trie, tuning, progress)
+    return model, _rewarded(student, given, trie, examples, held, None, data, tuning, progress)
 
 
 def _writer(student: Generative, pairs: Sequence[Pair], tuning: FineTuning) -> Callable[[Sequence[int]], list[Rows]]:

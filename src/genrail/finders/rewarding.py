@@ -64,6 +64,9 @@ class RewardedWriter(Rewarded[LanguageCase]):
         validate: Measures the finder as it stands.
         seed: Of batches and draws.
 
+    Attributes:
+        answers: The identifiers of items, and the branchings on the way to each.
+
     Cost: for each request a search with as many beams as rollouts, and two readings of prompt and rollouts, one of them
     with gradients.
     """
@@ -84,7 +87,7 @@ class RewardedWriter(Rewarded[LanguageCase]):
     ) -> None:
         super().__init__(cases, tuning.rewarding, reward, tuning.epoch or len(cases), tuning.batch, seed)
         self._student, self._reader, self._reference = student, reader, reference
-        self._answers, self._tuning, self._vectors = Answers(trie), tuning, vectors
+        self.answers, self._tuning, self._vectors = Answers(trie), tuning, vectors
         self._held, self._validate = held, validate
 
     @property
@@ -119,11 +122,11 @@ class RewardedWriter(Rewarded[LanguageCase]):
             own = rows[owner == place].tolist()
             examples.append(TrainingExample(cases[place].prompt, own, [0.0] * len(own)))
         size = None if reader.sees is None else self._tuning.pack_tokens
-        packs = packed(examples, self._answers, size=size, compare=True)
+        packs = packed(examples, self.answers, size=size, compare=True)
         halved = self._tuning.precision == "bfloat16"
         with torch.autocast(reader.body.device.type, dtype=torch.bfloat16, enabled=halved):
             hidden = hidden_states(reader.body, packs, reader.sees).float()
-        return Branchings(hidden, packs, self._answers.trie, reader.output).candidates().whole
+        return Branchings(hidden, packs, self.answers.trie, reader.output).candidates().whole
 
     def validate(self) -> Mapping[str, float]:
         """Ask the finder the held-out requests, and add up what its rollouts are worth."""

@@ -1,0 +1,136 @@
+"""An engine's language model in trl's GRPOTrainer: what it writes there stays on the rails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from genrail.engine import Engine
+from genrail.errors import SettingsError
+from genrail.finders.titles import TitleWriter
+from genrail.finding import Data, Edition
+from genrail.finding.finder import with_settings
+from genrail.types import Progress, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from genrail.catalog import Interactions
+    from genrail.finders.rewarding import LanguageCase
+
+__all__ = ["GrpoRails"]
+
+
+class GrpoRails:
+    """Hand an engine that writes titles to trl's ``GRPOTrainer``: requests, rollouts on the rails, and rewards.
+
+    Every rollout is an item of the catalogue, none comes twice for a request, and only the tokens by which the model
+    chose between items are learnt from (``env_mask``). trl's loss reads them among the whole vocabulary, that of
+    ``Engine.train(recipe="grpo")`` among what may follow. Use this for what trl brings: its losses, trackers and
+    accelerate; else our own recipe is faster, as prompts are read once for all their rollouts.
+
+    Args:
+        engine: Its finder writes titles, and should have been taught before. It stays as it is.
+        interactions, queries, qrels, hold_out, seed: See `Engine.train`.
+        progress: Called with (stage, done, total).
+        settings: Those of ``recipe="grpo"`` that say which requests there are, how items are written and what they are
+            worth: ``pseudo_queries``, ``reward``, ``sampler``, ``temperature``. The number of rollouts is trl's.
+
+    Attributes:
+        model: A copy of the weights, for ``GRPOTrainer(model=...)``, which trains them in place.
+        tokenizer: For ``processing_class=...``.
+
+    Raises:
+        SettingsError: The engine's finder writes no titles, or there is nothing to learn from.
+
+    Source: Shao et al. 2024, DeepSeekMath (arXiv 2402.03300); trl's ``rollout_func`` is experimental.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        interactions: Interactions | None = None,
+        queries: Mapping[str, str] | None = None,
+        qrels: Mapping[str, Mapping[str, float]] | None = None,
+        hold_out: bool = True,
+        seed: int = 0,
+        progress: Progress = silent,
+        **settings: object,
+    ) -> None:
+        from genrail.finders.fine_tuning import rewarded_writer
+
+        finder, catalog = engine.edition.finder, engine.catalog
+        if not isinstance(finder, TitleWriter):
+            raise SettingsError(f"trl teaches an engine that writes titles; this one is {finder.name}")
+        data = Data(catalog, interactions, queries, qrels, finder.encoder, hold_out, seed)
+        tuning: Any = with_settings(finder.recipe, {"recipe": "grpo", **settings})
+        self._finder, self._catalog, self._seed, self._calls = finder, catalog, seed, 0
+        self._causal, self._writer = rewarded_writer(finder, data, tuning.tuning, progress)
+        self.model, self.tokenizer = self._causal.model, self._causal.tokenizer
+        self._cases = {self.tokenizer.decode(case.prompt): case for case in self._writer.cases}
+
+    def examples(self) -> list[dict[str, str]]:
+        """List the requests, each once, for ``datasets.Dataset.from_list``: what trl calls its train dataset."""
+        return [{"prompt": text} for text in self._cases]
+
+    def rollouts(self, prompts: Sequence[str], trainer: Any) -> dict[str, Any]:
+        """Write items for the prompts of a step, as ``GRPOTrainer(rollout_func=...)`` asks.
+
+        Args:
+            prompts: From `examples`; equal ones stand side by side, and each stands for one rollout.
+            trainer: Not read: the weights are those of `model`.
+
+        Returns:
+            By prompt: its tokens, those of the item, 1 where the model had a choice and 0 where it had none, no
+            log-probabilities, and what the item is worth.
+        """
+        training = self.model.training
+        self.model.eval()  # what is rated is what is served: without dropout
+        found: dict[str, list[Any]] = {"prompt_ids": [], "completion_ids": [], "env_mask": [], "worth": []}
+        for text, copies in groupby(prompts):
+            self._write(self._cases[text], len(list(copies)), found)
+        self.model.train(training)
+        return {**found, "logprobs": None}
+
+    def _write(self, case: LanguageCase, count: int, found: dict[str, list[Any]]) -> None:
+        writer, answers = self._writer, self._writer.answers
+        self._calls += 1
+        seeds = [self._seed + self._calls] if writer.settings.sampler == "sample" else None
+        rollouts = writer.written([case], max(2, count), seeds)
+        worth = writer.reward(rollouts)[0]
+        there = np.flatnonzero(rollouts.rows[0] >= 0)
+        for place in np.resize(there, count).tolist():  # where fewer items are allowed, they come again
+            identifier = answers.of(int(rollouts.rows[0, place]))[0]
+            tokens = answers.trie.sequence(identifier).tolist()
+            chosen = {int(answers.trie.depth[node]) for node, _ in answers.path(identifier)}
+            found["prompt_ids"].append(list(case.prompt))
+            found["completion_ids"].append(tokens)
+            found["env_mask"].append([int(depth in chosen) for depth in range(len(tokens))])
+            found["worth"].append(float(worth[place]))
+
+    @staticmethod
+    def rewards(prompts: Sequence[str], completions: Sequence[str], worth: Sequence[float], **_: object) -> list[float]:
+        """Give what `rollouts` found the items worth, as ``GRPOTrainer(reward_funcs=...)`` asks."""
+        return list(worth)
+
+    def taught(self, trainer: Any) -> Engine:
+        """Make an engine of what was learnt; LoRA is merged, and the weights are saved with the engine.
+
+        Args:
+            trainer: After its training.
+        """
+        from genrail.models.causal import CausalModel
+
+        module = trainer.accelerator.unwrap_model(trainer.model)
+        merge = getattr(module, "merge_and_unload", None)
+        module = (module if merge is None else merge()).eval()
+        before = self._finder.spelling
+        given = before.language_model
+        model = CausalModel(module.to(given.model.dtype), given.tokenizer, given.name, given.attention)
+        spelling = replace(before, model=model, source=None, adapter=None)
+        return Engine(Edition(self._catalog, self._finder.replaced(spelling=spelling)))
