@@ -9,9 +9,9 @@
 What the folder may hold is told in `folders.py`. `words` teaches from the text of the catalogue, with `--judged` by the
 queries of training too, and asks the judged queries of the test once, at the end; the teacher of `distill` is the
 fusion of some lanes. `histories` compares the loss on rails with plain cross-entropy at equal processor time, `calrec`
-the terms of CALRec with fine-tuning without them. `speed` measures examples a second of one core, as ratios within one
-run. `--minutes` are processor minutes of each training; weights are chosen on requests that are held out. Intervals are
-paired.
+the terms of CALRec with fine-tuning without them; what `--save` has kept already is measured, not taught again. `speed`
+measures examples a second of one core and peak memory, as ratios within one run. `--minutes` are processor minutes of
+each training; weights are chosen on requests that are held out. Intervals are paired.
 """
 
 from __future__ import annotations
@@ -36,10 +36,12 @@ from genrail.evaluation.significance import paired_test
 from genrail.evaluation.splits import leave_last_out
 from genrail.evaluation.tables import text_table
 from genrail.finders.finder_scorer import FinderScorer
+from genrail.memory import give_back_memory
 from genrail.models.prompts import PromptTemplate
 from genrail.types import Query
 
 METRICS = ("nDCG@10", "R@10")
+MEMORY = Path("/proc/self")
 # Few words around a request: a model that is taught needs no instruction, and half of a short prompt is template else.
 # What announces an answer stands before each title of a past too, so a target is read once, with the next past.
 BRIEF = PromptTemplate(
@@ -152,18 +154,20 @@ def histories(
     before = untaught(catalog, arguments)
     split = leave_last_out(events.sequences(catalog), items=len(catalog))
     test = split.test.sample(min(arguments.users, len(split.test)), arguments.seed)
-    popular = Engine.build(catalog, "popularity", interactions=events)
+    engines = {"popularity": Engine.build(catalog, "popularity", interactions=events)}
+    told: dict[str, dict[str, Any]] = {"popularity": {}}
+    for name, how in ways.items():
+        if arguments.save is not None and (arguments.save / name).exists():
+            engines[name], told[name] = genrail.load(arguments.save / name), {}
+            continue
+        engines[name], told[name] = taught(before, arguments, interactions=events, pseudo_queries=0, **how)
+        _kept(engines[name], name, arguments)
     values, figures, rows = {}, {}, []
     first = next(iter(ways))
-    for name in ("popularity", *ways):
-        told: dict[str, Any] = {}
-        engine = popular
-        if name != "popularity":
-            engine, told = taught(before, arguments, interactions=events, pseudo_queries=0, **ways[name])
-            _kept(engine, name, arguments)
+    for name, engine in engines.items():
         found = evaluate_next_item(engine, test, catalog, metrics=METRICS, k=10, latency_queries=0)
         values[name] = np.array(found.measured.values["R@10"])
-        figures[name] = {**found.means, **told}
+        figures[name] = {**found.means, **told[name]}
         rows.append([name, *_row(found), ""])
         if name in ways and name != first:
             compared = paired_test(values[name], values[first], seed=arguments.seed).difference
@@ -174,20 +178,30 @@ def histories(
 
 
 def speed(catalog: Catalog, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Learn from the same few requests in several ways; give requests a processor second, and the memory."""
+    """Learn from the same few requests in several ways; give requests a processor second, and peak memory (Linux)."""
     before = untaught(catalog, arguments)
     figures: dict[str, Any] = {}
     for name, how in SPEEDS.items():
         count = arguments.requests
         settings = {"pseudo_queries": 1, "validation": 0, "epoch": count, "epochs": 1, **how}
+        give_back_memory()
+        MEMORY.joinpath("clear_refs").write_text("5")  # forget earlier peaks
+        held = resident("VmRSS")
         started = time.process_time()
         report: Any = Engine(before.edition).train(seed=arguments.seed, clock="processor", **settings)
-        figures[name] = {"requests a second": count / report.loop.seconds, "weights": report.weights}
+        figures[name] = {"megabytes at the peak": resident("VmHWM") - held}
+        figures[name] |= {"requests a second": count / report.loop.seconds, "weights": report.weights}
         figures[name]["seconds with preparation"] = time.process_time() - started
         first = figures[next(iter(figures))]["requests a second"]
         figures[name]["ratio"] = figures[name]["requests a second"] / first
         print(name, json.dumps(figures[name]), flush=True)
     return figures
+
+
+def resident(name: str) -> int:
+    """Read how much memory this process holds (VmRSS) or held at most (VmHWM), megabytes."""
+    lines = MEMORY.joinpath("status").read_text().splitlines()
+    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith(name))
 
 
 def parsed() -> argparse.Namespace:
