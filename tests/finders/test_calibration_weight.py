@@ -9,11 +9,14 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 import genrail
+from genrail.constraints.compressed import compressed
 from genrail.decoding import BeamSettings
 from genrail.decoding.decoders import Calibrated
 from genrail.engine import Engine
-from genrail.finders.calibration_weight import WEIGHTS, chosen_weight
-from genrail.finding import Found
+from genrail.finders.calibration_weight import SEARCHED, WEIGHTS, chosen_weight
+from genrail.finders.fine_tuning import CUTOFF, asked
+from genrail.finding import FindOptions, Found
+from genrail.training.figures import graded_figures
 from genrail.training.pairs import Pair
 from genrail.types import silent
 from tests.finders.test_fine_tuning import ITEMS, QRELS, QUERIES, QUICK, engine, shop
@@ -23,24 +26,48 @@ JUDGED = {f"{turn}{query_id}": items for turn in range(8) for query_id, items in
 
 
 class Writer:
-    """Answer rightly with some weights only."""
+    """Know of three items how probable they are when asked, and anyway."""
 
-    def __init__(self, *right):
-        self.right, self.asked = right, []
+    def __init__(self, asked, anyway):
+        self.log_probabilities, self.anyway, self.searched = np.array(asked), np.array(anyway), []
 
     def find(self, requests, k, options):
-        weight = options.decoder.weight if isinstance(options.decoder, Calibrated) else 0.0
-        self.asked.append(weight)
-        row = 0 if weight in self.right else 1
-        return [Found(np.array([row]), np.ones(1)) for _ in requests]
+        weight = options.decoder.weight
+        self.searched.append(weight)
+        scores = self.log_probabilities - weight * self.anyway
+        order = np.argsort(-scores)[: k if weight == 1.0 else 2]
+        return [Found(order, scores[order], self.log_probabilities[order]) for _ in requests]
 
 
-@pytest.mark.parametrize(("right", "chosen"), [((0.5,), 0.5), ((0.75, 0.25), 0.25), ((), 0.0), (WEIGHTS, 0.0)])
+@pytest.mark.parametrize(
+    ("right", "chosen"),
+    [(0, 0.0), (1, 0.5), (2, 1.0)],  # first with a weight below 0.5, of 0.5 and 0.75, and of 1
+)
 def test_the_weight_that_finds_most_is_chosen_the_smallest_of_equal_ones(right, chosen):
-    writer = Writer(*right)
-    held = [Pair("boot", (), (0,))] * 3
+    writer = Writer([-1.0, -1.45, -2.35], [-1.0, -2.0, -3.0])
+    held = [Pair("boot", (), (right,))] * 3
     assert chosen_weight(writer, shop(), BeamSettings(), held, silent) == chosen
-    assert writer.asked == list(WEIGHTS)
+    assert writer.searched == list(SEARCHED)
+
+
+def test_the_choice_is_that_of_a_search_with_each_weight():
+    own = engine(calibration=None)
+    own.train(queries=QUERIES, qrels=QRELS, **QUICK | {"epochs": 6})
+    finder = own.edition.finder
+    finder.spelling.empty_scores(compressed(finder.index))
+    held = [Pair(f"{row} please", (), (row,)) for row in range(ITEMS)]
+    held += [Pair(None, (row,), ((row + 1) % ITEMS,)) for row in range(ITEMS)]
+
+    def found(weight):
+        decoder = Calibrated(BeamSettings(width=20, meaning="renormalised"), weight)
+        options = FindOptions(decoder=decoder if weight else decoder.decoder)
+        rows = [one.rows for one in finder.find([asked(pair, own.catalog) for pair in held], CUTOFF, options)]
+        return graded_figures(rows, [dict(zip(pair.rows, pair.weights, strict=True)) for pair in held], CUTOFF)[0]
+
+    figures = {weight: found(weight) for weight in WEIGHTS}
+    assert len(set(figures.values())) > 1
+    best = max(WEIGHTS, key=lambda weight: (figures[weight], -weight))
+    assert chosen_weight(finder, own.catalog, BeamSettings(), held, silent) == best
 
 
 def test_a_taught_engine_asks_with_the_weight_that_was_chosen_and_keeps_it(tmp_path, monkeypatch):
