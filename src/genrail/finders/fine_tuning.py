@@ -18,6 +18,7 @@ from genrail.finders.lessons import Distillation, on_histories, on_words
 from genrail.finders.made_up import made_up
 from genrail.finders.rewarding import LanguageCase, RewardedWriter
 from genrail.finding import Data, FindOptions, Found, Progress, Request
+from genrail.memory import give_back_memory
 from genrail.models.adapters import Adapter, merge_lora
 from genrail.models.causal import CausalModel
 from genrail.models.model_card import ModelCard
@@ -300,6 +301,7 @@ def fine_tuned(
             seed=data.seed,
             progress=_told(progress),
         )
+    give_back_memory()  # activations of the longest requests, gigabytes
     weights, adapter = learner.close(), None
     if learner.wrapped is not None:
         module, adapter = merge_lora(learner.wrapped, given.fingerprint, given.name)
