@@ -114,7 +114,7 @@ def test_documents_of_one_token(model):
 
 def test_a_document_of_a_megabyte_is_cut_and_the_answer_names_the_passage(model):
     long = "Nike Air red " * 75_000
-    engine = engine_of([("Long", f"{long} (Merrell) {long[:1000]}"), *PLAIN], model)
+    engine = engine_of([("Long", f"{long} (Merrell) {long[:1000]}"), *PLAIN], model, lower_case=False)
     finder = engine.edition.finder
     assert max(len(finder.index.sequence(passage)) for passage in range(0, len(finder.index), 997)) <= 257
     hit = engine.search("Merrell", k=1, explain=True)[0]
@@ -124,7 +124,7 @@ def test_a_document_of_a_megabyte_is_cut_and_the_answer_names_the_passage(model)
 
 def test_a_whole_megabyte_as_one_passage_is_shown_around_its_best_ngram(model):
     long = "Nike Air red " * 75_000
-    engine = engine_of([("Long", f"{long} (Merrell)"), *PLAIN], model, passage=None)
+    engine = engine_of([("Long", f"{long} (Merrell)"), *PLAIN], model, passage=None, lower_case=False)
     told = engine.search("Merrell", k=1, explain=True)[0].explanation
     assert told["passage"]["of"] == 1 and len(told["passage"]["text"]) < 3000
     assert "(Merrell)" in told["passage"]["text"]
@@ -195,6 +195,31 @@ def test_explanations_mark_the_ngrams_where_they_stand(model):
         assert all(one["text"] == one["text"].strip() for one in ngrams)
         assert any(one["text"] in text for one in ngrams)
         assert sum(one["score"] for one in ngrams) <= hit.score + 1e-6  # and single words beside them
+
+
+TITLE_CASE = [("Nike Air Red", ""), ("Ecco Sandal Navy", ""), ("Clarks Rain Boot Black", "")]
+
+
+def test_texts_in_title_case_are_read_in_lower_case_and_shown_as_they_are(model):
+    engine = engine_of(TITLE_CASE, model)
+    hit = engine.search("rain boot black", k=1, explain=True)[0]
+    passage, ngrams = hit.explanation["passage"]["text"], hit.explanation["ngrams"]
+    assert hit.item_id == "d2" and passage == "Clarks Rain Boot Black"
+    assert "Black" in {one["text"] for one in ngrams}
+    assert all(passage[one["start"] : one["end"]] == one["text"] for one in ngrams)
+    assert ids(engine, "RAIN BOOT BLACK") == ids(engine, "rain boot black")
+    assert engine_of(PLAIN, model).edition.finder.recipe.lower_case is False
+
+
+def test_case_stays_as_it_was_chosen_when_taught_saved_and_grown(tmp_path):
+    pytest.importorskip("peft")
+    engine = engine_of(TITLE_CASE, language_model(), queries=QUERIES, qrels=QRELS, **SHORT)
+    engine.save(tmp_path / "e")
+    for own in (engine, genrail.load(tmp_path / "e", live=True)):
+        assert own.edition.finder.recipe.lower_case is True and own.edition.finder.speller.lower
+        own.add([{"id": "new", "title": "a boot for the trail", "text": "", "row": 9}])
+        finder = own.edition.finder
+        assert finder.index.count(finder.index.find(finder.speller.tokens(["Rain Boot Black"[4:]])[0]))
 
 
 def test_titles_are_written_from_their_beginning(model):

@@ -19,7 +19,7 @@ from genrail.models.plain_text import plain_tokens
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Passages", "Speller", "word_ngrams"]
+__all__ = ["Passages", "Speller", "in_title_case", "word_ngrams"]
 
 Int = npt.NDArray[np.int64]
 
@@ -42,6 +42,18 @@ def word_ngrams(text: str, longest: int) -> list[str]:
             if ngram:
                 found |= dict.fromkeys((ngram, ngram[0].lower() + ngram[1:], ngram[0].upper() + ngram[1:]))
     return list(found)
+
+
+def in_title_case(texts: Sequence[str]) -> bool:
+    """Tell whether most words begin with a capital, as in titles of products: case then says nothing of a word.
+
+    The first word of a text, and words of scripts without case, do not count.
+
+    >>> in_title_case(["Trail Boot for Men, Brown"]), in_title_case(["A boot for trails in Norway"])
+    (True, False)
+    """
+    firsts = [word[0] for text in texts for word in text.split()[1:] if word[0].isupper() or word[0].islower()]
+    return 2 * sum(first.isupper() for first in firsts) > len(firsts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,15 +96,16 @@ class Speller:
     Args:
         tokenizer: The very object that the model uses.
         size: Tokens of a passage at most, the mark not counted; None for whole texts.
+        lower: Spell everything in lower case.
 
     Raises:
         SettingsError: `size` below 16, or a tokenizer without end token.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, size: int | None) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, size: int | None, lower: bool = False) -> None:
         if size is not None and size < 16:
             raise SettingsError(f"passage is {size}; give 16 tokens or more, or None for whole texts")
-        self.size = size
+        self.size, self.lower = size, lower
         self._titles = Titles(tokenizer)
         self.mark = self._titles.end_token
         self.vocab_size = self._titles.vocab_size
@@ -105,7 +118,8 @@ class Speller:
         return marked if marked.any() else np.array([not str(name).startswith("##") for name in names])
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        """Spell texts as they are."""
+        """Spell texts as they are, but for their case."""
+        texts = [text.lower() for text in texts] if self.lower else texts
         found = plain_tokens(self._titles.tokenizer, texts)
         return [[token for token in each if token != self.mark] for each in found]
 
@@ -142,12 +156,13 @@ class Speller:
         """Turn tokens back into text."""
         return self._titles.decode(tokens)
 
-    def shown(self, passage: Int, matches: Sequence[Match]) -> tuple[str, list[dict[str, Json]]]:
+    def shown(self, passage: Int, matches: Sequence[Match], title: str = "") -> tuple[str, list[dict[str, Json]]]:
         """Write a passage, or the part of a long one around its best n-gram, and say where its n-grams stand there.
 
         Args:
             passage: Its tokens, the mark first.
             matches: The n-grams that stand in it.
+            title: With which it may begin, as it is to be shown.
 
         Returns:
             The text, and for each n-gram in it its own text, what it adds to the score, and its first and last
@@ -157,6 +172,8 @@ class Speller:
         begin = 1 if best is None or len(passage) <= SHOWN + 1 else max(1, best.offset - BEFORE)
         window = passage[begin : begin + SHOWN].tolist()
         text = self.text(window)
+        if text.startswith(title.lower()) and len(title.lower()) == len(title):  # some letters become two
+            text = title + text[len(title) :]
         told: list[dict[str, Json]] = []
         for match in matches:
             first = max(match.offset, 1) - begin

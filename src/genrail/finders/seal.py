@@ -19,7 +19,7 @@ from genrail.decoding.evidence import Evidence, EvidenceSettings, gather_evidenc
 from genrail.decoding.ngrams import NgramSettings, Written, write_ngrams
 from genrail.errors import CatalogError, SettingsError
 from genrail.finders.arrays import load_array, save_arrays
-from genrail.finders.passages import Passages, Speller, word_ngrams
+from genrail.finders.passages import Passages, Speller, in_title_case, word_ngrams
 from genrail.finding import Change, Data, Finder, FindOptions, Found, Json, Progress, Recipe, Report, Request, Searching
 from genrail.finding.kept import Kept
 from genrail.finding.ranks import tie_order
@@ -97,7 +97,7 @@ class Seal(Searching, Finder):
         self.adapter = adapter
         self.name = f"n-grams by {source or model.name}"
         self._report = report
-        self.speller = Speller(model.tokenizer, recipe.passage)
+        self.speller = Speller(model.tokenizer, recipe.passage, bool(recipe.lower_case))
         self.prompts: Mapping[str, Prompts] = recipe.prompts(model)
         self._subsets: Kept[Any] = Kept(lambda subset: int(subset.nbytes))
         self._anyway = {} if anyway is None else anyway
@@ -141,7 +141,7 @@ class Seal(Searching, Finder):
             parts.append(
                 write_ngrams(
                     self.model,
-                    [self._prompt(request, prompts) for request in asked],
+                    [self.prompt(request.text, request.history.tolist(), prompts) for request in asked],
                     self.index,
                     settings,
                     [subsets[place] for place in places],
@@ -164,8 +164,10 @@ class Seal(Searching, Finder):
             self._anyway[name] = log_softmax(logits)[0].astype(np.float32)
         return self._anyway[name]
 
-    def _prompt(self, request: Request, prompts: Prompts) -> list[int]:
-        return prompts.render(request.text, [self.catalog.titles[row] for row in request.history.tolist()])
+    def prompt(self, text: str | None, history: Sequence[int], prompts: Prompts) -> list[int]:
+        """Render words and rows of a past for one field, in the case of the texts: a model copies what it reads."""
+        cased = str.lower if self.speller.lower else str
+        return prompts.render(text and cased(text), [cased(self.catalog.titles[row]) for row in history])
 
     def _own_ngrams(self, request: Request, behind: tuple[int, ...]) -> list[tuple[int, ...]]:
         """Spell the n-grams of a request's words that some live text holds: within it, or at its beginning."""
@@ -224,7 +226,8 @@ class Seal(Searching, Finder):
     def _told(self, evidence: Evidence) -> dict[str, Json]:
         """Name the n-grams that stand in an item's best passage, and where."""
         row = int(self.passages.owners[evidence.row])
-        text, ngrams = self.speller.shown(self.index.sequence(evidence.row), evidence.matches)
+        title = self.catalog.titles[row]
+        text, ngrams = self.speller.shown(self.index.sequence(evidence.row), evidence.matches, title)
         number = evidence.row - int(self.passages.begins[row]) + 1
         passage: dict[str, Json] = {"number": number, "of": int(self.passages.counts[row]), "text": text}
         return {"ngrams": ngrams, "passage": passage}
@@ -328,6 +331,9 @@ class SealRecipe(Recipe):
         fields: What is written: free `ngrams` of any text, beginnings of `titles`, or `both`.
         passage: Tokens of a passage; a longer text is cut into passages that each begin with its title, and an item
             counts as its best one. None for whole texts.
+        lower_case: Read texts and requests, and write n-grams, in lower case. What requests call "trail boot" stands in
+            titles as "Trail Boot", and an n-gram would find one spelling alone. Default: where most words of the texts
+            begin with a capital.
         query_ngrams: Words of the request's own n-grams, which the model scores beside its own; 0 for none.
         calibrated: Begin with what the request makes more probable, not with what the model writes anyway, and let an
             n-gram weigh no more than the request raises its first token (Zhao et al. 2021, Calibrate Before Use).
@@ -356,6 +362,7 @@ class SealRecipe(Recipe):
     model: Any = None
     fields: Literal["ngrams", "titles", "both"] = "both"
     passage: int | None = 256
+    lower_case: bool | None = None
     query_ngrams: int = 3  # SEAL
     calibrated: bool = True
     writing: NgramSettings = field(default_factory=NgramSettings)
@@ -409,9 +416,11 @@ class SealRecipe(Recipe):
         if not catalog.live.any():
             raise CatalogError("the catalogue has no items; read one with at least one row")
         model, source = self._loaded(progress)
-        speller = Speller(model.tokenizer, self.passage)
         progress("passages", 0, len(catalog))
-        tokens, offsets, counts = speller.spell(catalog.titles, catalog.texts())
+        texts = catalog.texts()
+        lower = in_title_case(texts) if self.lower_case is None else self.lower_case
+        speller = Speller(model.tokenizer, self.passage, lower)
+        tokens, offsets, counts = speller.spell(catalog.titles, texts)
         progress("passages", len(catalog), len(catalog))
         warm_up_substring(progress)
         progress("substring index", 0, 1)
@@ -420,7 +429,7 @@ class SealRecipe(Recipe):
         gone = np.flatnonzero(~catalog.live)
         index = index.remove(passages.of(gone)) if len(gone) else index
         progress("substring index", 1, 1)
-        made = Seal(catalog, self, model, source, passages, index, data.seed)
+        made = Seal(catalog, replace(self, lower_case=lower), model, source, passages, index, data.seed)
         return self.train(made, data, progress) if data.judged or self.tuning.pseudo_queries else made
 
     def train(self, finder: Finder, data: Data, progress: Progress) -> Seal:
@@ -436,7 +445,7 @@ class SealRecipe(Recipe):
         model, adapter, report = taught(finder, teaching, data, progress)
         apart = adapter is not None and finder.source is not None and finder.adapter is None
         source, kept = (finder.source, adapter) if apart else (None, None)
-        recipe = replace(self, tuning=self.tuning.kept())
+        recipe = replace(self, tuning=self.tuning.kept(), lower_case=finder.recipe.lower_case)
         return finder.replaced(model=model, source=source, adapter=kept, recipe=recipe, report=report)
 
     def _loaded(self, progress: Progress) -> tuple[Any, str | None]:

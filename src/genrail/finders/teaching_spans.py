@@ -40,6 +40,10 @@ class Writer(Protocol):
     passages: Passages
     index: SubstringIndex
 
+    def prompt(self, text: str | None, history: Sequence[int], prompts: Prompts) -> list[int]:
+        """Render words and rows of a past for one field."""
+        ...
+
     def replaced(self, **parts: Any) -> Finder:
         """Make the same finder with other parts."""
         ...
@@ -126,12 +130,10 @@ def _lessons(pairs: Sequence[Pair], finder: Writer, length: int) -> list[SpanLes
     An item without words has nothing to learn from.
     """
     room = getattr(finder.model, "context_size", None)
-    titles, passages = finder.catalog.titles, finder.passages
+    passages = finder.passages
     lessons = []
     for pair in pairs:
-        prompts = {
-            name: one.render(pair.text, [titles[row] for row in pair.history]) for name, one in finder.prompts.items()
-        }
+        prompts = {name: finder.prompt(pair.text, pair.history, one) for name, one in finder.prompts.items()}
         if room is not None and max(map(len, prompts.values())) + length > room:
             continue
         spelled = finder.speller.tokens([f" {word}" for word in word_ngrams(pair.text or "", 1)])
