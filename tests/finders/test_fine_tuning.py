@@ -19,6 +19,7 @@ from genrail.finders.lessons import Distillation
 from genrail.finding import Data
 from genrail.models.checkpoints import wrap
 from genrail.models.prompts import PromptTemplate
+from genrail.training import fine_tuning
 from genrail.training.fine_tuning_settings import FineTuning
 from genrail.training.loop_settings import LoopSettings
 from tests.models import checkpoints
@@ -239,6 +240,28 @@ def test_a_training_that_was_cut_off_resumes_to_the_same_weights(untaught, tmp_p
     resumed.train(queries=QUERIES, qrels=QRELS, **kept)
     models = [one.edition.finder.spelling.model for one in (straight, resumed)]
     assert models[0].fingerprint == models[1].fingerprint
+
+
+def test_long_pasts_are_read_in_pieces_and_learnt_from_alike(untaught, monkeypatch):
+    """A batch of long pasts takes gigabytes; its gradients are those of its pieces together."""
+    read = []
+    plain = fine_tuning.packed
+
+    def counted(examples, *rest, **how):
+        read.append(len(examples))
+        return plain(examples, *rest, **how)
+
+    monkeypatch.setattr(fine_tuning, "packed", counted)
+    weights = []
+    for most in (100_000, 60):
+        monkeypatch.setattr(fine_tuning, "AT_ONCE", most)
+        own = Engine(untaught.edition)
+        own.train(interactions=events(), hold_out=False, **QUICK | {"batch": 12, "learning_rate": 1e-3})
+        weights.append([one.detach() for one in own.edition.finder.spelling.model.model.parameters()])
+        assert (max(read) == 12) == (most == 100_000)
+        read.clear()
+    for one, other in zip(*weights, strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
 
 
 def test_resuming_with_other_data_is_refused_by_name(untaught, tmp_path):

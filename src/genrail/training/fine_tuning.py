@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ from genrail.training.rails import Branchings, contrastive_losses, hidden_states
 __all__ = ["Learner", "Reader", "fine_tune"]
 
 Int = npt.NDArray[np.int64]
+
+AT_ONCE = 2048  # tokens of prompts between two backward passes: about a megabyte each of a model of 135 M weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +154,22 @@ def _checkpointing(module: Any, wanted: bool) -> Iterator[None]:
         module.gradient_checkpointing_disable()
 
 
+def _ends(batch: Sequence[TrainingExample], part: Int) -> list[int]:
+    """Find where a part of a batch is to be cut, so that a piece reads about `AT_ONCE` tokens: long pasts are many."""
+    ends: list[int] = []
+    tokens, before = 0, batch[0].prompt
+    for place, number in enumerate(part.tolist()):
+        prompt = batch[number].prompt
+        alike = (one == other for one, other in zip(before, prompt, strict=False))
+        shared = sum(takewhile(bool, alike)) if place else 0
+        if tokens and tokens + len(prompt) - shared > AT_ONCE:
+            ends.append(place)
+            tokens, shared = 0, 0
+        tokens += len(prompt) - shared
+        before = prompt
+    return ends
+
+
 class _Task:
     """What the training loop asks for."""
 
@@ -245,6 +264,8 @@ class _Task:
 
     def cut(self, batch: Sequence[TrainingExample], pieces: int) -> list[tuple[list[TrainingExample], float]]:
         parts = np.array_split(np.arange(len(batch)), min(pieces, len(batch)))
+        if self.settings.recipe != "calrec":  # contrast is among all of a batch
+            parts = [piece for part in parts for piece in np.split(part, _ends(batch, part))]
         return [([batch[place] for place in part], len(part) / len(batch)) for part in parts]
 
     def loss(self, batch: Sequence[TrainingExample]) -> Tensor:

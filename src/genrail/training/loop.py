@@ -65,7 +65,7 @@ class Divisible(Protocol):
         ...
 
     def cut(self, batch: Any, pieces: int) -> Sequence[tuple[Any, float]]:
-        """Cut a batch into pieces, at most so many, each with its share of the batch's loss."""
+        """Cut a batch into so many pieces, or as many as its size asks for, each with its share of the batch's loss."""
         ...
 
 
@@ -293,8 +293,7 @@ class _Run:
         together = self.processes if isinstance(self.task, Divisible) else Processes()
         while True:
             pieces = self.pieces * together.count
-            cut = isinstance(self.task, Divisible) and pieces > 1
-            parts = self.task.cut(batch, pieces) if cut else [(batch, 1.0)]  # type: ignore[attr-defined]
+            parts = self.task.cut(batch, pieces) if isinstance(self.task, Divisible) else [(batch, 1.0)]
             self.optimizer.zero_grad(set_to_none=True)
             full, value = False, 0.0
             try:
