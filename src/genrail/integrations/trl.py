@@ -14,6 +14,7 @@ from genrail.errors import SettingsError
 from genrail.finders.titles import TitleWriter
 from genrail.finding import Data, Edition
 from genrail.finding.finder import with_settings
+from genrail.rng import generator
 from genrail.types import Progress, silent
 
 if TYPE_CHECKING:
@@ -72,7 +73,11 @@ class GrpoRails:
         self._finder, self._catalog, self._seed, self._calls = finder, catalog, seed, 0
         self._causal, self._writer = rewarded_writer(finder, data, tuning.tuning, progress)
         self.model, self.tokenizer = self._causal.model, self._causal.tokenizer
-        self._cases = {self.tokenizer.decode(case.prompt): case for case in self._writer.cases}
+        self._cases: dict[str, LanguageCase] = {}
+        for case in self._writer.cases:  # what is asked alike has all the right items of both
+            text = self.tokenizer.decode(case.prompt)
+            before = self._cases.get(text, case)
+            self._cases[text] = replace(case, rows=tuple(dict.fromkeys((*before.rows, *case.rows))))
 
     def examples(self) -> list[dict[str, str]]:
         """List the requests, each once, for ``datasets.Dataset.from_list``: what trl calls its train dataset."""
@@ -88,30 +93,40 @@ class GrpoRails:
         Returns:
             By prompt: its tokens, those of the item, 1 where the model had a choice and 0 where it had none, no
             log-probabilities, and what the item is worth.
+
+        Raises:
+            SettingsError: A prompt is none of `examples`.
         """
+        unknown = next((text for text in prompts if text not in self._cases), None)
+        if unknown is not None:
+            raise SettingsError(f"{unknown[:200]!r} is no request of this engine; make the dataset of examples()")
+        groups = [(text, len(list(copies))) for text, copies in groupby(prompts)]
         training = self.model.training
         self.model.eval()  # what is rated is what is served: without dropout
-        found: dict[str, list[Any]] = {"prompt_ids": [], "completion_ids": [], "env_mask": [], "worth": []}
-        for text, copies in groupby(prompts):
-            self._write(self._cases[text], len(list(copies)), found)
+        found = self._written([self._cases[text] for text, _ in groups], [copies for _, copies in groups])
         self.model.train(training)
         return {**found, "logprobs": None}
 
-    def _write(self, case: LanguageCase, count: int, found: dict[str, list[Any]]) -> None:
+    def _written(self, cases: list[LanguageCase], counts: list[int]) -> dict[str, list[Any]]:
         writer, answers = self._writer, self._writer.answers
-        self._calls += 1
-        seeds = [self._seed + self._calls] if writer.settings.sampler == "sample" else None
-        rollouts = writer.written([case], max(2, count), seeds)
-        worth = writer.reward(rollouts)[0]
-        there = np.flatnonzero(rollouts.rows[0] >= 0)
-        for place in np.resize(there, count).tolist():  # where fewer items are allowed, they come again
-            identifier = answers.of(int(rollouts.rows[0, place]))[0]
-            tokens = answers.trie.sequence(identifier).tolist()
-            chosen = {int(answers.trie.depth[node]) for node, _ in answers.path(identifier)}
-            found["prompt_ids"].append(list(case.prompt))
-            found["completion_ids"].append(tokens)
-            found["env_mask"].append([int(depth in chosen) for depth in range(len(tokens))])
-            found["worth"].append(float(worth[place]))
+        seeds = None
+        if writer.settings.sampler == "sample":
+            self._calls += 1
+            seeds = generator(self._seed, "trl", "rollouts", self._calls).integers(2**31, size=len(cases)).tolist()
+        rollouts = writer.written(cases, max(2, *counts), seeds)
+        worth = writer.reward(rollouts)
+        found: dict[str, list[Any]] = {"prompt_ids": [], "completion_ids": [], "env_mask": [], "worth": []}
+        for row, (case, count) in enumerate(zip(cases, counts, strict=True)):
+            there = np.flatnonzero(rollouts.rows[row] >= 0)
+            for place in np.resize(there, count).tolist():  # where fewer items are allowed, they come again
+                identifier = answers.of(int(rollouts.rows[row, place]))[0]
+                tokens = answers.trie.sequence(identifier).tolist()
+                chosen = {int(answers.trie.depth[node]) for node, _ in answers.path(identifier)}
+                found["prompt_ids"].append(list(case.prompt))
+                found["completion_ids"].append(tokens)
+                found["env_mask"].append([int(depth in chosen) for depth in range(len(tokens))])
+                found["worth"].append(float(worth[row, place]))
+        return found
 
     @staticmethod
     def rewards(prompts: Sequence[str], completions: Sequence[str], worth: Sequence[float], **_: object) -> list[float]:
