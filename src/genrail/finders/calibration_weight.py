@@ -35,8 +35,8 @@ def chosen_weight(
         held: Requests and their right items, one at least.
         progress: Called with (stage, done, total).
 
-    Cost: two searches for each held-out request. What both found is ranked by each weight: to search with each costs
-    more than twice as much, and what a weight between them finds, one of both nearly always has among its best 20.
+    Cost: two searches for each held-out request, instead of one for each weight; an item that neither has among its
+    best 20 is missed.
     """
     railed = replace(beam, meaning="renormalised", width=max(beam.width, POOL), length_normalisation=0.0)
     ranked: dict[float, list[npt.NDArray[np.int64]]] = {weight: [] for weight in WEIGHTS}

@@ -31,8 +31,8 @@ class GrpoRails:
 
     Every rollout is an item of the catalogue, none comes twice for a request, and only the tokens by which the model
     chose between items are learnt from (``env_mask``). trl's loss reads them among the whole vocabulary, that of
-    ``Engine.train(recipe="grpo")`` among what may follow. Use this for what trl brings: its losses, trackers and
-    accelerate; else our own recipe is faster, as prompts are read once for all their rollouts.
+    ``Engine.train(recipe="grpo")`` among what may follow, and reads a prompt once for all its rollouts. Use this for
+    what trl brings: its losses, trackers and accelerate.
 
     Args:
         engine: Its finder writes titles, and should have been taught before. It stays as it is.
