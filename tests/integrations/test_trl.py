@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ pytest.importorskip("transformers")
 
 from genrail import Engine
 from genrail.catalog import Interactions
+from genrail.constraints.compressed import compressed
 from genrail.errors import SettingsError
 from genrail.integrations.trl import GrpoRails
 from tests.finders.test_fine_tuning import ITEMS, QRELS, QUERIES, QUICK, TITLES, engine, shop
@@ -81,6 +84,19 @@ def test_a_prompt_of_somebody_else_is_refused():
 def test_an_engine_that_writes_no_titles_is_refused_by_name():
     with pytest.raises(SettingsError, match="writes titles; this one is BM25"):
         GrpoRails(Engine.build(shop(), "bm25"))
+
+
+@pytest.mark.parametrize("hold_out", [False, True])
+def test_the_engine_that_comes_out_tells_whether_last_events_were_held_out_and_keeps_its_calibration(hold_out):
+    before = engine(calibration=None)
+    spelling = before.edition.finder.spelling
+    spelling.empty_scores(compressed(before.edition.finder.index))
+    spelling.empty.choose(0.25)
+    own = rails(before, hold_out=hold_out)
+    trainer = SimpleNamespace(model=own.model, accelerator=SimpleNamespace(unwrap_model=lambda model: model))
+    after = own.taught(trainer).edition.finder.spelling
+    assert after.held_out is hold_out
+    assert after.empty.weight == 0.25 and after.empty.known
 
 
 @pytest.mark.parametrize("lora", [False, True])

@@ -172,7 +172,8 @@ class Speller:
         begin = 1 if best is None or len(passage) <= SHOWN + 1 else max(1, best.offset - BEFORE)
         window = passage[begin : begin + SHOWN].tolist()
         text = self.text(window)
-        if text.startswith(title.lower()) and len(title.lower()) == len(title):  # some letters become two
+        lowered = title.lower()
+        if self.lower and text.startswith(lowered) and len(lowered) == len(title):  # some letters become two
             text = title + text[len(title) :]
         told: list[dict[str, Json]] = []
         for match in matches:

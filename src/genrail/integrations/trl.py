@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from genrail.constraints.compressed import compressed
 from genrail.engine import Engine
 from genrail.errors import SettingsError
 from genrail.finders.titles import TitleWriter
@@ -71,6 +72,7 @@ class GrpoRails:
         data = Data(catalog, interactions, queries, qrels, finder.encoder, hold_out, seed)
         tuning: Any = with_settings(finder.recipe, {"recipe": "grpo", **settings})
         self._finder, self._catalog, self._seed, self._calls = finder, catalog, seed, 0
+        self._held_out = hold_out
         self._causal, self._writer = rewarded_writer(finder, data, tuning.tuning, progress)
         self.model, self.tokenizer = self._causal.model, self._causal.tokenizer
         self._cases: dict[str, LanguageCase] = {}
@@ -147,5 +149,9 @@ class GrpoRails:
         before = self._finder.spelling
         given = before.language_model
         model = CausalModel(module.to(given.model.dtype), given.tokenizer, given.name, given.attention)
-        spelling = replace(before, model=model, source=None, adapter=None)
+        held_out = before.held_out and self._held_out
+        spelling = replace(before, model=model, source=None, adapter=None, held_out=held_out)
+        if before.empty.weight is not None:  # as was chosen for the engine before
+            spelling.empty_scores(compressed(self._finder.index))
+            spelling.empty.choose(before.empty.weight)
         return Engine(Edition(self._catalog, self._finder.replaced(spelling=spelling)))
