@@ -11,8 +11,9 @@ pytest.importorskip("transformers")
 from genrail.constraints.compressed import compressed
 from genrail.engine import Engine
 from genrail.errors import SettingsError
-from genrail.finders.fine_tuning import _reader, asked
+from genrail.finders.fine_tuning import _reader, asked, pairs_of
 from genrail.finders.rewarding import LanguageCase, RewardedWriter
+from genrail.finding import Data
 from genrail.training.fine_tuning_settings import FineTuning
 from genrail.training.pairs import Pair
 from genrail.training.rewards import Rollouts, RolloutSettings, rank, reward_of
@@ -30,7 +31,7 @@ def task(sampler="beam", rollouts=ITEMS, kl=0.3):
     cases = []
     for pair in pairs:
         request = asked(pair, finder.catalog)
-        cases.append(LanguageCase(spelling.contexts([request], finder.catalog)[0], request, pair.rows))
+        cases.append(LanguageCase(spelling.contexts([request], finder.catalog)[0], request, pair.rows, pair.weights))
     tuning = FineTuning(recipe="grpo", pack_tokens=150, rewarding=RolloutSettings("rank", rollouts, sampler, kl=kl))
     readers = _reader(spelling.language_model), _reader(language_model(seed=1))
     vectors = np.zeros((ITEMS, 1), dtype=np.float32)
@@ -131,6 +132,21 @@ def test_a_function_of_ones_own_rewards_and_is_not_saved(tmp_path):
     own.save(tmp_path / "e")
     again = Engine.load(tmp_path / "e")
     assert again.edition.finder.recipe.tuning.rewarding.reward == "rank"
+
+
+def test_a_teacher_says_what_the_items_are_worth_that_the_model_writes():
+    own = engine()
+    teacher = Engine.build(own.catalog, "bm25")
+    settings = {**GRPO, "reward": "teacher", "share": 1.0, "pseudo_queries": 2, "validation": 0}
+    words = [pair.text for pair in pairs_of(Data(own.catalog), FineTuning(pseudo_queries=2, validation=0), 20).learnt]
+    best = [teacher.search(text, k=1).item_ids for text in words]
+    before = np.mean([own.search(text, k=1).item_ids == one for text, one in zip(words, best, strict=True)])
+    report = own.train(teacher=teacher, **settings | {"epochs": 12, "batch": 6, "learning_rate": 1e-3})
+    after = np.mean([own.search(text, k=1).item_ids == one for text, one in zip(words, best, strict=True)])
+    assert report.kept and set(report.pairs) == {"teacher"} and after >= before + 0.2
+    assert "teacher" in str(own.edition.finder.spelling.card.settings)
+    with pytest.raises(SettingsError, match="nobody teaches"):
+        own.train(**settings)
 
 
 def test_codes_go_on_from_what_they_were_taught():

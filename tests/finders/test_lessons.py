@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 
 import genrail
 from genrail.errors import SettingsError
-from genrail.finders.lessons import Distillation, later_events, on_histories, on_words
+from genrail.finders.lessons import Distillation, later_events, on_held_back, on_histories, on_words
 from genrail.finding import Data, recipe_named
 from genrail.types import Query
 from tests.shops import pasts, shop
@@ -85,6 +85,37 @@ def test_an_engine_learns_from_rewards():
     fused = genrail.Engine.build(catalog, interactions=events, encoder="hashing", epochs=1)
     report = fused.train(interactions=events, recipe="grpo", epochs=1)
     assert "reward" in report.to_dict()["start"]
+
+
+def test_a_student_is_taught_on_what_it_writes_itself():
+    catalog = shop()
+    events = pasts(catalog, 60)
+    how = {"recipe": "grpo", "reward": "teacher", "epochs": 2, "rollouts": 8, "learning.distillation.folds": 2}
+    fused = genrail.Engine.build(catalog, interactions=events, encoder="hashing", epochs=1)
+    report = fused.train(interactions=events, **how)  # the other lanes teach
+    assert report.settings.reward == "teacher" and report.loop.best["reward"] >= report.start["reward"] > 0.0
+    words = genrail.Engine.build(catalog, "native", encoder="hashing", epochs=1, pseudo_queries=2)
+    report = words.train(teacher=genrail.Engine.build(catalog, "bm25"), **how)
+    assert report.requests + len(catalog) * 2 // 5 == len(catalog) * 2  # a fifth of the made-up queries is held out
+    with pytest.raises(SettingsError, match="nobody to learn from; give teacher"):
+        words.train(**how)
+
+
+def test_held_back_events_are_asked_with_all_of_the_past(data):
+    teacher = recipe_named("bm25").build(data, quiet)
+    before = data.without_validation
+    lessons = on_held_back(teacher, before, Distillation(share=0.5, depth=4), quiet)
+    assert [(past, row) for past, row in before.held_back.cases()] == [
+        (list(past), int(row)) for past, row in zip(lessons.histories, lessons.rows[:, 0], strict=True)
+    ]
+    np.testing.assert_allclose(lessons.shares[:, 0], 0.5, atol=1e-6)
+
+
+def test_without_histories_a_teacher_is_asked_what_is_learnt_anyway():
+    catalog = shop()
+    teacher = genrail.Engine.build(catalog, "bm25")
+    engine = genrail.Engine.build(catalog, "native", encoder="hashing", epochs=1, pseudo_queries=2)
+    assert engine.train(teacher=teacher, recipe="distill", epochs=1).lessons == 2 * len(catalog)
 
 
 def test_what_a_model_learns_from_is_saved_with_it(tmp_path):

@@ -76,6 +76,17 @@ def test_what_is_asked_alike_has_the_right_items_of_both():
     assert sum(own.rollouts([asked["prompt"]] * ITEMS, None)["worth"]) == 2.0
 
 
+def test_a_teacher_says_what_the_rollouts_are_worth():
+    teacher = Engine.build(shop(), "bm25")
+    settings = {"queries": None, "qrels": None, "pseudo_queries": 1, "share": 1.0, "reward": "teacher"}
+    own = rails(teacher=teacher, **settings)
+    prompt = own.examples()[0]["prompt"]
+    worth = own.rollouts([prompt] * ITEMS, None)["worth"]
+    assert sum(worth) == pytest.approx(1.0)
+    with pytest.raises(SettingsError, match="nobody teaches"):
+        rails(**settings)
+
+
 def test_a_prompt_of_somebody_else_is_refused():
     with pytest.raises(SettingsError, match="'hello' is no request of this engine"):
         rails().rollouts(["hello"], None)

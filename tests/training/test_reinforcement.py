@@ -12,8 +12,8 @@ from genrail.models.native import NativeModel
 from genrail.models.native_settings import NativeSettings
 from genrail.training.grpo import grpo_loss
 from genrail.training.native import train_native
-from genrail.training.reinforcement import _Reinforcement, reinforce
-from genrail.training.rewards import ReinforcementSettings, Rollouts, advantages, hit, likeness, rank
+from genrail.training.reinforcement import NativeCase, _Reinforcement, reinforce
+from genrail.training.rewards import ReinforcementSettings, Rollouts, advantages, hit, likeness, rank, teacher
 from tests.training.test_native_training import CODES, ITEMS, VECTORS, circle, settings
 
 ALL = ITEMS
@@ -60,7 +60,7 @@ def log_probability(network, nodes, context, row):
 def oracle(model, reference, cases, reward, settings):
     """Write every allowed item for every case, and compute GRPO's loss from its definition."""
     terms = []
-    for context, target in cases:
+    for context, target, _ in cases:
         rows = [row for row in range(ITEMS) if row not in context.history]
         with torch.no_grad():
             chances = [float(log_probability(model.network, model.nodes, context, row)) for row in rows]
@@ -92,9 +92,9 @@ def test_the_gradients_are_those_of_a_brute_force_oracle(sampler):
     model, reference = shaken(fresh()), shaken(fresh(), seed=1)
     chosen = ReinforcementSettings(reward="likeness", rollouts=ALL, sampler=sampler, kl=0.3)
     cases = [
-        (model.context(history=[3, 9]), 14),
-        (model.context(VECTORS[5] + VECTORS[6]), 5),
-        (model.context(VECTORS[2], [20]), 7),
+        NativeCase(model.context(history=[3, 9]), 14),
+        NativeCase(model.context(VECTORS[5] + VECTORS[6]), 5),
+        NativeCase(model.context(VECTORS[2], [20]), 7),
     ]
     task = _Reinforcement(model, cases, [], chosen, likeness, seed=0)
     task.reference = reference.network
@@ -109,7 +109,7 @@ def test_the_gradients_are_those_of_a_brute_force_oracle(sampler):
 def test_validation_reward_and_ndcg_rise_from_a_taught_start():
     model = fresh(sizes=NativeSettings(width=32, heads=2, dropout=0.0, depth_dropout=0.0, input_dropout=0.0))
     train_native(model, circle(60), settings=settings(epochs=1), seed=0)
-    cases = [(model.context(history=[item]), (item + 5) % ITEMS) for item in range(ITEMS)]
+    cases = [NativeCase(model.context(history=[item]), (item + 5) % ITEMS) for item in range(ITEMS)]
     chosen = ReinforcementSettings(rollouts=8, epochs=8, batch=8, learning_rate=3e-3, kl=0.0)
     report = reinforce(model, cases, chosen, validation=cases, seed=0)
     assert report.kept
@@ -121,12 +121,12 @@ def test_validation_reward_and_ndcg_rise_from_a_taught_start():
 def test_a_model_that_gets_no_better_stays_as_it_was():
     model = fresh()
     before = model.fingerprint
-    cases = [(model.context(history=[item]), (item + 5) % ITEMS) for item in range(ITEMS)]
+    cases = [NativeCase(model.context(history=[item]), (item + 5) % ITEMS) for item in range(ITEMS)]
     report = reinforce(
         model,
         cases,
         ReinforcementSettings(epochs=1, rollouts=2, reward=lambda one: np.zeros(one.rows.shape)),
-        validation=[(model.context(history=[0]), 0)],  # an item of its own history is never written
+        validation=[NativeCase(model.context(history=[0]), 0)],  # an item of its own history is never written
     )
     assert not report.kept and model.fingerprint == before
 
@@ -134,7 +134,7 @@ def test_a_model_that_gets_no_better_stays_as_it_was():
 def test_a_function_of_ones_own_decides():
     model = fresh(sizes=NativeSettings(width=16, heads=1, dropout=0.0, depth_dropout=0.0, input_dropout=0.0))
     wanted = [7]
-    cases = [(model.context(history=[item]), (item + 5) % ITEMS) for item in range(ITEMS) if item != 7]
+    cases = [NativeCase(model.context(history=[item]), (item + 5) % ITEMS) for item in range(ITEMS) if item != 7]
     settings = {"rollouts": 12, "epochs": 12, "batch": 8, "learning_rate": 1e-2, "kl": 0.0, "sampler": "sample"}
     chosen = ReinforcementSettings(reward=lambda one: np.isin(one.rows, wanted).astype(float), **settings)
     report = reinforce(model, cases, chosen)
@@ -143,9 +143,31 @@ def test_a_function_of_ones_own_decides():
     assert np.mean(task.written(cases, 1).rows[:, 0] == 7) > 0.8
 
 
+def test_a_teacher_says_what_each_item_is_worth_that_the_student_writes():
+    model = fresh(sizes=NativeSettings(width=16, heads=1, dropout=0.0, depth_dropout=0.0, input_dropout=0.0))
+    listed = ([20, 7, 3], [0.2, 0.5, 0.3])
+    cases = [NativeCase(model.context(history=[item]), 20, listed) for item in range(ITEMS) if item not in (3, 7, 20)]
+    settings = {"rollouts": 12, "epochs": 20, "batch": 8, "learning_rate": 1e-2, "kl": 0.0, "sampler": "sample"}
+    chosen = ReinforcementSettings(reward="teacher", **settings)
+    report = reinforce(model, cases, chosen, validation=cases)
+    assert report.kept and report.loop.best["reward"] > report.start["reward"]
+    task = _Reinforcement(model, cases, cases, chosen, teacher, seed=0)
+    rollouts = task.written(cases[:1], ITEMS)
+    gained = teacher(rollouts)[0]
+    assert {int(row): round(share, 3) for row, share in zip(rollouts.rows[0], gained, strict=True) if share} == {
+        20: 0.2,
+        7: 0.5,
+        3: 0.3,
+    }
+    assert rollouts.hits.sum() == 1  # what was right is not what the teacher lists
+    assert np.mean(task.written(cases, 1).rows[:, 0] == 7) > 0.8
+    with pytest.raises(SettingsError, match="nobody teaches"):
+        teacher(Rollouts(np.array([[1, 2]]), np.array([1]), VECTORS))
+
+
 def test_rollouts_are_allowed_and_none_comes_twice():
     model = shaken(fresh())
-    cases = [(model.context(history=list(range(20))), 21)]
+    cases = [NativeCase(model.context(history=list(range(20))), 21)]
     for sampler in ("beam", "sample"):
         task = _Reinforcement(model, cases, [], ReinforcementSettings(sampler=sampler), hit, seed=0)
         rows = task.written(cases, 16, [3]).rows[0]
@@ -157,7 +179,7 @@ def test_a_strong_penalty_holds_the_model_to_its_reference():
     apart = []
     for kl in (0.0, 100.0):
         model = shaken(fresh())
-        cases = [(model.context(history=[item]), (item + 5) % ITEMS) for item in range(ITEMS)]
+        cases = [NativeCase(model.context(history=[item]), (item + 5) % ITEMS) for item in range(ITEMS)]
         task = _Reinforcement(model, cases, [], ReinforcementSettings(), hit, seed=0)
         start = task.reference
         reinforce(model, cases, ReinforcementSettings(rollouts=8, epochs=4, batch=8, learning_rate=1e-2, kl=kl))
@@ -182,7 +204,7 @@ def test_wrong_items_cost_by_rank_only_where_the_right_one_was_written():
 
 def test_what_cannot_be_learnt_from_is_said():
     model = fresh()
-    cases = [(model.context(history=[1]), 2)]
+    cases = [NativeCase(model.context(history=[1]), 2)]
     with pytest.raises(SettingsError, match="nothing to learn from"):
         reinforce(model, [])
     with pytest.raises(ShapeError, match="rewards"):

@@ -165,7 +165,7 @@ class Engine(LiveEdition):
             before = self._edition
             data = Data(before.catalog, interactions, queries, qrels, before.finder.encoder, hold_out, seed)
             if teacher is not None:
-                data = data.taught_by(_fitting(teacher, before.catalog))
+                data = data.taught_by(teaching(teacher, before.catalog))
             after = with_settings(before.finder.recipe, settings).train(before.finder, data, progress or silent)
             self._edition = Edition(before.catalog, after)
             self._held_out = self._held_out and (hold_out or interactions is None)
@@ -205,7 +205,7 @@ class Engine(LiveEdition):
         edition = self._edition
         data = Data(edition.catalog, interactions, queries, qrels, edition.finder.encoder, hold_out, seed)
         if teacher is not None:
-            data = data.taught_by(_fitting(teacher, edition.catalog))
+            data = data.taught_by(teaching(teacher, edition.catalog))
         return with_settings(edition.finder.recipe, settings).examples(edition.finder, data, count)
 
     def calibrate_new_items(
@@ -474,7 +474,7 @@ class Engine(LiveEdition):
         return {"items": len(edition), "finder": edition.finder.name, **edition.finder.describe()}
 
 
-def _fitting(teacher: Engine, catalog: Catalog) -> Finder:
+def teaching(teacher: Engine, catalog: Catalog) -> Finder:
     """Give the finder of a teacher, whose rows are those of a catalogue.
 
     Raises:

@@ -227,7 +227,7 @@ def taught_pairs(
     Cost: the teacher's, for each request.
     """
     if data.teacher is None:
-        raise SettingsError("recipe is 'distill', but nobody teaches; give teacher, an engine over the same catalogue")
+        raise SettingsError("a teacher is to be asked, but nobody teaches; give teacher, an engine over the same items")
     found = [pair for pair in pairs if pair.source not in (*MADE_UP, "history")]
     texts = [pair for pair in pairs if pair.source in MADE_UP]
     if texts:
@@ -316,7 +316,7 @@ def fine_tuned(
 
 
 def rewarded_writer(
-    finder: Generative, data: Data, tuning: FineTuning, progress: Progress
+    finder: Generative, data: Data, tuning: FineTuning, progress: Progress, distillation: Distillation | None = None
 ) -> tuple[CausalModel, RewardedWriter]:
     """Let a copy of a finder's model write for requests, to be taught by rewards in somebody else's loop.
 
@@ -325,6 +325,7 @@ def rewarded_writer(
         data: What to ask for.
         tuning: Which requests, and what rollouts are worth.
         progress: Called with (stage, done, total).
+        distillation: How a teacher's lists become rewards.
 
     Returns:
         The copy, whose weights are to learn, and what writes by them as they stand.
@@ -335,7 +336,7 @@ def rewarded_writer(
     given = finder.spelling.language_model
     model = CausalModel(copy.deepcopy(given.model).float(), given.tokenizer, given.name, given.attention)
     student = finder.replaced(spelling=finder.spelling.with_language_model(model))
-    learnt, held, _ = _requests(finder, data, tuning, Distillation(), progress)
+    learnt, held, _ = _requests(finder, data, tuning, distillation or Distillation(), progress)
     trie = finder.spelling.in_words(compressed(finder.index))
     examples, _ = _examples(learnt, student, trie, tuning, progress)
     return model, _rewarded(student, given, trie, examples, held, None, data, tuning, progress)
@@ -376,8 +377,10 @@ def _rewarded(
     """Let a student write items for requests, and learn from what they are worth."""
     if not examples:
         raise SettingsError("there is nothing to learn from; give queries and qrels, interactions, or texts")
-    cases = [LanguageCase(one.prompt, asked(pair, data.catalog), tuple(pair.rows)) for one, pair in examples]
-    validation = [LanguageCase(_prompt(student, pair)[0], asked(pair, data.catalog), tuple(pair.rows)) for pair in held]
+    cases = [LanguageCase(one.prompt, asked(pair, data.catalog), pair.rows, pair.weights) for one, pair in examples]
+    validation = [
+        LanguageCase(_prompt(student, pair)[0], asked(pair, data.catalog), pair.rows, pair.weights) for pair in held
+    ]
     wanted = tuning.rewarding.reward == "likeness"
     vectors = data.text_vectors(progress) if wanted else np.zeros((len(data.catalog), 1), dtype=np.float32)
     return RewardedWriter(
@@ -401,7 +404,7 @@ def _requests(
     """List what is learnt and what is held out, as a teacher sees it where there is one."""
     longest = finder.spelling.longest_history
     learnt, held, written = pairs_of(data, tuning, longest, finder.spelling.language_model, progress)
-    if tuning.recipe == "distill":
+    if tuning.asks:
         learnt = taught_pairs(learnt, data, longest, settings, progress)
         texts = [pair for pair in held if pair.source in MADE_UP]
         held = [pair for pair in held if pair.source not in MADE_UP]
@@ -430,7 +433,7 @@ def shown(
         taken[pair.source] += 1
         if taken[pair.source] <= count:
             drawn.append(pair)
-    if tuning.recipe == "distill":
+    if tuning.asks:
         few = replace(distillation, histories=count)
         drawn = taught_pairs(drawn, data, longest, few, silent)
     tokenizer = finder.spelling.language_model.tokenizer

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from genrail.evaluation.splits import FlatSequences
     from genrail.training.distillation import Lessons
 
-__all__ = ["Distillation", "Learning", "asked", "later_events", "on_histories", "on_words"]
+__all__ = ["Distillation", "Learning", "asked", "later_events", "on_held_back", "on_histories", "on_words"]
 
 Rows = npt.NDArray[np.int64]
 BATCH = 64
@@ -34,7 +34,8 @@ class Distillation:
             that was taken, or that the query was made from.
         temperature: Of the softmax over the teacher's scores, see `shares_of`.
         histories: Training histories that the teacher is asked about, at most.
-        queries: Made-up queries for each item that it is asked about.
+        queries: Made-up queries for each item that it is asked about; where there are no histories either, 0 stands for
+            as many as the student learns from without it.
         depth: Items that it lists for each.
         folds: Parts of the users. Lanes that count what users took are built anew without a part's users before they
             are asked about their histories: a teacher that has seen the answer has nothing to teach. 1 leaves it.
@@ -66,7 +67,7 @@ class Learning:
     Args:
         recipe: What was right (`sft`), also what a teacher ranks (`distill`; in a fused engine the other lanes teach),
             or, by `train`, the rewards of what the model itself writes (`grpo`).
-        distillation: How to learn from a teacher.
+        distillation: How to learn from a teacher, also from its rewards (``reinforcement.reward="teacher"``).
         reinforcement: How to learn from rewards.
 
     Raises:
@@ -84,6 +85,11 @@ class Learning:
             object.__setattr__(self, "distillation", Distillation(**self.distillation))
         if isinstance(self.reinforcement, Mapping):
             object.__setattr__(self, "reinforcement", ReinforcementSettings(**self.reinforcement))
+
+    @property
+    def asks(self) -> bool:
+        """Tell whether a teacher is asked."""
+        return self.recipe == "distill" or (self.recipe == "grpo" and self.reinforcement.reward == "teacher")
 
 
 def on_histories(
@@ -117,6 +123,22 @@ def on_histories(
         told = asked(one, data, queries, settings.depth, progress, (len(found), len(histories)))
         found.update(zip(places.tolist(), told, strict=True))
     return _lessons(histories, targets, [found[place] for place in range(len(histories))], None, settings)
+
+
+def on_held_back(teacher: object, data: Data, settings: Distillation, progress: Progress) -> Lessons:
+    """Ask a teacher, which has not seen them, about the events that `Data.held_back` holds.
+
+    Args:
+        teacher: Any finder, see `Data.teacher`.
+        data: Holds them.
+        settings: How lists are turned into probabilities.
+        progress: Called with (stage, done, total).
+    """
+    assert data.held_back is not None
+    ids, cases = data.catalog.item_ids, list(data.held_back.cases())
+    queries = [Query(history=[ids[row] for row in past]) for past, _ in cases]
+    told = asked(cast("Finder", teacher), data, queries, settings.depth, progress)
+    return _lessons([past for past, _ in cases], np.array([row for _, row in cases]), told, None, settings)
 
 
 def later_events(

@@ -15,7 +15,7 @@ from genrail.catalog import Catalog
 from genrail.decoding import BeamSettings, Decoded
 from genrail.errors import CatalogError, FingerprintError, SettingsError
 from genrail.finders.generative import Generative, RailTrace, Spelling, live_index
-from genrail.finders.lessons import Learning, later_events, on_histories, on_words
+from genrail.finders.lessons import Learning, later_events, on_held_back, on_histories, on_words
 from genrail.finders.made_up import MadeUp, made_up
 from genrail.finders.new_items import Memory, Mixing, Newcomers, mixed_answers, newcomers
 from genrail.finders.readings import pack, unpack
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from genrail.training.distillation import Lessons
     from genrail.training.native import TrainingReport
     from genrail.training.pairs import QueryPairs
-    from genrail.training.reinforcement import ReinforcementReport
+    from genrail.training.reinforcement import NativeCase, ReinforcementReport
 
 __all__ = ["Native", "NativeRecipe", "NativeSpelling"]
 
@@ -305,26 +305,31 @@ class NativeRecipe(Recipe):
         self, spelling: NativeSpelling, data: Data, given: QueryPairs | None, progress: Progress
     ) -> ReinforcementReport:
         """Teach the model, in place, by the reward of what it writes for histories and judged queries."""
-        from genrail.training.reinforcement import reinforce
+        from genrail.training.reinforcement import NativeCase, reinforce
 
         model, settings, data = spelling.model, self.learning.reinforcement, data.without_validation
-        if data.sequences is None and given is None:
+        lessons = self._lessons(spelling, data, progress)
+        if data.sequences is None and given is None and not lessons:
             given, _ = self._made_up(spelling.encoder, data, self.pseudo_queries, data.seed, progress)
         random = generator(data.seed, "rewarded requests")
         most = settings.requests * settings.epochs
-        cases = (
-            []
-            if given is None
-            else [(model.context(vector), int(row)) for vector, row in zip(given.vectors, given.rows, strict=True)]
-        )
+        cases = [case for one in lessons if one.queries is not None for case in _cases(model, one)]
+        if given is not None:
+            pairs = zip(given.vectors, given.rows, strict=True)
+            cases += [NativeCase(model.context(vector), int(row)) for vector, row in pairs]
         cases = [cases[place] for place in random.permutation(len(cases))[:most].tolist()]
         held_out = cases[: len(cases) // 5] if data.held_back is None else []
         cases = cases[len(held_out) :]
-        if data.sequences is not None:
+        if lessons:
+            cases += [case for one in lessons if one.queries is None for case in _cases(model, one)]
+        elif data.sequences is not None:
             pasts, targets, _ = later_events(data.sequences, most, random, model.settings.history)
-            cases += [(model.context(history=past), int(row)) for past, row in zip(pasts, targets, strict=True)]
-        if data.held_back is not None:
-            held_out = [(model.context(history=past), row) for past, row in data.held_back.cases()]
+            events = zip(pasts, targets, strict=True)
+            cases += [NativeCase(model.context(history=past), int(row)) for past, row in events]
+        if data.held_back is not None and lessons:
+            held_out = _cases(model, on_held_back(data.teacher, data, self.learning.distillation, progress))
+        elif data.held_back is not None:
+            held_out = [NativeCase(model.context(history=past), row) for past, row in data.held_back.cases()]
         return reinforce(
             model,
             cases,
@@ -364,16 +369,19 @@ class NativeRecipe(Recipe):
     def _lessons(self, spelling: NativeSpelling, data: Data, progress: Progress) -> list[Lessons]:
         """Ask the teacher, if there is one."""
         settings = self.learning.distillation
-        if self.learning.recipe != "distill":
+        if not self.learning.asks:
             return []
         if data.teacher is None:
-            raise SettingsError("there is nobody to learn from: distill needs an engine with further lanes")
+            raise SettingsError(
+                "there is nobody to learn from; give teacher, an engine over the same items, or build an engine with "
+                "further lanes"
+            )
         found = [on_histories(data.teacher, data, spelling.model.settings.history, settings, progress)]
-        if settings.queries:
+        if variants := settings.queries or (self.pseudo_queries if data.sequences is None else 0):
             # Others than those that are learnt anyway, where they cost nothing.
             other = int(generator(data.seed, "lessons", "queries").integers(2**31))
             seed = data.seed if self.making.made == "written" else other
-            pairs, made = self._made_up(spelling.encoder, data, settings.queries, seed, progress)
+            pairs, made = self._made_up(spelling.encoder, data, variants, seed, progress)
             found.append(on_words(data.teacher, data, made.queries, pairs.vectors, pairs.rows, settings, progress))
         return [one for one in found if one is not None]
 
@@ -397,6 +405,17 @@ class NativeRecipe(Recipe):
     def to_dict(self) -> dict[str, Json]:
         """Turn the settings into plain values."""
         return asdict(replace(self, making=self.making.kept()))
+
+
+def _cases(model: NativeModel, lessons: Lessons) -> list[NativeCase]:
+    """Turn requests with what a teacher lists for them, the right item first, into cases for rewards."""
+    from genrail.training.reinforcement import NativeCase
+
+    queries = [None] * len(lessons) if lessons.queries is None else lessons.queries
+    return [
+        NativeCase(model.context(query, past), int(rows[0]), (rows, shares))
+        for query, past, rows, shares in zip(queries, lessons.histories, lessons.rows, lessons.shares, strict=True)
+    ]
 
 
 def _memory(before: Memory | None, data: Data) -> Memory:

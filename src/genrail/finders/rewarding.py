@@ -19,7 +19,7 @@ from genrail.training.fine_tuning import Reader
 from genrail.training.grpo import Rewarded
 from genrail.training.packing import Answers, TrainingExample, packed
 from genrail.training.rails import Branchings, hidden_states
-from genrail.training.rewards import Reward, Rollouts, side_by_side
+from genrail.training.rewards import Reward, Rollouts, liked_of, side_by_side
 
 if TYPE_CHECKING:
     from genrail.finders.generative import Generative
@@ -37,15 +37,18 @@ class LanguageCase:
     Args:
         prompt: Tokens.
         request: The same for the finder: it says which items may be written.
-        rows: The right items.
+        rows: The right items, or those that a teacher lists.
+        shares: How much each counts.
     """
 
     prompt: Sequence[int]
     request: Request
     rows: tuple[int, ...]
+    shares: tuple[float, ...]
 
     def __repr__(self) -> str:
-        return f"LanguageCase({list(self.prompt)}, {self.rows}, without {self.request.excluded.tolist()})"
+        known = dict(zip(self.rows, self.shares, strict=True))
+        return f"LanguageCase({list(self.prompt)}, {known}, without {self.request.excluded.tolist()})"
 
 
 class RewardedWriter(Rewarded[LanguageCase]):
@@ -108,9 +111,8 @@ class RewardedWriter(Rewarded[LanguageCase]):
         else:
             drawn = SampleSettings(self.settings.temperature)
             answers = sample_search(student.spelling.model, contexts, student.index, drawn, subsets, count, seeds)
-        most = max(len(case.rows) for case in cases)
-        targets = side_by_side([np.array(case.rows) for case in cases], most)
-        return Rollouts(side_by_side([one.rows for one in answers], count), targets, self._vectors)
+        liked = liked_of([(case.rows, case.shares) for case in cases])
+        return Rollouts(side_by_side([one.rows for one in answers], count), liked[0], self._vectors, liked)
 
     def log_probabilities(
         self, cases: Sequence[LanguageCase], owner: Int, rows: Int, reference: bool = False

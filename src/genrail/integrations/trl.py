@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -11,6 +12,7 @@ import numpy as np
 
 from genrail.constraints.compressed import compressed
 from genrail.engine import Engine
+from genrail.engine.engine import teaching
 from genrail.errors import SettingsError
 from genrail.finders.titles import TitleWriter
 from genrail.finding import Data, Edition
@@ -37,7 +39,7 @@ class GrpoRails:
 
     Args:
         engine: Its finder writes titles, and should have been taught before. It stays as it is.
-        interactions, queries, qrels, hold_out, seed: See `Engine.train`.
+        interactions, queries, qrels, teacher, hold_out, seed: See `Engine.train`; a teacher for ``reward="teacher"``.
         progress: Called with (stage, done, total).
         settings: Those of ``recipe="grpo"`` that say which requests there are, how items are written and what they are
             worth: ``pseudo_queries``, ``reward``, ``sampler``, ``temperature``. The number of rollouts is trl's.
@@ -59,6 +61,7 @@ class GrpoRails:
         interactions: Interactions | None = None,
         queries: Mapping[str, str] | None = None,
         qrels: Mapping[str, Mapping[str, float]] | None = None,
+        teacher: Engine | None = None,
         hold_out: bool = True,
         seed: int = 0,
         progress: Progress = silent,
@@ -70,16 +73,20 @@ class GrpoRails:
         if not isinstance(finder, TitleWriter):
             raise SettingsError(f"trl teaches an engine that writes titles; this one is {finder.name}")
         data = Data(catalog, interactions, queries, qrels, finder.encoder, hold_out, seed)
+        if teacher is not None:
+            data = data.taught_by(teaching(teacher, catalog))
         tuning: Any = with_settings(finder.recipe, {"recipe": "grpo", **settings})
         self._finder, self._catalog, self._seed, self._calls = finder, catalog, seed, 0
         self._held_out = hold_out
-        self._causal, self._writer = rewarded_writer(finder, data, tuning.tuning, progress)
+        self._causal, self._writer = rewarded_writer(finder, data, tuning.tuning, progress, tuning.distillation)
         self.model, self.tokenizer = self._causal.model, self._causal.tokenizer
         self._cases: dict[str, LanguageCase] = {}
         for case in self._writer.cases:  # what is asked alike has all the right items of both
             text = self.tokenizer.decode(case.prompt)
-            before = self._cases.get(text, case)
-            self._cases[text] = replace(case, rows=tuple(dict.fromkeys((*before.rows, *case.rows))))
+            known = Counter(dict(zip(case.rows, case.shares, strict=True)))
+            if (before := self._cases.get(text)) is not None:
+                known.update(dict(zip(before.rows, before.shares, strict=True)))
+            self._cases[text] = replace(case, rows=tuple(known), shares=tuple(known.values()))
 
     def examples(self) -> list[dict[str, str]]:
         """List the requests, each once, for ``datasets.Dataset.from_list``: what trl calls its train dataset."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from genrail.training.native_settings import TrainingSettings
     from genrail.training.pairs import QueryPairs
     from genrail.training.pseudo_queries import QueryMaking, pseudo_queries
-    from genrail.training.reinforcement import reinforce
+    from genrail.training.reinforcement import NativeCase, reinforce
     from genrail.training.rewards import ReinforcementSettings, Rollouts, RolloutSettings
     from genrail.training.span_settings import SpanSettings
     from genrail.training.two_tower import TwoTowerSettings
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Lessons",
     "LoopSettings",
+    "NativeCase",
     "QueryMaking",
     "QueryPairs",
     "ReinforcementSettings",
@@ -42,6 +43,7 @@ __all__ = [
 _HOMES = {
     "Lessons": "distillation",
     "LoopSettings": "loop",
+    "NativeCase": "reinforcement",
     "QueryMaking": "pseudo_queries",
     "QueryPairs": "pairs",
     "ReinforcementSettings": "rewards",

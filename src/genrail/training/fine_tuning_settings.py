@@ -129,6 +129,11 @@ class FineTuning:
     checkpoint: str | None = None
     curve: str | None = None
 
+    @property
+    def asks(self) -> bool:
+        """Tell whether a teacher is asked."""
+        return self.recipe == "distill" or (self.recipe == "grpo" and self.rewarding.reward == "teacher")
+
     def __post_init__(self) -> None:
         choices = {
             "recipe": RECIPES,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +21,20 @@ from genrail.training.figures import next_item_figures
 from genrail.training.grpo import Rewarded, improved
 from genrail.training.loop import LoopReport, LoopSettings, Progress
 from genrail.training.native import log_likelihood
-from genrail.training.rewards import ReinforcementSettings, Reward, Rollouts, reward_of, side_by_side
+from genrail.training.rewards import ReinforcementSettings, Reward, Rollouts, liked_of, reward_of, side_by_side
 
-__all__ = ["ReinforcementReport", "reinforce"]
+__all__ = ["NativeCase", "ReinforcementReport", "reinforce"]
 
 Int = npt.NDArray[np.int64]
-Case = tuple[NativeContext, int]
 _CUTOFF = 10
+
+
+class NativeCase(NamedTuple):
+    """Hold a request, the item that was right for it, and perhaps what a teacher lists for it: rows and shares."""
+
+    context: NativeContext
+    row: int
+    liked: tuple[Sequence[int], Sequence[float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,10 +82,10 @@ class ReinforcementReport:
 
 def reinforce(
     model: NativeModel,
-    cases: Sequence[Case],
+    cases: Sequence[NativeCase],
     settings: ReinforcementSettings | None = None,
     *,
-    validation: Sequence[Case] = (),
+    validation: Sequence[NativeCase] = (),
     max_seconds: float | None = None,
     seed: int = 0,
     progress: Callable[[Progress], None] | None = None,
@@ -90,7 +97,8 @@ def reinforce(
 
     Args:
         model: Trained before.
-        cases: Requests, from `NativeModel.context`, and the item that was right for each.
+        cases: Requests, from `NativeModel.context`, and the item that was right for each. The reward `teacher` also
+            wants what a teacher lists; where it lists nothing, what was right is worth 1.
         settings: How.
         validation: Likewise, not among `cases`; nDCG@10 of what is written for them decides which epoch is kept.
         max_seconds: Stop after this long.
@@ -113,14 +121,14 @@ def reinforce(
     return ReinforcementReport(report, start, kept, len(cases), settings)
 
 
-class _Reinforcement(Rewarded[Case]):
+class _Reinforcement(Rewarded[NativeCase]):
     """Let the native model write, and learn from it."""
 
     def __init__(
         self,
         model: NativeModel,
-        cases: list[Case],
-        validation: list[Case],
+        cases: list[NativeCase],
+        validation: list[NativeCase],
         settings: ReinforcementSettings,
         reward: Reward,
         seed: int,
@@ -137,22 +145,23 @@ class _Reinforcement(Rewarded[Case]):
     def module(self) -> nn.Module:
         return self.model.network
 
-    def written(self, cases: Sequence[Case], count: int, seeds: Sequence[int] | None = None) -> Rollouts:
+    def written(self, cases: Sequence[NativeCase], count: int, seeds: Sequence[int] | None = None) -> Rollouts:
         self.model.changed()
-        contexts = [context for context, _ in cases]
+        contexts = [case.context for case in cases]
         subsets = [self.trie.without(context.history) if context.history else None for context in contexts]
         if seeds is not None:
             drawn = SampleSettings(self.settings.temperature)
             answers = sample_search(self.model, contexts, self.trie, drawn, subsets, count, seeds)
         else:
             answers = beam_search(self.model, contexts, self.trie, BeamSettings(width=count), subsets, count)
-        targets = np.array([row for _, row in cases], dtype=np.int64)
-        return Rollouts(side_by_side([answer.rows for answer in answers], count), targets, self.vectors)
+        targets = np.array([case.row for case in cases], dtype=np.int64)
+        liked = liked_of([case.liked or ([case.row], [1.0]) for case in cases])
+        return Rollouts(side_by_side([answer.rows for answer in answers], count), targets, self.vectors, liked)
 
-    def log_probabilities(self, cases: Sequence[Case], owner: Int, rows: Int, reference: bool = False) -> Tensor:
+    def log_probabilities(self, cases: Sequence[NativeCase], owner: Int, rows: Int, reference: bool = False) -> Tensor:
         network: Any = self.reference if reference else self.model.network
         nodes = self.model.nodes
-        tokens, ends, queries = self.model.batch([context for context, _ in cases])
+        tokens, ends, queries = self.model.batch([case.context for case in cases])
         representations = network.node_representations(nodes)
         hidden = network.encode(nodes, representations, tokens, queries)[torch.arange(len(cases)), ends]
         direct = None if queries is None else network.query_direct(queries)[owner]

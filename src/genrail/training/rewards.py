@@ -18,6 +18,7 @@ __all__ = [
     "RolloutSettings",
     "Rollouts",
     "advantages",
+    "liked_of",
     "reward_of",
     "side_by_side",
 ]
@@ -34,11 +35,14 @@ class Rollouts:
         rows: Items, none twice for a request, (requests, rollouts); -1 where fewer were allowed.
         targets: The item that was right for each, (requests,); or several, padded with -1, (requests, items).
         vectors: Text vector of every item of the catalogue, of length 1, (items, dimensions).
+        liked: Items that a teacher lists for each request, padded with -1, and the share that it gives each, both
+            (requests, k); None where nobody was asked.
     """
 
     rows: Int
     targets: Int
     vectors: npt.NDArray[np.float32]
+    liked: tuple[Int, Float] | None = None
 
     @property
     def hits(self) -> npt.NDArray[np.bool_]:
@@ -63,6 +67,18 @@ def side_by_side(lists: Sequence[Int], count: int) -> Int:
     for number, rows in enumerate(lists):
         found[number, : len(rows[:count])] = rows[:count]
     return found
+
+
+def liked_of(lists: Sequence[tuple[Sequence[int], Sequence[float]]]) -> tuple[Int, Float]:
+    """Lay what a teacher says of each request side by side, see `Rollouts.liked`.
+
+    >>> liked_of([([4, 5], [0.7, 0.3]), ([6], [1.0])])[1].tolist()
+    [[0.7, 0.3], [1.0, 0.0]]
+    """
+    shares = np.zeros((len(lists), max((len(rows) for rows, _ in lists), default=0)))
+    for number, (_, own) in enumerate(lists):
+        shares[number, : len(own)] = own
+    return side_by_side([np.asarray(rows, dtype=np.int64) for rows, _ in lists], shares.shape[1]), shares
 
 
 Reward = Callable[[Rollouts], Float]
@@ -108,7 +124,29 @@ def likeness(rollouts: Rollouts) -> Float:
     return found
 
 
-REWARDS: Mapping[str, Reward] = {"hit": hit, "rank": rank, "likeness": likeness}
+def teacher(rollouts: Rollouts) -> Float:
+    """Give the share that a teacher gives the item, or 0 where it is not among those that it lists.
+
+    The student is then taught on what it writes itself, instead of on what the teacher would have written: on-policy
+    distillation (Agarwal et al. 2024, GKD), by the gradient of the reward.
+
+    Raises:
+        SettingsError: No teacher was asked.
+
+    >>> vectors = np.eye(3, dtype=np.float32)
+    >>> liked = np.array([[1, 2]]), np.array([[0.75, 0.25]])
+    >>> teacher(Rollouts(np.array([[2, 0, 1]]), np.array([1]), vectors, liked)).tolist()
+    [[0.25, 0.0, 0.75]]
+    """
+    if rollouts.liked is None:
+        raise SettingsError("reward is 'teacher', but nobody teaches; give teacher, an engine over the same items")
+    listed, shares = rollouts.liked
+    same = (rollouts.rows[:, :, None] == listed[:, None, :]) & (listed[:, None, :] >= 0)
+    found: Float = np.where(same, shares[:, None, :], 0.0).sum(axis=2)
+    return found
+
+
+REWARDS: Mapping[str, Reward] = {"hit": hit, "rank": rank, "likeness": likeness, "teacher": teacher}
 
 
 def reward_of(given: str | Reward) -> Reward:
@@ -156,8 +194,8 @@ class RolloutSettings:
     """Say what is written to be rewarded, and how a model learns from it.
 
     Args:
-        reward: `hit`, `rank` or `likeness`, see `genrail.training.rewards`; in Python also a function of your own,
-            which takes `Rollouts` and gives a number for each, and is not saved with the engine.
+        reward: `hit`, `rank`, `likeness` or `teacher`, see `genrail.training.rewards`; in Python also a function of
+            your own, which takes `Rollouts` and gives a number for each, and is not saved with the engine.
         rollouts: Items written for each request, all different and all allowed.
         sampler: `beam`: the most probable ones (as MiniOneRec does); `sample`: drawn without replacement by stochastic
             beams (Kool et al. 2019), which also tries what the model finds improbable.
