@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import json
+import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,10 +17,11 @@ pytest.importorskip("transformers")
 import genrail
 from genrail.catalog import Interactions
 from genrail.engine import Engine
-from genrail.errors import DiskError, FingerprintError, SettingsError
+from genrail.errors import DamagedError, DiskError, FingerprintError, SettingsError
 from genrail.finders.fine_tuning import pairs_of, taught_pairs
 from genrail.finders.lessons import Distillation
 from genrail.finding import Data
+from genrail.models.adapters import AdaptedLinear
 from genrail.models.checkpoints import wrap
 from genrail.models.prompts import PromptTemplate
 from genrail.training import fine_tuning
@@ -156,6 +161,50 @@ class TestLoRA:
         with torch.no_grad():
             own = taught.edition.finder.spelling.model.model(input_ids=ids).logits
             assert torch.allclose(model(input_ids=ids).logits, own, atol=1e-4)
+
+    def test_engines_share_the_model_that_their_adapters_are_kept_beside(self, base, tmp_path):
+        for name in ("one", "other"):
+            own = engine(model=str(base))
+            object.__setattr__(own.edition.finder.spelling, "source", str(base))
+            judged = QRELS if name == "one" else {f"q{row}": {f"t{ITEMS - 1 - row}": 1.0} for row in range(ITEMS)}
+            lora = {"learns": "lora", "rank": 8, "learning_rate": 1e-2, "epochs": 20, "merged": False}
+            own.train(queries=QUERIES, qrels=judged, **QUICK | lora)
+            own.save(tmp_path / name)
+            apart = genrail.load(tmp_path / name)
+            model = apart.edition.finder.spelling.model
+            for text in ("3 please", "4 please"):  # merged in memory, apart from the folder
+                merged, found = own.search(text, k=ITEMS), apart.search(text, k=ITEMS)
+                assert found.item_ids == merged.item_ids
+                assert [hit.score for hit in found] == pytest.approx([hit.score for hit in merged], abs=1e-5)
+            assert model.fingerprint == own.edition.finder.spelling.model.fingerprint
+            apart.save(tmp_path / f"{name} again")
+        first, second = genrail.load(tmp_path / "one again"), genrail.load(tmp_path / "other again")
+        models = [one.edition.finder.spelling.model for one in (first, second)]
+        assert models[0].over is models[1].over and models[0].fingerprint != models[1].fingerprint
+        assert right(first) >= 0.5 > right(second)
+        plain = copy.deepcopy(models[0].model)  # what a training begins with
+        assert not any(isinstance(part, AdaptedLinear) for part in plain.modules())
+        ids = torch.tensor([[5, 6, 7]])
+        assert torch.allclose(plain(input_ids=ids).logits, models[0].model(input_ids=ids).logits, atol=1e-5)
+        assert set(plain.state_dict()) == set(models[0].model.state_dict())
+        with pytest.raises(SettingsError, match="was taught before"):
+            first.train(queries=QUERIES, qrels=QRELS, **QUICK | {"learns": "lora", "merged": False})
+        shared = weakref.ref(models[0].over)
+        del first, second, models, model, apart
+        gc.collect()
+        assert shared() is None  # nobody needs it any longer
+
+    def test_a_model_without_a_name_cannot_be_shared(self, untaught):
+        with pytest.raises(SettingsError, match="has no name"):
+            untaught.train(queries=QUERIES, qrels=QRELS, **QUICK | {"learns": "lora", "merged": False})
+        with pytest.raises(SettingsError, match="learns is 'all'"):
+            untaught.train(queries=QUERIES, qrels=QRELS, **QUICK | {"learns": "all", "merged": False})
+
+    def test_an_adapter_of_another_shape_is_damage(self, taught, base):
+        own = taught.edition.finder.spelling.adapter
+        cut = {name: tensor[:, :-1] if ".lora_A" in name else tensor for name, tensor in own.tensors.items()}
+        with pytest.raises(DamagedError, match="configuration and its base"):
+            replace(own, tensors=cut).beside(language_model().model)
 
     @pytest.mark.slow
     def test_another_base_is_refused(self, taught, base, tmp_path, monkeypatch):

@@ -311,6 +311,7 @@ class CodesRecipe(Recipe):
         before = finder.spelling
         if not copied and not len(compressed(finder.index).depth):
             return finder  # one identifier alone: there is nothing to decide
+        self.tuning.keeps_apart(None, None)  # the model has new tokens: it is saved whole
         taught = fine_tuned(finder, data, self.tuning, progress, copied, self.distillation)
         held_out = before.held_out and data.hold_out
         spelling = replace(before.with_language_model(taught.model), held_out=held_out, card=taught.card)

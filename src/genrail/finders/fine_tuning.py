@@ -304,7 +304,7 @@ def fine_tuned(
     give_back_memory()  # activations of the longest requests, gigabytes
     weights, adapter = learner.close(), None
     if learner.wrapped is not None:
-        module, adapter = merge_lora(learner.wrapped, given.fingerprint, given.name)
+        module, adapter = merge_lora(learner.wrapped, given.fingerprint, given.name, not tuning.merged)
     module = module.requires_grad_(True).to(given.model.dtype)
     final = CausalModel(module, given.tokenizer, given.name, given.attention, given.prompts_together)
     known = dict(Counter(pair.source for _, pair in examples))

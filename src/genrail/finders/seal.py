@@ -442,8 +442,8 @@ class SealRecipe(Recipe):
 
         assert isinstance(finder, Seal)
         teaching = Teaching(self.tuning, self.spans, self.writing.length, self.max_history)
+        apart = self.tuning.keeps_apart(finder.source, finder.adapter)
         model, adapter, report = taught(finder, teaching, data, progress)
-        apart = adapter is not None and finder.source is not None and finder.adapter is None
         source, kept = (finder.source, adapter) if apart else (None, None)
         recipe = replace(self, tuning=self.tuning.kept(), lower_case=finder.recipe.lower_case)
         return finder.replaced(model=model, source=source, adapter=kept, recipe=recipe, report=report)

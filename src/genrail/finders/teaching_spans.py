@@ -117,7 +117,7 @@ def taught(
     weights = learner.close()
     adapter = None
     if learner.wrapped is not None:
-        module, adapter = merge_lora(learner.wrapped, given.fingerprint, given.name)
+        module, adapter = merge_lora(learner.wrapped, given.fingerprint, given.name, not tuning.merged)
     module = module.requires_grad_(True).to(given.model.dtype)
     final = CausalModel(module, given.tokenizer, given.name, given.attention, given.prompts_together)
     sources = dict(Counter(pair.source for pair in learnt))

@@ -441,8 +441,8 @@ class TitlesRecipe(Recipe):
 
         assert isinstance(finder, TitleWriter)
         before = finder.spelling
+        apart = self.tuning.keeps_apart(before.source, before.adapter)
         taught = fine_tuned(finder, data, self.tuning, progress, distillation=self.distillation)
-        apart = taught.adapter is not None and before.source is not None and before.adapter is None
         taught.model.name = before.name
         spelling = replace(
             before,

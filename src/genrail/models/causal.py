@@ -73,6 +73,8 @@ class CausalModel(CheckpointModel):
     """
 
     family = "causal"
+    over: CausalModel | None = None
+    """The model whose weights this one shares; it is kept as long as this one is."""
 
     def __init__(
         self,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from genrail.errors import FingerprintError, MissingPackageError, SettingsError
 from genrail.models.at_hand import BACKENDS, Backend, Precision, find_named, present_device
@@ -23,6 +25,8 @@ __all__ = ["Precision", "load_checkpoint", "open_checkpoint", "save_checkpoint"]
 
 COPY = "checkpoint"  # folder of the copied weights inside a saved finder
 ADAPTER = "adapter"  # folder of what was learnt over a model that is loaded by name
+_SHARED: WeakValueDictionary[str, Any] = WeakValueDictionary()
+_SHARING = Lock()
 
 
 def load_checkpoint(
@@ -166,6 +170,7 @@ def save_checkpoint(
         "name": model.name,
         "model": model.fingerprint if adapter is None else adapter.base,
         "adapter": None if adapter is None else adapter.fingerprint,
+        "apart": adapter is not None and adapter.apart,
         "tokenizer_class": type(model.tokenizer).__name__,
         "loaded": {name: str(told[name]) for name in ("dtype", "device", "attention", "backend") if name in told},
     }
@@ -176,13 +181,15 @@ def open_checkpoint(
 ) -> tuple[CausalModel | Seq2SeqModel | VllmModel, Adapter | None]:
     """Load what `save_checkpoint` named: of the same precision, on the same device where that is here.
 
+    A model that an adapter is kept beside is loaded once for all engines of this process that name it.
+
     Args:
         folder: Of the finder.
         details: What `save_checkpoint` gave.
         settings: Further ones of `load_checkpoint`.
 
     Returns:
-        The model, its adapter merged in, and that adapter.
+        The model with its adapter, and that adapter.
 
     Raises:
         FingerprintError: Weights, tokenizer or adapter are not those the engine was built with.
@@ -191,13 +198,9 @@ def open_checkpoint(
     how = dict(details.get("loaded", {}))  # saved by earlier versions: none, and float32 on a CPU
     if "device" in how:
         how["device"] = present_device(how["device"])
-    model: Any = load_checkpoint(
-        source or folder / COPY,
-        tokenizer_class=details["tokenizer_class"],
-        packed=True,
-        **how,
-        **(settings or {}),
-    )
+    how |= {"tokenizer_class": details["tokenizer_class"], "packed": True, **(settings or {})}
+    apart = bool(details.get("apart"))
+    model: Any = _shared(source, how) if apart else load_checkpoint(source or folder / COPY, **how)
     if model.fingerprint != details["model"]:
         raise FingerprintError(
             f"the language model found as {source or folder / COPY} is not the one the engine was built with "
@@ -206,6 +209,16 @@ def open_checkpoint(
     if details.get("adapter") is not None:
         from genrail.models.adapters import adapted
 
-        adapter, model = adapted(model, folder / ADAPTER, details["adapter"])
+        adapter, model = adapted(model, folder / ADAPTER, details["adapter"], apart)
     model.name = str(details.get("name") or model.name)
     return model, adapter
+
+
+def _shared(source: str, how: Mapping[str, Any]) -> Any:
+    """Load a model, or give the one that another engine of this process already shares."""
+    key = repr((source, sorted(how.items())))
+    with _SHARING:
+        found = _SHARED.get(key)
+        if found is None:
+            found = _SHARED[key] = load_checkpoint(source, **how)
+    return found

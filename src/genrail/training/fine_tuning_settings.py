@@ -73,6 +73,8 @@ class FineTuning:
             `codes`: the embeddings of new code tokens alone, so that words keep their meaning.
         layers: So many of the last blocks learn; None for all of them with `lora`, a third with `top`.
         rank: Of LoRA.
+        merged: With `lora`, what was learnt over a model that has a name is added to a copy of its weights whenever the
+            engine is opened. False computes it beside them instead: all such engines of a process share one model.
         batch: Requests in one step.
         pack_tokens: Requests are put together into tries of about so many tokens, in which what they share is read
             once; None reads each right answer as a row of its own, padded.
@@ -114,6 +116,7 @@ class FineTuning:
     learns: Literal["lora", "all", "top", "codes"] = "lora"
     layers: int | None = None
     rank: int = 16
+    merged: bool = True
     batch: int = 24
     pack_tokens: int | None = 384
     least: float = 0.02
@@ -158,6 +161,25 @@ class FineTuning:
             raise SettingsError(f"negatives are compared by loss='pairwise' or 'listwise'; loss is {self.loss!r}")
         if self.target_target + self.user_target >= 1.0 or not self.temperature > 0.0:
             raise SettingsError("target_target and user_target must be below 1 together, and temperature above 0")
+
+    def keeps_apart(self, source: str | None, adapter: object | None) -> bool:
+        """Tell whether what is learnt will be saved without the weights that it was learnt over.
+
+        Args:
+            source: Name of the model that is taught; None where its weights are not to be had by a name.
+            adapter: What was learnt over it before, or None.
+
+        Raises:
+            SettingsError: It will not, but `merged` is False.
+        """
+        apart = self.learns == "lora" and source is not None and adapter is None
+        if not self.merged and not apart:
+            why = "the model was taught before" if source is not None else "the model has no name to load it by"
+            why = why if self.learns == "lora" else f"learns is {self.learns!r}"
+            raise SettingsError(
+                f"merged=False keeps LoRA beside a model that engines share; {why}, so leave merged out"
+            )
+        return apart
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FineTuning:
