@@ -227,14 +227,15 @@ def taught_pairs(
     Cost: the teacher's, for each request.
     """
     if data.teacher is None:
-        raise SettingsError("a teacher is to be asked, but nobody teaches; give teacher, an engine over the same items")
+        raise SettingsError("nobody teaches; give a teacher, an engine over the same items")
     found = [pair for pair in pairs if pair.source not in (*MADE_UP, "history")]
     texts = [pair for pair in pairs if pair.source in MADE_UP]
     if texts:
         words, rows = [str(pair.text) for pair in texts], np.array([pair.rows[0] for pair in texts])
         found += _told_by(on_words(data.teacher, data, words, None, rows, settings, progress), words)
-    if any(pair.source == "history" for pair in pairs):
-        lessons = on_histories(data.teacher, data.without_validation, longest, settings, progress)
+    if pasts := sum(pair.source == "history" for pair in pairs):
+        fitting = replace(settings, histories=min(settings.histories, pasts))
+        lessons = on_histories(data.teacher, data.without_validation, longest, fitting, progress)
         found += [] if lessons is None else _told_by(lessons, [None] * len(lessons))
     return of_live(found, data.catalog.live)
 

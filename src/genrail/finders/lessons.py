@@ -33,7 +33,8 @@ class Distillation:
         share: Of a target's probability, what goes to the items that the teacher lists; the rest stays with the item
             that was taken, or that the query was made from.
         temperature: Of the softmax over the teacher's scores, see `shares_of`.
-        histories: Training histories that the teacher is asked about, at most.
+        histories: Training histories that the teacher is asked about, at most; 20,000 of the 131,000 of Amazon Beauty
+            were too few (docs/results.md).
         queries: Made-up queries for each item that it is asked about; where there are no histories either, 0 stands for
             as many as the student learns from without it.
         depth: Items that it lists for each.
@@ -46,7 +47,7 @@ class Distillation:
 
     share: float = 0.5
     temperature: float = 0.5
-    histories: int = 20_000
+    histories: int = 100_000
     queries: int = 0
     depth: int = 50
     folds: int = 4
