@@ -3,12 +3,15 @@
     python recipes/distillation.py ../shared/data/amazon_beauty --papers-split --lanes bm25,dense,cooccurrence
     python recipes/distillation.py ../shared/data/xquad_en --lanes bm25,dense --queries 20
     python recipes/distillation.py ../shared/data/scifact --lanes bm25,dense --queries 4 --codes 72 --levels 1
+    python recipes/distillation.py ../shared/data/xquad_en --lanes bm25,dense --identifiers atomic --beside-words
     python recipes/distillation.py any/folder --reward rank --json figures.json
 
 Two engines of the same lanes and settings are built: in one the native lane learns from the catalogue's text and the
 histories alone, in the other also from what its other lanes would answer (`--share`, `--temperature`, `--histories`,
 `--queries`). With `--reward` the first is then taught by rewards instead (GRPO). Both are measured, alone and fused, on
 what neither has seen; intervals are paired bootstrap intervals. Folders and splits are those of `default_engine.py`.
+With `--beside-words` both read vectors that hold the words of a text too, and are compared with the lanes of an engine
+that reads the text encoder's alone.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from genrail.engine import Engine
 from genrail.evaluation import Evaluation
 from genrail.evaluation.tables import text_table
 from genrail.models.text_encoder import TextEncoder
+from genrail.models.words_beside import WordsBeside
 
 DEFAULT = "genrail, default"
 
@@ -53,14 +57,15 @@ def show(kind: str, runs: Mapping[str, Mapping[str, Evaluation]]) -> dict[str, A
         [f"{method} ({name})", *(f"{one.means[metric]:.4f}" for metric in metrics)]
         for name, run in runs.items()
         for method, one in run.items()
-        if name == "plain" or method in ("native", DEFAULT)
+        if name in ("plain", "alone") or method in ("native", DEFAULT)
     ]
     print(f"\n{kind}\n{text_table(['method', *metrics], rows)}")
     plain, told = runs["plain"], {}
+    others = {name: one for name, one in runs.get("alone", plain).items() if name not in ("native", DEFAULT)}
     for name, run in runs.items():
-        for method in ("native", DEFAULT):
+        for method in ("native", DEFAULT) if name != "alone" else ():
             rivals = [(method, plain[method])] if name != "plain" else []
-            rivals += [(rival, one) for rival, one in plain.items() if rival not in ("native", DEFAULT)]
+            rivals += list(others.items())
             for rival, one in rivals:
                 found = {metric: interval(run[method], one, metric) for metric in ("R@10", "nDCG@10")}
                 told[f"{method} ({name}) over {rival}"] = found
@@ -70,18 +75,22 @@ def show(kind: str, runs: Mapping[str, Mapping[str, Evaluation]]) -> dict[str, A
     return {"means": means, "differences": told}
 
 
-def build(arguments: argparse.Namespace, seed: int, vectors: Path, recipe: str) -> Engine:
-    """Build an engine whose native lane learns by this recipe, `sft` or `distill`."""
-    folder = arguments.folder
+def build(arguments: argparse.Namespace, seed: int, vectors: Path, recipe: str | None) -> Engine:
+    """Build an engine whose native lane learns by this recipe, `sft` or `distill`; for None, one without this lane."""
+    folder, encoder = arguments.folder, TextEncoder.load(max_tokens=arguments.max_tokens, cache=vectors)
     catalog, events = folders.items(folder, seed, arguments.title_only), folders.events(folder)
     if events is not None and arguments.papers_split:
         events = without_last(events, catalog)
-    given = {name: getattr(arguments, name) for name in ("epochs", "max_seconds", "levels", "codes", "pseudo_queries")}
+    names = ("epochs", "learning_rate", "max_seconds", "identifiers", "levels", "codes", "pseudo_queries")
+    given = {name: getattr(arguments, name) for name in names}
+    if recipe is None:
+        lanes = arguments.lanes.split(",")
+        return Engine.build(catalog, interactions=events, encoder=encoder, seed=seed, progress=progress, lanes=lanes)
     lessons = {name: getattr(arguments, name) for name in ("share", "temperature", "histories", "queries", "depth")}
     return Engine.build(
         catalog,
         interactions=events,
-        encoder=TextEncoder.load(max_tokens=arguments.max_tokens, cache=vectors),
+        encoder=WordsBeside(encoder) if arguments.beside_words else encoder,
         seed=seed,
         progress=progress,
         lanes=["native", *arguments.lanes.split(",")],
@@ -94,14 +103,15 @@ def measure(arguments: argparse.Namespace, seed: int, vectors: Path) -> dict[str
     """Build, teach and measure with one seed; give the figures."""
     runs: dict[str, dict[str, dict[str, Evaluation]]] = {}
     reports: dict[str, Any] = {}
-    for name, recipe in (("plain", "sft"), ("taught", "distill")):
+    alone = [("alone", None)] if arguments.beside_words else []
+    for name, recipe in (*alone, ("plain", "sft"), ("taught", "distill")):
         if name == "taught" and arguments.reward is not None:
             continue
         started = time.perf_counter()
         engine = build(arguments, seed, vectors, recipe)
         reports[name] = {"build seconds": round(time.perf_counter() - started, 1), **engine.describe()}
         runs[name] = tables(engine, arguments)
-        if arguments.reward is not None:
+        if arguments.reward is not None and recipe is not None:
             events = folders.events(arguments.folder)
             if events is not None and arguments.papers_split:
                 events = without_last(events, engine.catalog)
@@ -126,15 +136,18 @@ def main() -> None:
     parser.add_argument("--queries", type=int, help="made-up ones for each item that the teacher is asked about")
     parser.add_argument("--depth", type=int, help="items that the teacher lists")
     parser.add_argument("--pseudo-queries", type=int, help="for each item, learnt without the teacher")
+    parser.add_argument("--identifiers", help="how items become codes: kmeans, rqvae, pq, lsh, attributes or atomic")
     parser.add_argument("--levels", type=int)
     parser.add_argument("--codes", type=int)
     parser.add_argument("--reward", help="teach by this reward instead: hit, rank or likeness")
+    parser.add_argument("--beside-words", action="store_true", help="read the words of texts beside their vectors")
     parser.add_argument("--title-only", action="store_true", help="read the titles and no further text")
     parser.add_argument("--max-tokens", type=int, default=256, help="where texts are cut for the text encoder")
     parser.add_argument("--papers-split", action="store_true", help="see default_engine.py")
     parser.add_argument("--users", type=int, help="test only so many users")
     parser.add_argument("--seeds", type=int, default=1, help="repeat with so many seeds")
     parser.add_argument("--epochs", type=int, help="of the native model, at most")
+    parser.add_argument("--learning-rate", type=float, help="of the native model, the highest")
     parser.add_argument("--max-seconds", type=float, help="stop the training of the native model after this long")
     parser.add_argument("--vectors", type=Path, help="folder that keeps text vectors between runs")
     parser.add_argument("--json", type=Path, help="write the figures to this file")

@@ -176,6 +176,7 @@ class TestLoRA:
                 merged, found = own.search(text, k=ITEMS), apart.search(text, k=ITEMS)
                 assert found.item_ids == merged.item_ids
                 assert [hit.score for hit in found] == pytest.approx([hit.score for hit in merged], abs=1e-5)
+            assert model.describe()["parameters"] == own.edition.finder.spelling.model.describe()["parameters"]
             assert model.fingerprint == own.edition.finder.spelling.model.fingerprint
             apart.save(tmp_path / f"{name} again")
         first, second = genrail.load(tmp_path / "one again"), genrail.load(tmp_path / "other again")

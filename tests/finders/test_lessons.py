@@ -97,7 +97,7 @@ def test_a_student_is_taught_on_what_it_writes_itself():
     words = genrail.Engine.build(catalog, "native", encoder="hashing", epochs=1, pseudo_queries=2)
     report = words.train(teacher=genrail.Engine.build(catalog, "bm25"), **how)
     assert report.requests + len(catalog) * 2 // 5 == len(catalog) * 2  # a fifth of the made-up queries is held out
-    with pytest.raises(SettingsError, match="nobody to learn from; give teacher"):
+    with pytest.raises(SettingsError, match="nobody to learn from; give a teacher"):
         words.train(**how)
 
 
@@ -133,3 +133,18 @@ def test_what_a_model_learns_from_is_saved_with_it(tmp_path):
 def test_settings_outside_their_range_are_errors(wrong):
     with pytest.raises(SettingsError):
         Distillation(**wrong)
+
+
+def test_a_rate_of_ones_own_is_that_of_pairs_and_of_rewards():
+    catalog = shop()
+    engine = genrail.Engine.build(catalog, "native", encoder="hashing", epochs=1, pseudo_queries=1)
+    before = engine.edition.finder.spelling.model.fingerprint
+    for recipe in ("sft", "grpo"):
+        still = genrail.Engine(engine.edition)
+        still.train(queries={"a": "red boot"}, qrels={"a": {"s3": 1.0}}, recipe=recipe, epochs=1, learning_rate=1e-12)
+        assert still.search("red boot", k=5).item_ids == engine.search("red boot", k=5).item_ids
+    moved = genrail.Engine(engine.edition)
+    moved.train(queries={"a": "red boot"}, qrels={"a": {"s3": 1.0}}, epochs=2, learning_rate=0.05)
+    assert moved.edition.finder.spelling.model.fingerprint != before
+    with pytest.raises(SettingsError, match="learning_rate is 0"):
+        engine.train(queries={"a": "red boot"}, qrels={"a": {"s3": 1.0}}, learning_rate=0.0)

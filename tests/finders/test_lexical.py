@@ -9,8 +9,8 @@ from genrail.catalog import Catalog
 from genrail.finders import BM25
 from genrail.finders.asked import read_words
 from genrail.finders.word_index import WordIndex
-from genrail.finders.words import English, words
 from genrail.finding import Added, Change, Edition, FindOptions, Gate, answer_each, raised
+from genrail.models.words import English, words
 from genrail.types import Query
 
 TITLES = [

@@ -61,12 +61,15 @@ def build(
     ] = None,
     identifiers: Annotated[
         str | None,
-        typer.Option("--identifiers", help="How Semantic IDs are made: kmeans, rqvae, pq, lsh or attributes."),
+        typer.Option("--identifiers", help="How Semantic IDs are made: kmeans, rqvae, pq, lsh, attributes or atomic."),
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A further setting of the recipe: --set name=value, repeatable.")
     ] = None,
-    encoder: Annotated[str | None, typer.Option("--encoder", help="Text encoder (all-MiniLM-L6-v2 otherwise).")] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option("--encoder", help="Text encoder (all-MiniLM-L6-v2 otherwise); words+NAME reads words too."),
+    ] = None,
     levels: Annotated[int | None, typer.Option("--levels", help="Codes of a Semantic ID (3).")] = None,
     codes: Annotated[int | None, typer.Option("--codes", help="Size of a codebook (256, fewer for few items).")] = None,
     holdout: Annotated[

@@ -99,6 +99,7 @@ class Engine(LiveEdition):
                 texts; among several `lanes` it is given to each of these kinds.
             encoder: Text encoder, for recipes that read texts: None for all-MiniLM-L6-v2, a name or folder of any
                 sentence-transformers model, "hashing" for the tiny one without weights, or an object with `encode`.
+                "words+" before a name puts the words of a text beside its vector, see `WordsBeside`.
             hold_out: Keep each user's last event out of training, so that `genrail evaluate` is honest.
             synonyms: What words of queries stand for, for recipes with a lexical lane: a file, or its lines; see
                 `genrail.catalog.read_synonyms`.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from genrail.finders.words import Analysis, Plain, words
+from genrail.models.words import Analysis, Plain, words
 
 if TYPE_CHECKING:
     from genrail.catalog.synonyms import SynonymRule

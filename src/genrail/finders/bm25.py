@@ -15,8 +15,8 @@ from genrail.errors import SettingsError
 from genrail.finders.asked import Asked, Synonyms, Word, read_words
 from genrail.finders.scoring import DECAYS, ContentScoring, Integers, Values, Weights, check_content
 from genrail.finders.word_index import WordIndex
-from genrail.finders.words import English, Plain, pairs, words
 from genrail.finding.finder import Change, Finder, Json, Progress, Recipe
+from genrail.models.words import English, Plain, pairs, words
 from genrail.types import JsonObject
 
 if TYPE_CHECKING:

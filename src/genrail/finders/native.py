@@ -41,6 +41,7 @@ __all__ = ["Native", "NativeRecipe", "NativeSpelling"]
 Rows = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
 
+CAREFUL = 3e-4  # chosen on SciFact's training claims; made-up queries at ten times this rate cost what vectors knew
 COPURCHASE_DIMENSIONS = 64  # chosen on the validation items of Amazon Beauty; docs/results.md
 
 
@@ -202,13 +203,15 @@ class NativeRecipe(Recipe):
         levels: Codes of an identifier before the one that tells duplicates apart; 3 is TIGER's choice (Rajput et al.
             2023).
         codes: Size of a codebook; None for 256, or a quarter of the items where there are fewer than 1,024.
-        identifiers: How items become codes: from vectors by `kmeans` (residual k-means), `rqvae`, `pq` or `lsh`, or
-            from their columns, as words, by `attributes`; see `genrail.identifiers.quantizer.quantizers`.
+        identifiers: How items become codes: from vectors by `kmeans` (residual k-means), `rqvae`, `pq` or `lsh`,
+            from their columns, as words, by `attributes`, or `atomic`, a code for each item; see
+            `genrail.identifiers.quantizer.quantizers`.
         pseudo_queries: Made-up queries for each item, so that search works without a log; with fewer the build is
             faster.
         train_items: Make up queries for so many items only, drawn by seed; None for all.
         max_seconds: Stop training after this long and keep the best so far; None trains to the end.
         epochs: Passes over the training data at most; None chooses by the size of the catalogue and the events.
+        learning_rate: The highest; None chooses likewise, and for rewards takes that of `learning`.
         making: How queries are made up.
         beam: How to search.
         learning: What is learnt from.
@@ -229,6 +232,7 @@ class NativeRecipe(Recipe):
     train_items: int | None = None
     max_seconds: float | None = None
     epochs: int | None = None
+    learning_rate: float | None = None
     beam: BeamSettings = field(default_factory=BeamSettings)
     learning: Learning = field(default_factory=Learning)
 
@@ -239,6 +243,8 @@ class NativeRecipe(Recipe):
             object.__setattr__(self, "making", QueryMaking(**self.making))
         if isinstance(self.beam, Mapping):
             object.__setattr__(self, "beam", BeamSettings(**self.beam))
+        if self.learning_rate is not None and not self.learning_rate > 0.0:
+            raise SettingsError(f"learning_rate is {self.learning_rate}; give more than 0")
         if self.train_items is not None and self.train_items < 1:
             raise SettingsError(f"train_items is {self.train_items}; give 1 or more")
 
@@ -308,11 +314,11 @@ class NativeRecipe(Recipe):
         from genrail.training.reinforcement import NativeCase, reinforce
 
         model, settings, data = spelling.model, self.learning.reinforcement, data.without_validation
-        lessons = self._lessons(spelling, data, progress)
+        most = settings.requests * settings.epochs
+        lessons = self._lessons(spelling, data, progress, most)
         if data.sequences is None and given is None and not lessons:
             given, _ = self._made_up(spelling.encoder, data, self.pseudo_queries, data.seed, progress)
         random = generator(data.seed, "rewarded requests")
-        most = settings.requests * settings.epochs
         cases = [case for one in lessons if one.queries is not None for case in _cases(model, one)]
         if given is not None:
             pairs = zip(given.vectors, given.rows, strict=True)
@@ -330,10 +336,11 @@ class NativeRecipe(Recipe):
             held_out = _cases(model, on_held_back(data.teacher, data, self.learning.distillation, progress))
         elif data.held_back is not None:
             held_out = [NativeCase(model.context(history=past), row) for past, row in data.held_back.cases()]
+        own: dict[str, Any] = {"epochs": self.epochs, "learning_rate": self.learning_rate}
         return reinforce(
             model,
             cases,
-            settings if self.epochs is None else replace(settings, epochs=self.epochs),
+            replace(settings, **{name: value for name, value in own.items() if value is not None}),
             validation=held_out,
             max_seconds=self.max_seconds,
             seed=data.seed,
@@ -358,7 +365,9 @@ class NativeRecipe(Recipe):
             spelling.model,
             sequences,
             pairs,
-            TrainingSettings.for_size(len(data.catalog), targets, self.max_seconds, self.epochs),
+            TrainingSettings.for_size(
+                len(data.catalog), targets, self.max_seconds, self.epochs, self.learning_rate or self._careful(data)
+            ),
             lessons=self._lessons(spelling, data, progress),
             validation=None if held_back is None else list(held_back.cases()),
             seed=data.seed,
@@ -366,14 +375,22 @@ class NativeRecipe(Recipe):
         )
         return replace(report, written=made.counts)
 
-    def _lessons(self, spelling: NativeSpelling, data: Data, progress: Progress) -> list[Lessons]:
-        """Ask the teacher, if there is one."""
+    def _careful(self, data: Data) -> float | None:
+        """Choose a low rate where a code of each item makes the model a search by vectors before it learns anything."""
+        return CAREFUL if self.identifiers == "atomic" and data.sequences is None else None
+
+    def _lessons(
+        self, spelling: NativeSpelling, data: Data, progress: Progress, most: int | None = None
+    ) -> list[Lessons]:
+        """Ask the teacher, if there is one, about so many histories at most."""
         settings = self.learning.distillation
+        if most is not None:
+            settings = replace(settings, histories=min(settings.histories, most))
         if not self.learning.asks:
             return []
         if data.teacher is None:
             raise SettingsError(
-                "there is nobody to learn from; give teacher, an engine over the same items, or build an engine with "
+                "there is nobody to learn from; give a teacher, an engine over the same items, or build an engine with "
                 "further lanes"
             )
         found = [on_histories(data.teacher, data, spelling.model.settings.history, settings, progress)]

@@ -15,7 +15,7 @@ from genrail.catalog import Catalog
 from genrail.catalog.shared_values import shared_values
 from genrail.catalog.values import TAGS
 from genrail.finders.parts import appended
-from genrail.finders.words import STOP_WORDS, English, words
+from genrail.models.words import STOP_WORDS, English, words
 from genrail.types import JsonObject
 
 __all__ = ["Condition", "SoftFilters", "value_columns"]

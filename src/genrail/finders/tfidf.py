@@ -16,8 +16,8 @@ from genrail.errors import MissingPackageError, SettingsError
 from genrail.finders.postings import Postings
 from genrail.finders.scoring import DECAYS, ContentScoring, Integers, Values, Weights, check_content
 from genrail.finders.word_index import WordIndex
-from genrail.finders.words import words
 from genrail.finding.finder import Change, Finder, Json, Progress, Recipe
+from genrail.models.words import words
 from genrail.types import JsonObject
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from genrail.constraints.compiled import compiled
 from genrail.errors import DamagedError
 from genrail.finders.arrays import load_array, load_json, save_arrays, save_json
 from genrail.finders.parts import appended
-from genrail.finders.words import Analysis, words
+from genrail.models.words import Analysis, words
 
 __all__ = ["Segment", "WordIndex"]
 
@@ -110,7 +110,7 @@ class WordIndex:
         live: The rows that count, shape (rows,).
         analysis: How words become terms.
 
-    >>> from genrail.finders.words import English
+    >>> from genrail.models.words import English
     >>> index = WordIndex.of(["trail shoes", "wool shoes"], English(), np.ones(2, dtype=bool))
     >>> later = index.grown(["a trail boot"], np.array([True, False, True]))
     >>> index.documents("shoe"), later.documents("shoe"), later.documents("trail")

@@ -42,6 +42,7 @@ ON_DISK = {
     "pq": "genrail.product_quantization",
     "lsh": "genrail.random_hyperplanes",
     "attributes": "genrail.attribute_codes",
+    "atomic": "genrail.atomic_codes",
 }
 
 
@@ -143,6 +144,7 @@ _QUANTIZERS: Kinds[Quantizer] = Kinds(
         "pq": "genrail.identifiers.product_quantization:ProductQuantization",
         "lsh": "genrail.identifiers.random_hyperplanes:RandomHyperplanes",
         "attributes": "genrail.identifiers.attributes:AttributeCodes",
+        "atomic": "genrail.identifiers.atomic:AtomicCodes",
     },
 )
 

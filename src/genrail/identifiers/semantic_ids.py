@@ -167,8 +167,9 @@ class SemanticIds:
         if collisions not in ("count", "reassign"):
             raise SettingsError(f"collisions is {collisions!r}; give 'count' or 'reassign'")
         checked = checked_vectors(vectors, self.dimensions)
-        new = self.quantizer.assign(checked)
         old = table.matrix().astype(np.int64).reshape(-1, self.length)
+        later = getattr(self.quantizer, "assign_later", None)
+        new = self.quantizer.assign(checked) if later is None else later(checked, old[:, :-1])
         if collisions == "reassign":
             new = reassign_colliding(self.quantizer, checked, new, old[:, :-1])
         last = _next_codes(old, new, _checked_order(order, len(new)))

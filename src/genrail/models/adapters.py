@@ -189,7 +189,7 @@ def adapted(model: Any, folder: Path, fingerprint: str, apart: bool = False) -> 
         raise FingerprintError(f"{folder} is not the adapter that was saved; restore the folder")
     if apart:
         beside = CausalModel(adapter.beside(model.model), model.tokenizer, model.name, model.attention)
-        beside.over, beside.output = model, model.output
+        beside.over, beside.output, beside._parameters = model, model.output, model._parameters
         return replace(adapter, apart=True), beside
     unpack(model.body)
     merged = CausalModel(adapter.merged_into(model.model), model.tokenizer, model.name, model.attention)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["LazyEncoder", "load_encoder", "require_torch"]
 
 HASHING = "hashing"
+WORDS = "words+"
 TURN = 32  # texts that are encoded before another thread may: a fifth of a second of one core with MiniLM
 REMEMBERED = 64  # vectors of the last texts: finders of one engine read the same words
 
@@ -37,6 +38,8 @@ Progress = Callable[[int, int], None]
 def load_encoder(encoder: Encoder | str | Path | None, max_tokens: int | None = None) -> Encoder:
     """Find a text encoder: None for all-MiniLM-L6-v2, "hashing", a name or folder, or an object that encodes.
 
+    ``words+`` before any of these names puts the words of a text beside its vector, see `WordsBeside`.
+
     Args:
         encoder: One of these.
         max_tokens: Where texts are cut, for an encoder that is loaded by name; None for its own limit.
@@ -45,6 +48,10 @@ def load_encoder(encoder: Encoder | str | Path | None, max_tokens: int | None = 
         SettingsError: It is none of these.
     """
     if encoder is None or isinstance(encoder, str | Path):
+        if encoder is not None and str(encoder).startswith(WORDS):
+            from genrail.models.words_beside import WordsBeside
+
+            return WordsBeside(load_encoder(str(encoder).removeprefix(WORDS) or None, max_tokens))
         if encoder is not None and str(encoder).startswith(HASHING):
             from genrail.models.tiny import HashingEncoder
 

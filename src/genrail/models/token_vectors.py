@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from genrail.errors import SettingsError
 from genrail.models.text_encoder import Encoder, TextEncoder
+from genrail.models.words_beside import WordsBeside
 
 __all__ = ["EncodesTokens", "TokenEncoder", "WordEncoder", "token_encoder"]
 
@@ -86,4 +87,6 @@ class WordEncoder:
 
 def token_encoder(encoder: Encoder) -> EncodesTokens:
     """Read a text encoder token by token; word by word where it does not tell its tokens."""
+    if isinstance(encoder, WordsBeside):
+        return token_encoder(encoder.encoder)
     return TokenEncoder(encoder) if isinstance(encoder, TextEncoder) else WordEncoder(encoder)

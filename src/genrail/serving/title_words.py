@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genrail.catalog import Catalog
-from genrail.finders.words import STOP_WORDS, words
+from genrail.models.words import STOP_WORDS, words
 
 __all__ = ["TitleWords"]
 

@@ -55,7 +55,12 @@ class TrainingSettings:
 
     @classmethod
     def for_size(
-        cls, items: int, targets: int, max_seconds: float | None = None, epochs: int | None = None
+        cls,
+        items: int,
+        targets: int,
+        max_seconds: float | None = None,
+        epochs: int | None = None,
+        learning_rate: float | None = None,
     ) -> TrainingSettings:
         """Choose settings for a catalogue of this size.
 
@@ -64,16 +69,22 @@ class TrainingSettings:
             targets: Next items to learn from, over all sequences; 0 without interactions.
             max_seconds: See `LoopSettings`; of histories and words together.
             epochs: Other than by size.
+            learning_rate: Likewise, of histories and words.
         """
         # A small shop has few steps in an epoch: larger steps, and validations that do not cost more than learning.
         small = LoopSettings(
-            epochs=epochs or 10, learning_rate=3e-3, warm_up=30, validate_every=2, max_seconds=max_seconds
+            epochs=epochs or 10,
+            learning_rate=learning_rate or 3e-3,
+            warm_up=30,
+            validate_every=2,
+            max_seconds=max_seconds,
         )
         # Words behind histories have three matrices to learn, whatever the catalogue: some 300 steps of 256 queries.
         words = replace(small, epochs=epochs or min(60, max(10, 80_000 // max(items, 1))))
         if targets > 50_000:
             # Of 9 epochs on Amazon Beauty (131,000 targets) the last was the best; validation says when to stop.
             loop = LoopSettings(epochs=epochs or 12, max_seconds=max_seconds)
+            loop = replace(loop, learning_rate=learning_rate or loop.learning_rate)
             return cls(loop=loop, held_out_users=1000, words=words)
         held_out = max(1, min(300, targets // 50))
         return cls(loop=small, held_out_users=held_out, held_out_queries=min(200, items // 5), words=words)

@@ -139,7 +139,7 @@ def teacher(rollouts: Rollouts) -> Float:
     [[0.25, 0.0, 0.75]]
     """
     if rollouts.liked is None:
-        raise SettingsError("reward is 'teacher', but nobody teaches; give teacher, an engine over the same items")
+        raise SettingsError("reward is 'teacher', but nobody teaches; give a teacher, an engine over the same items")
     listed, shares = rollouts.liked
     same = (rollouts.rows[:, :, None] == listed[:, None, :]) & (listed[:, None, :] >= 0)
     found: Float = np.where(same, shares[:, None, :], 0.0).sum(axis=2)
