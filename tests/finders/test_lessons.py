@@ -94,6 +94,10 @@ def test_a_student_is_taught_on_what_it_writes_itself():
     fused = genrail.Engine.build(catalog, interactions=events, encoder="hashing", epochs=1)
     report = fused.train(interactions=events, **how)  # the other lanes teach
     assert report.settings.reward == "teacher" and report.loop.best["reward"] >= report.start["reward"] > 0.0
+    texts = genrail.Engine.build(catalog, encoder="hashing", epochs=1, pseudo_queries=1)
+    assert texts.train(**how).requests > 0  # no history, no judged query: the lanes are asked made-up ones
+    with pytest.raises(SettingsError, match="nothing to learn from"):
+        texts.train(epochs=1)
     words = genrail.Engine.build(catalog, "native", encoder="hashing", epochs=1, pseudo_queries=2)
     report = words.train(teacher=genrail.Engine.build(catalog, "bm25"), **how)
     assert report.requests + len(catalog) * 2 // 5 == len(catalog) * 2  # a fifth of the made-up queries is held out

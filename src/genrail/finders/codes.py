@@ -257,6 +257,11 @@ class CodesRecipe(Recipe):
     max_history: int = 20
     beam: BeamSettings = field(default_factory=BeamSettings)
 
+    @property
+    def asks_teacher(self) -> bool:
+        """See `Recipe.asks_teacher`."""
+        return self.tuning.asks
+
     def __post_init__(self) -> None:
         if isinstance(self.tuning, Mapping):  # from a manifest
             object.__setattr__(self, "tuning", FineTuning.from_dict(self.tuning))

@@ -254,6 +254,9 @@ def taught_lanes(
     Raises:
         SettingsError: No lane learns from such data.
     """
+    asking = any(recipes.get(name, lane.recipe).asks_teacher for name, lane in lanes.items() if lane.recipe.learns)
+    if data.sequences is None and not data.judged and not asking:
+        raise SettingsError("nothing to learn from: give interactions, or queries and qrels")
     final: dict[str, Finder] = {}
     blind: dict[str, Finder] = {}
     before, report = data.without_validation, None
@@ -269,8 +272,6 @@ def taught_lanes(
             final[name], blind[name] = recipe.build(data, progress), recipe.build(before, progress)
         else:
             final[name] = blind[name] = lane
-    if data.sequences is None and not data.judged:
-        raise SettingsError("nothing to learn from: give interactions, or queries and qrels")
     taught = frozenset(name for name, lane in lanes.items() if lane.recipe.learns_queries)
     return Lanes({name: final[name] for name in lanes}, {name: blind[name] for name in lanes}, taught), report
 

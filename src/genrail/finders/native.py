@@ -248,6 +248,11 @@ class NativeRecipe(Recipe):
         if self.train_items is not None and self.train_items < 1:
             raise SettingsError(f"train_items is {self.train_items}; give 1 or more")
 
+    @property
+    def asks_teacher(self) -> bool:
+        """See `Recipe.asks_teacher`."""
+        return self.learning.asks
+
     def codebook(self, items: int) -> int:
         """Choose the size of a codebook for so many items."""
         return self.codes if self.codes is not None else codebook_size(self.identifiers, items)

@@ -416,6 +416,11 @@ class TitlesRecipe(Recipe):
     tuning: FineTuning = field(default_factory=FineTuning)
     distillation: Distillation = field(default_factory=Distillation)
 
+    @property
+    def asks_teacher(self) -> bool:
+        """See `Recipe.asks_teacher`."""
+        return self.tuning.asks
+
     def build(self, data: Data, progress: Progress) -> TitleWriter:
         """Load the model and spell every title with its tokenizer."""
         require_torch()

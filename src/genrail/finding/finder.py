@@ -377,6 +377,11 @@ class Recipe(Protocol):
     takes_teacher: ClassVar[bool] = False
     """Whether it learns from the rankings of `Data.teacher`; in a fused engine the other lanes are the teacher."""
 
+    @property
+    def asks_teacher(self) -> bool:
+        """Tell whether it will ask that teacher, by its settings; it then learns without interactions and queries."""
+        return False
+
     def choices(self) -> Sequence[Recipe]:
         """List recipes with other settings worth trying on validation events, this one first."""
         return [self]
