@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--identifiers", help="how items become codes: kmeans, rqvae, pq, lsh, attributes or atomic")
     parser.add_argument("--levels", type=int)
     parser.add_argument("--codes", type=int)
-    parser.add_argument("--reward", help="teach by this reward instead: hit, rank or likeness")
+    parser.add_argument("--reward", help="teach by this reward instead: hit, rank, likeness or teacher")
     parser.add_argument("--beside-words", action="store_true", help="read the words of texts beside their vectors")
     parser.add_argument("--title-only", action="store_true", help="read the titles and no further text")
     parser.add_argument("--max-tokens", type=int, default=256, help="where texts are cut for the text encoder")
